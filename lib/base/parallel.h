@@ -1,0 +1,14 @@
+/* Threads: OpenMP, one team for the whole program. */
+#ifndef DBI_BASE_PARALLEL_H
+#define DBI_BASE_PARALLEL_H
+
+#include <omp.h>
+
+/* Sets the number of threads of all parallel loops; 0: all the cores that this process may use. Results may depend on it in the last bits, never
+ * on timing: loops have static schedules, and sums are added in a fixed order. */
+static inline void dbi_set_threads(int threads)
+{
+    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+}
+
+#endif

@@ -1,0 +1,37 @@
+/* Streams of records: `.st.zst` files and pipes, see dbisl-format(5). */
+#ifndef DBI_RECORD_STREAM_H
+#define DBI_RECORD_STREAM_H
+
+#include "record/record.h"
+
+/* Reading. path: NULL or "-" is standard input. Errors name the file and the record ("x.st.zst: record 1: ..."). */
+typedef struct dbi_reader dbi_reader;
+dbi_reader *dbi_reader_open(const char *path, dbi_error *error);
+/* 1 and a record that the caller frees, 0 at the end, -1 on error. A stream without any record is an error. */
+int dbi_reader_next(dbi_reader *reader, dbi_record **record, dbi_error *error);
+void dbi_reader_close(dbi_reader *reader);
+
+/* The one record of a file; more than one is an error. */
+dbi_record *dbi_record_load(const char *path, dbi_error *error);
+
+typedef struct dbi_compression {
+    bool none;   /* plain safetensors bytes */
+    int level;   /* zstd's level; 0: the default, 3 */
+} dbi_compression;
+
+/* "none", "zstd" or "zstd:LEVEL"; NULL: the default. */
+int dbi_compression_parse(const char *text, dbi_compression *compression, dbi_error *error);
+
+/* Writing. To a regular file all or nothing: under a temporary name beside the target until dbi_writer_commit. To standard output (NULL or "-"),
+ * pipes and devices: at once. */
+typedef struct dbi_writer dbi_writer;
+dbi_writer *dbi_writer_open(const char *path, const dbi_compression *compression, dbi_error *error);
+int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *error);
+/* Flushes, syncs, renames and frees. On failure the target is as it was. */
+int dbi_writer_commit(dbi_writer *writer, dbi_error *error);
+/* Removes what was written and frees. NULL is allowed. */
+void dbi_writer_abort(dbi_writer *writer);
+
+int dbi_record_save(const dbi_record *record, const char *path, const dbi_compression *compression, dbi_error *error);
+
+#endif

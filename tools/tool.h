@@ -1,0 +1,55 @@
+/* What all programs share: options of one vocabulary, messages, exit statuses. */
+#ifndef DBI_TOOLS_TOOL_H
+#define DBI_TOOLS_TOOL_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "record/stream.h"
+
+enum { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
+
+/* Which of the shared options a program takes. */
+enum {
+    TOOL_OUTPUT = 1,   /* -o, --output=FILE */
+    TOOL_THREADS = 2,  /* --threads=N */
+    TOOL_SEED = 4,     /* --seed=N */
+    TOOL_COMPRESS = 8, /* --compress=none|zstd[:LEVEL] */
+    TOOL_DEVICE = 16,  /* --device=cpu|reference */
+    TOOL_PROGRESS = 32 /* --progress; -q, --quiet is always there */
+};
+
+typedef struct tool_options {
+    const char *output; /* NULL: standard output */
+    int threads;        /* 0: all cores */
+    uint64_t seed;
+    dbi_compression compression;
+    const char *device; /* default "cpu" */
+    bool quiet, progress; /* progress: asked for, or stderr is a terminal, and not quiet */
+} tool_options;
+
+/* Parses with GNU argp: the program's own options, then the shared ones it takes; --help, --version (-V), --usage. Wrong usage exits with 2. Sets the
+ * threads. name: "dbisl-sdf". options ends with {0}. parse is an argp parser for the program's own keys; its state->input is `input`. */
+void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse, const char *arguments,
+                const char *description, void *input, tool_options *out);
+
+/* "dbisl-NAME: text" on stderr; exit status TOOL_FAILED. */
+_Noreturn void tool_die(const dbi_error *error);
+/* "dbisl-NAME: warning: ..." unless quiet. */
+void tool_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A line that replaces itself on a terminal; nothing unless progress is on. tool_progress_end finishes the line. */
+void tool_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void tool_progress_end(void);
+
+/* Option arguments, for parsers: wrong ones are usage errors (exit status 2) that name the option. */
+long tool_int(struct argp_state *state, const char *option, const char *text, long least, long most);
+double tool_number(struct argp_state *state, const char *option, const char *text, double least, double most);
+/* "X,Y,Z" (or "X" for all three). */
+void tool_ints3(struct argp_state *state, const char *option, const char *text, long least, long most, int64_t out[3]);
+void tool_numbers3(struct argp_state *state, const char *option, const char *text, double least, double most, double out[3]);
+/* A usage error from a library's parse function. */
+_Noreturn void tool_usage(struct argp_state *state, const char *option, const dbi_error *error);
+
+#endif
