@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# What all bats files share: `load helper` (tests/full: `load ../helper`). Puts the built programs first on PATH and gives a few assertions; files go into $BATS_TEST_TMPDIR.
+# BIN: the folder of the programs under test (default build/bin). PYTHON: the interpreter of the interop tests. CI=true: what would be skipped fails.
+
+ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
+BIN=${BIN:-$ROOT/build/bin}
+[[ $BIN == /* ]] || BIN=$ROOT/$BIN
+PATH=$BIN:$PATH
+PYTHON=${PYTHON:-/usr/bin/python3}
+FIXTURES=$ROOT/tests/fixtures
+# Several tests run at once, and a test's sizes are small: more threads only get in each other's way.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export ROOT BIN PATH PYTHON FIXTURES
+
+# fail TEXT...: ends the test.
+fail() {
+    printf '%s\n' "$*" >&2
+    return 1
+}
+
+# unavailable REASON: skips the test; where CI=true everything has to be there, and it fails.
+unavailable() {
+    if [ "${CI:-}" = true ]; then
+        fail "$1 (a skip is a failure where CI=true)"
+    else
+        skip "$1"
+    fi
+}
+
+# need COMMAND...: skips unless the commands are there.
+need() {
+    local command
+    for command; do
+        command -v "$command" >/dev/null || unavailable "no $command" || return
+    done
+}
+
+# need_python MODULE...: skips unless $PYTHON can import the modules.
+need_python() {
+    local module
+    command -v "$PYTHON" >/dev/null || unavailable "no $PYTHON" || return
+    for module; do
+        "$PYTHON" -c "import $module" 2>/dev/null || unavailable "$PYTHON has no module $module" || return
+    done
+}
+
+# expect STATUS COMMAND...: runs the command as `run` does, standard error apart in $stderr, and fails unless the exit status is STATUS.
+expect() {
+    local wanted=$1
+    shift
+    bats_require_minimum_version 1.5.0
+    run --separate-stderr "$@"
+    # shellcheck disable=SC2154 # set by run
+    [ "$status" -eq "$wanted" ] || fail "exit status $status instead of $wanted: $*"$'\n'"$output"$'\n'"$stderr"
+}
+
+# expect_fault PATTERN COMMAND...: the command exits with 1, prints exactly one line on standard error, and the line matches the extended regular expression.
+expect_fault() {
+    local pattern=$1
+    shift
+    expect 1 "$@" || return
+    [ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || fail "not one line of error: $*"$'\n'"$stderr" || return
+    [[ $stderr =~ ^dbisl-[a-z-]+:\ .*$pattern ]] || fail "error of: $*"$'\n'"$stderr"$'\n'"does not match: $pattern"
+}
+
+# expect_usage COMMAND...: wrong usage, exit status 2, with something said about it.
+expect_usage() {
+    expect 2 "$@" || return
+    [ -n "$stderr" ] || fail "silent: $*"
+}
+
+# absent FILE...: none of the files is there.
+absent() {
+    local file
+    for file; do
+        [ ! -e "$file" ] || fail "$file is there" || return
+    done
+}
+
+# same FILE FILE: equal bytes.
+same() {
+    cmp -- "$1" "$2" >&2
+}
+
+# close_to A B TOLERANCE: |A - B| <= TOLERANCE.
+close_to() {
+    [[ $1 =~ ^[-+.0-9eE]+$ && $2 =~ ^[-+.0-9eE]+$ ]] || fail "$1 and $2 are not both numbers" || return
+    awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a - b; exit !(d <= t && -d <= t) }' || fail "$1 is not within $3 of $2"
+}
+
+# tmpfs DIR SIZE: a small file system at DIR ("64k", "1m"), for the tests of full disks; skipped without the right to mount. remove_tmpfs in teardown takes it away.
+tmpfs() {
+    mkdir -p "$1"
+    [ "$(id -u)" -eq 0 ] || skip "mounting a tmpfs takes root"
+    mount -t tmpfs -o "size=$2" tmpfs "$1" 2>/dev/null || skip "no tmpfs can be mounted here"
+    printf '%s\n' "$1" >>"$BATS_TEST_TMPDIR/.mounted"
+}
+
+remove_tmpfs() {
+    local dir
+    [ -e "$BATS_TEST_TMPDIR/.mounted" ] || return 0
+    while read -r dir; do
+        umount "$dir" || true
+    done <"$BATS_TEST_TMPDIR/.mounted"
+    rm -f "$BATS_TEST_TMPDIR/.mounted"
+}
+
+# A bats file with its own teardown calls remove_tmpfs there.
+teardown() {
+    remove_tmpfs
+}
