@@ -1,0 +1,22 @@
+/* The loss and its gradient with respect to the student's outputs. */
+#ifndef DBI_METHOD_LOSS_H
+#define DBI_METHOD_LOSS_H
+
+#include "method/method.h"
+
+/* Of one step: each term before weighting, and what else the log shows. */
+typedef struct dbi_loss_values {
+    double term[DBI_TERMS];
+    double total;
+    double voxel_weight; /* mean weight of the pseudo terms' voxels; 0 without */
+    double pseudo_dice;  /* Dice of the thresholded pseudo-label with the truth, mean over classes; NAN without truth */
+} dbi_loss_values;
+
+typedef struct dbi_loss_shape {
+    int64_t batch, labeled, classes, size[3]; /* the first `labeled` samples have labels */
+} dbi_loss_shape;
+
+#define DBI_REAL_HEADER "method/loss.real.h"
+#include "base/each_real.h"
+
+#endif
