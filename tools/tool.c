@@ -85,8 +85,8 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "%s %s\n", program, DBI_VERSION);
 }
 
-void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse, const char *arguments,
-                const char *description, void *input, tool_options *out)
+void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse,
+                const char *arguments, const char *description, void *input, tool_options *out)
 {
     program = name;
     argp_err_exit_status = TOOL_USAGE;

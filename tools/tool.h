@@ -26,14 +26,14 @@ typedef struct tool_options {
     int threads;        /* 0: all cores */
     uint64_t seed;
     dbi_compression compression;
-    const char *device; /* default "cpu" */
+    const char *device;   /* default "cpu" */
     bool quiet, progress; /* progress: asked for, or stderr is a terminal, and not quiet */
 } tool_options;
 
 /* Parses with GNU argp: the program's own options, then the shared ones it takes; --help, --version (-V), --usage. Wrong usage exits with 2. Sets the
  * threads. name: "dbisl-sdf". options ends with {0}. parse is an argp parser for the program's own keys; its state->input is `input`. */
-void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse, const char *arguments,
-                const char *description, void *input, tool_options *out);
+void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse,
+                const char *arguments, const char *description, void *input, tool_options *out);
 
 /* "dbisl-NAME: text" on stderr; exit status TOOL_FAILED. */
 _Noreturn void tool_die(const dbi_error *error);

@@ -1,19 +1,19 @@
 typedef struct R(dbi_loss) R(dbi_loss);
 
 /* Holds all the memory that the steps need. The method is copied. */
-R(dbi_loss) *R(dbi_loss_open)(const dbi_method *method, const dbi_loss_shape *shape, dbi_error *error);
-void R(dbi_loss_close)(R(dbi_loss) *loss);
+R(dbi_loss) * R(dbi_loss_open)(const dbi_method *method, const dbi_loss_shape *shape, dbi_error *error);
+void R(dbi_loss_close)(R(dbi_loss) * loss);
 
 /* One step's inputs. The student's outputs are of all samples, the teacher's (NULL without) of the unlabelled ones; arrays [samples,K,X,Y,Z]. */
 typedef struct R(dbi_loss_input) {
     const real *logits, *sdf;
     const real *teacher_logits, *teacher_sdf;
-    const real *teacher_mask;   /* weight of the teacher term's voxels [unlabelled,K,X,Y,Z], or NULL */
-    const uint8_t *label;       /* [labelled,X,Y,Z], 0..K */
-    const float *label_sdf;     /* [labelled,K,X,Y,Z], normalized as the method says */
-    const uint8_t *truth;       /* [unlabelled,X,Y,Z] or NULL; for the log alone */
-    double ramp;                /* weight of the unsupervised terms */
+    const real *teacher_mask; /* weight of the teacher term's voxels [unlabelled,K,X,Y,Z], or NULL */
+    const uint8_t *label;     /* [labelled,X,Y,Z], 0..K */
+    const float *label_sdf;   /* [labelled,K,X,Y,Z], normalized as the method says */
+    const uint8_t *truth;     /* [unlabelled,X,Y,Z] or NULL; for the log alone */
+    double ramp;              /* weight of the unsupervised terms */
 } R(dbi_loss_input);
 
 /* Values and gradients (overwritten) with respect to logits and sdf. */
-int R(dbi_loss_step)(R(dbi_loss) *loss, const R(dbi_loss_input) *input, dbi_loss_values *values, real *dlogits, real *dsdf, dbi_error *error);
+int R(dbi_loss_step)(R(dbi_loss) * loss, const R(dbi_loss_input) * input, dbi_loss_values *values, real *dlogits, real *dsdf, dbi_error *error);

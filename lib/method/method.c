@@ -124,12 +124,12 @@ json_t *dbi_method_settings(const dbi_method *m, int64_t total_steps, dbi_error 
     json_t *weights = json_object();
     for (int i = 0; i < DBI_TERMS; i++)
         json_object_set_new(weights, dbi_terms[i].name, json_real(m->weight[i]));
-    json_t *settings =
-        json_pack("{s:s, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:b, s:b, s:f, s:f, s:i, s:s, s:s, s:f, s:f, s:f, s:s, s:I}", "method", m->name, "weights",
-                  weights, "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp, "ramp-steps", (json_int_t)m->ramp_steps, "ramp-every",
-                  (json_int_t)m->ramp_every, "gamma", m->gamma, "uncertainty", (int)m->uncertainty, "cross-entropy", (int)m->cross_entropy, "dropout",
-                  m->dropout, "teacher-noise", m->teacher_noise, "passes", m->passes, "transform", transform, "sdf-normalize", normalize, "lr", m->rate,
-                  "momentum", m->momentum, "weight-decay", m->weight_decay, "schedule", m->schedule, "total-steps", (json_int_t)total_steps);
+    json_t *settings = json_pack("{s:s, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:b, s:b, s:f, s:f, s:i, s:s, s:s, s:f, s:f, s:f, s:s, s:I}",
+                                 "method", m->name, "weights", weights, "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp,
+                                 "ramp-steps", (json_int_t)m->ramp_steps, "ramp-every", (json_int_t)m->ramp_every, "gamma", m->gamma, "uncertainty",
+                                 (int)m->uncertainty, "cross-entropy", (int)m->cross_entropy, "dropout", m->dropout, "teacher-noise",
+                                 m->teacher_noise, "passes", m->passes, "transform", transform, "sdf-normalize", normalize, "lr", m->rate, "momentum",
+                                 m->momentum, "weight-decay", m->weight_decay, "schedule", m->schedule, "total-steps", (json_int_t)total_steps);
     if (!settings)
         dbi_fail(error, "out of memory");
     return settings;
@@ -193,7 +193,7 @@ static bool parse_schedule(const char *schedule, int64_t t, int64_t total_steps,
 int dbi_schedule_check(const char *schedule, dbi_error *error)
 {
     double factor;
-    if (strlen(schedule) >= sizeof ((dbi_method *)0)->schedule || !parse_schedule(schedule, 0, 1, &factor))
+    if (strlen(schedule) >= sizeof((dbi_method *)0)->schedule || !parse_schedule(schedule, 0, 1, &factor))
         return dbi_fail(error, "\"%.80s\" is none of constant, every:N, at:S[,S...] (steps or percentages), poly[:POWER]", schedule);
     return 0;
 }

@@ -42,7 +42,7 @@ typedef struct dbi_method {
     char name[32];
     double weight[DBI_TERMS];
     double beta, lambda, k;
-    double ramp;       /* length of the ramp-up in steps, as a fraction of all steps */
+    double ramp;        /* length of the ramp-up in steps, as a fraction of all steps */
     int64_t ramp_steps; /* the same in steps, where > 0 */
     int64_t ramp_every; /* the ramp moves in stairs of so many steps */
     double gamma;       /* of the voxel weight exp(-gamma |y - T_r2s(r)|) (1 - H(y) / ln 2), y and r the teacher's */

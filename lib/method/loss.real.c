@@ -1,0 +1,411 @@
+#include "method/loss.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tgmath.h>
+
+#include "base/memory.h"
+#include "base/real.h"
+
+/* Sums run over chunks of this many voxels, each summed in double, the chunks added in order: the result does not depend on the threads. */
+enum { CHUNK = 8192, MAX_SUMS = 3 };
+
+struct R(dbi_loss) {
+    dbi_method method;
+    dbi_loss_shape shape;
+    int64_t voxels, chunks; /* of one sample and class */
+    real *p, *a, *s;        /* student: probability, T_r2s(r), T_s2r(p) */
+    real *dp, *da, *ds;     /* gradients with respect to them */
+    real *y, *r;            /* targets: label and distance, pseudo-label and pseudo-distance */
+    real *weight;           /* of the pseudo terms' voxels */
+    real *teacher_p, *teacher_s;
+    double *sums;        /* [samples][chunks][MAX_SUMS] */
+    R(dbi_tape) * *tape; /* [samples][classes] */
+};
+
+/* Some of the samples. */
+typedef struct span {
+    int64_t first, count;
+} span;
+
+static bool needs_transform(const dbi_method *m, span unlabeled)
+{
+    for (int i = 0; i < DBI_TERMS; i++)
+        if (m->weight[i] > 0 && dbi_terms[i].transform && (!dbi_terms[i].teacher || unlabeled.count))
+            return true;
+    return false;
+}
+
+R(dbi_loss) * R(dbi_loss_open)(const dbi_method *method, const dbi_loss_shape *shape, dbi_error *error)
+{
+    R(dbi_loss) *l = calloc(1, sizeof *l);
+    if (!l) {
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    l->method = *method;
+    l->shape = *shape;
+    int64_t dims[5] = {shape->batch, shape->classes, shape->size[0], shape->size[1], shape->size[2]}, count;
+    if (!dbi_count(dims, 5, &count) || !dbi_count(shape->size, 3, &l->voxels)) {
+        dbi_fail(error, "the batch is too large");
+        free(l);
+        return NULL;
+    }
+    l->chunks = (l->voxels + CHUNK - 1) / CHUNK;
+    span unlabeled = {shape->labeled, shape->batch - shape->labeled};
+    bool transform = needs_transform(method, unlabeled), teacher = dbi_method_needs_teacher(method) && unlabeled.count;
+    struct {
+        real **array;
+        bool wanted;
+    } arrays[] = {{&l->p, true},      {&l->a, true},       {&l->dp, true},        {&l->da, true},           {&l->y, true},           {&l->r, true},
+                  {&l->s, transform}, {&l->ds, transform}, {&l->weight, teacher}, {&l->teacher_p, teacher}, {&l->teacher_s, teacher}};
+    bool failed = false;
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if (arrays[i].wanted && !failed)
+            failed = !(*arrays[i].array = dbi_alloc((size_t)count, sizeof(real), error));
+    if (!failed)
+        failed = !(l->sums = dbi_alloc((size_t)(shape->batch * l->chunks * MAX_SUMS), sizeof(double), error)) ||
+                 !(l->tape = dbi_alloc((size_t)(shape->batch * shape->classes), sizeof *l->tape, error));
+    if (failed) {
+        R(dbi_loss_close)(l);
+        return NULL;
+    }
+    return l;
+}
+
+static void R(free_tapes)(R(dbi_loss) * l)
+{
+    for (int64_t i = 0; l->tape && i < l->shape.batch * l->shape.classes; i++) {
+        R(dbi_tape_free)(l->tape[i]);
+        l->tape[i] = NULL;
+    }
+}
+
+void R(dbi_loss_close)(R(dbi_loss) * l)
+{
+    if (!l)
+        return;
+    R(free_tapes)(l);
+    real *arrays[] = {l->p, l->a, l->s, l->dp, l->da, l->ds, l->y, l->r, l->weight, l->teacher_p, l->teacher_s};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        free(arrays[i]);
+    free(l->sums);
+    free(l->tape);
+    free(l);
+}
+
+/* The loops below visit chunk j of class c of a span: BEGIN..END. `at` is the index of its first voxel in a [samples,K,X,Y,Z] array, n its length,
+ * sum its MAX_SUMS sums. */
+#define FOR_CHUNKS(l, range, c, at, n, sum)                                                                                                          \
+    _Pragma("omp parallel for schedule(static)") for (int64_t j = 0; j < (range).count * (l)->chunks; j++)                                           \
+    {                                                                                                                                                \
+        const int64_t sample = (range).first + j / (l)->chunks, start = j % (l)->chunks * CHUNK;                                                     \
+        const int64_t at = (sample * (l)->shape.classes + (c)) * (l)->voxels + start;                                                                \
+        const int64_t n = (l)->voxels - start < CHUNK ? (l)->voxels - start : CHUNK;                                                                 \
+        double *sum = (l)->sums + j * MAX_SUMS;                                                                                                      \
+        (void)sum;
+#define END_CHUNKS }
+
+static void R(add_up)(const R(dbi_loss) * l, span range, double total[MAX_SUMS])
+{
+    for (int k = 0; k < MAX_SUMS; k++)
+        total[k] = 0;
+    for (int64_t j = 0; j < range.count * l->chunks; j++)
+        for (int k = 0; k < MAX_SUMS; k++)
+            total[k] += l->sums[j * MAX_SUMS + k];
+}
+
+/* Dice loss of q against the target y, voxels weighted by w (NULL: 1), averaged over the classes; dq += factor * gradient. */
+static double R(dice)(R(dbi_loss) * l, span range, const real *q, const real *y, const real *w, double factor, real *dq)
+{
+    const double e = 1e-5;
+    double value = 0;
+    factor /= (double)l->shape.classes;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, range, c, at, n, sum)
+        double qy = 0, qq = 0, yy = 0;
+        for (int64_t i = at; i < at + n; i++) {
+            double v = w ? (double)w[i] : 1;
+            qy += v * (double)q[i] * (double)y[i];
+            qq += v * (double)q[i] * (double)q[i];
+            yy += v * (double)y[i] * (double)y[i];
+        }
+        sum[0] = qy;
+        sum[1] = qq;
+        sum[2] = yy;
+        END_CHUNKS
+        double total[MAX_SUMS];
+        R(add_up)(l, range, total);
+        const double above = 2 * total[0] + e, below = total[1] + total[2] + e;
+        value += 1 - above / below;
+        const real gy = (real)(-2 * factor / below), gq = (real)(2 * factor * above / (below * below));
+        FOR_CHUNKS(l, range, c, at, n, sum)
+        for (int64_t i = at; i < at + n; i++)
+            dq[i] += (w ? w[i] : 1) * (gy * y[i] + gq * q[i]);
+        END_CHUNKS
+    }
+    return value / (double)l->shape.classes;
+}
+
+/* Mean cross-entropy of sigmoid(scale z) against y, from the logits, so that it stays finite; dz += factor * gradient. */
+static double R(cross_entropy)(R(dbi_loss) * l, span range, const real *z, double scale, const real *y, const real *w, double factor, real *dz)
+{
+    const double count = (double)(range.count * l->shape.classes * l->voxels);
+    const real k = (real)scale, g = (real)(factor * scale / count);
+    double value = 0;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, range, c, at, n, sum)
+        double loss = 0;
+        for (int64_t i = at; i < at + n; i++) {
+            const real x = k * z[i], v = w ? w[i] : 1, small = exp(-fabs(x));
+            loss += (double)(v * ((x > 0 ? x : 0) - x * y[i] + log1p(small)));
+            dz[i] += g * v * ((x > 0 ? 1 : small) / (1 + small) - y[i]);
+        }
+        sum[0] = loss;
+        sum[1] = sum[2] = 0;
+        END_CHUNKS
+        double total[MAX_SUMS];
+        R(add_up)(l, range, total);
+        value += total[0];
+    }
+    return value / count;
+}
+
+/* Sum of w (a - b)^2 over the span, divided by the number of its values, or by the sum of w where `by_weight`; da += factor * gradient, and db (where
+ * not NULL) likewise. */
+static double R(square)(R(dbi_loss) * l, span range, const real *a, const real *b, const real *w, bool by_weight, double factor, real *da, real *db)
+{
+    double squares = 0, weights = 0;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, range, c, at, n, sum)
+        double square = 0, weight = 0;
+        for (int64_t i = at; i < at + n; i++) {
+            const double d = (double)a[i] - (double)b[i], v = w ? (double)w[i] : 1;
+            square += v * d * d;
+            weight += v;
+        }
+        sum[0] = square;
+        sum[1] = weight;
+        sum[2] = 0;
+        END_CHUNKS
+        double total[MAX_SUMS];
+        R(add_up)(l, range, total);
+        squares += total[0];
+        weights += total[1];
+    }
+    const double divisor = by_weight ? weights + 1e-16 : (double)(range.count * l->shape.classes * l->voxels);
+    const real g = (real)(2 * factor / divisor);
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, range, c, at, n, sum)
+        for (int64_t i = at; i < at + n; i++) {
+            const real d = g * (w ? w[i] : 1) * (a[i] - b[i]);
+            da[i] += d;
+            if (db)
+                db[i] -= d;
+        }
+        END_CHUNKS
+    }
+    return squares / divisor;
+}
+
+/* out = sigmoid(scale z). */
+static void R(sigmoid)(const R(dbi_loss) * l, span range, const real *z, double scale, real *out)
+{
+    const real k = (real)scale;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, range, c, at, n, sum)
+        for (int64_t i = at; i < at + n; i++)
+            out[i] = 1 / (1 + exp(-k * z[i]));
+        END_CHUNKS
+    }
+}
+
+/* T_s2r of every sample and class in the span; keeps the tapes where `keep`. */
+static int R(transform)(R(dbi_loss) * l, span range, const real *p, real *s, bool keep, dbi_error *error)
+{
+    for (int64_t i = range.first * l->shape.classes; i < (range.first + range.count) * l->shape.classes; i++)
+        if (R(dbi_transform_forward)(&l->method.transform, &l->method.normalize, l->shape.size, p + i * l->voxels, s + i * l->voxels,
+                                     keep ? &l->tape[i] : NULL, error))
+            return -1;
+    return 0;
+}
+
+static void R(label_targets)(R(dbi_loss) * l, span labeled, const R(dbi_loss_input) * in)
+{
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, labeled, c, at, n, sum)
+        const uint8_t *label = in->label + sample * l->voxels + start;
+        for (int64_t i = 0; i < n; i++) {
+            l->y[at + i] = label[i] == c + 1;
+            l->r[at + i] = (real)in->label_sdf[at + i];
+        }
+        END_CHUNKS
+    }
+}
+
+/* The teacher's two outputs, each also seen through its transform, make the soft pseudo-label y, the pseudo-distance r and the voxel weights. Returns
+ * the mean weight. teacher arrays start at the first unlabelled sample; the targets' at the first sample. */
+static double R(pseudo_targets)(R(dbi_loss) * l, span unlabeled, const R(dbi_loss_input) * in)
+{
+    const real k = (real)l->method.k, gamma = (real)l->method.gamma;
+    const real ln2 = (real)0.69314718055994530942;
+    const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
+    const bool uncertainty = l->method.uncertainty;
+    double mean = 0;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, unlabeled, c, at, n, sum)
+        double weights = 0;
+        for (int64_t i = at; i < at + n; i++) {
+            const real p = l->teacher_p[i], r = in->teacher_sdf[i - before], a = 1 / (1 + exp(-k * r));
+            real w = 1;
+            if (uncertainty) {
+                const real q = 1 - p;
+                const real entropy = -(p > 0 ? p * log(p) : 0) - (q > 0 ? q * log(q) : 0);
+                w = exp(-gamma * fabs(p - a)) * (1 - entropy / ln2);
+                w = w > 0 ? w : 0; /* rounding may leave a hair below 0 at p = 1/2 */
+            }
+            l->y[i] = (p + a) / 2;
+            l->r[i] = (r + l->teacher_s[i]) / 2;
+            l->weight[i] = w;
+            weights += (double)w;
+        }
+        sum[0] = weights;
+        sum[1] = sum[2] = 0;
+        END_CHUNKS
+        double total[MAX_SUMS];
+        R(add_up)(l, unlabeled, total);
+        mean += total[0];
+    }
+    return mean / (double)(unlabeled.count * l->shape.classes * l->voxels);
+}
+
+static double R(pseudo_dice)(R(dbi_loss) * l, span unlabeled, const uint8_t *truth)
+{
+    double dice = 0;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, unlabeled, c, at, n, sum)
+        const uint8_t *label = truth + (sample - unlabeled.first) * l->voxels + start;
+        int64_t both = 0, either = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const int a = l->y[at + i] > (real)0.5, b = label[i] == c + 1;
+            both += a & b;
+            either += a + b;
+        }
+        sum[0] = (double)both;
+        sum[1] = (double)either;
+        sum[2] = 0;
+        END_CHUNKS
+        double total[MAX_SUMS];
+        R(add_up)(l, unlabeled, total);
+        dice += total[1] > 0 ? 2 * total[0] / total[1] : 1;
+    }
+    return dice / (double)l->shape.classes;
+}
+
+/* The derivative of the chain logits -> p, sdf -> T_r2s(sdf). dlogits and dsdf hold what reached them directly. */
+static void R(chain)(const R(dbi_loss) * l, real *dlogits, real *dsdf)
+{
+    const span all = {0, l->shape.batch};
+    const real k = (real)l->method.k;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, all, c, at, n, sum)
+        for (int64_t i = at; i < at + n; i++) {
+            dlogits[i] += l->dp[i] * l->p[i] * (1 - l->p[i]);
+            dsdf[i] += k * l->da[i] * l->a[i] * (1 - l->a[i]);
+        }
+        END_CHUNKS
+    }
+}
+
+/* One of the four seg terms: Dice, and cross-entropy where set. */
+static double R(seg)(R(dbi_loss) * l, span range, const real *q, const real *z, double scale, const real *w, double factor, real *dq, real *dz)
+{
+    double value = R(dice)(l, range, q, l->y, w, factor, dq);
+    if (l->method.cross_entropy)
+        value += R(cross_entropy)(l, range, z, scale, l->y, w, factor, dz);
+    return value;
+}
+
+int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_values *values, real *dlogits, real *dsdf, dbi_error *error)
+{
+    const dbi_method *m = &l->method;
+    const span all = {0, l->shape.batch}, labeled = {0, l->shape.labeled}, unlabeled = {l->shape.labeled, l->shape.batch - l->shape.labeled};
+    const size_t bytes = (size_t)(l->shape.batch * l->shape.classes * l->voxels) * sizeof(real);
+    const bool teacher = in->teacher_logits && l->teacher_p;
+    *values = (dbi_loss_values){.pseudo_dice = (double)NAN};
+
+    memset(l->dp, 0, bytes);
+    memset(l->da, 0, bytes);
+    memset(dlogits, 0, bytes);
+    memset(dsdf, 0, bytes);
+    R(sigmoid)(l, all, in->logits, 1, l->p);
+    R(sigmoid)(l, all, in->sdf, m->k, l->a);
+    R(label_targets)(l, labeled, in);
+    if (l->s) {
+        memset(l->ds, 0, bytes);
+        R(free_tapes)(l);
+        if (R(transform)(l, all, l->p, l->s, true, error))
+            return -1;
+    }
+    if (teacher) {
+        const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
+        R(sigmoid)(l, unlabeled, in->teacher_logits - before, 1, l->teacher_p);
+        if ((m->weight[DBI_TERM_PSEUDO_REG] > 0 || m->weight[DBI_TERM_PSEUDO_CROSS_REG] > 0) &&
+            R(transform)(l, unlabeled, l->teacher_p, l->teacher_s, false, error))
+            return -1;
+        values->voxel_weight = R(pseudo_targets)(l, unlabeled, in);
+        if (in->truth)
+            values->pseudo_dice = R(pseudo_dice)(l, unlabeled, in->truth);
+    }
+    for (int t = 0; t < DBI_TERMS; t++) {
+        const dbi_term_info *info = &dbi_terms[t];
+        const double factor = m->weight[t] * (info->unsupervised ? in->ramp : 1) * (info->regression ? m->beta : 1);
+        const span range = t <= DBI_TERM_CROSS_REG ? labeled : info->teacher ? unlabeled : all;
+        if (!(m->weight[t] > 0) || !range.count || (info->teacher && !teacher))
+            continue;
+        const real *w = info->teacher ? l->weight : NULL;
+        double value = 0;
+        switch ((dbi_term)t) {
+        case DBI_TERM_SEG:
+        case DBI_TERM_PSEUDO_SEG:
+            value = R(seg)(l, range, l->p, in->logits, 1, w, factor, l->dp, dlogits);
+            break;
+        case DBI_TERM_CROSS_SEG:
+        case DBI_TERM_PSEUDO_CROSS_SEG:
+            value = R(seg)(l, range, l->a, in->sdf, m->k, w, factor, l->da, dsdf);
+            break;
+        case DBI_TERM_REG:
+        case DBI_TERM_PSEUDO_REG:
+            value = R(square)(l, range, in->sdf, l->r, w, false, factor, dsdf, NULL);
+            break;
+        case DBI_TERM_CROSS_REG:
+        case DBI_TERM_PSEUDO_CROSS_REG:
+            value = R(square)(l, range, l->s, l->r, w, false, factor, l->ds, NULL);
+            break;
+        case DBI_TERM_CONSISTENCY_SEG:
+            value = R(square)(l, range, l->p, l->a, NULL, false, factor, l->dp, l->da);
+            break;
+        case DBI_TERM_CONSISTENCY_REG:
+            value = R(square)(l, range, in->sdf, l->s, NULL, false, factor, dsdf, l->ds);
+            break;
+        case DBI_TERM_TEACHER: {
+            const real *mask = in->teacher_mask ? in->teacher_mask - unlabeled.first * l->shape.classes * l->voxels : NULL;
+            value = R(square)(l, range, l->p, l->teacher_p, mask, mask != NULL, factor, l->dp, NULL);
+            break;
+        }
+        case DBI_TERMS:
+            break;
+        }
+        values->term[t] = value;
+        values->total += factor * value;
+    }
+    if (l->s) {
+        for (int64_t i = 0; i < l->shape.batch * l->shape.classes; i++)
+            if (R(dbi_transform_backward)(l->tape[i], l->ds + i * l->voxels, l->dp + i * l->voxels, error))
+                return -1;
+        R(free_tapes)(l);
+    }
+    R(chain)(l, dlogits, dsdf);
+    return 0;
+}
