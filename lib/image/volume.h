@@ -1,0 +1,52 @@
+/* Grids and volumes: voxels with a place in space. */
+#ifndef DBI_IMAGE_VOLUME_H
+#define DBI_IMAGE_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "record/record.h"
+
+/* A regular grid: sizes, and the affine that takes voxel indices to millimetres, +x to the patient's right, +y to the front, +z up (RAS+). The
+ * last row of the affine is 0 0 0 1. */
+typedef struct dbi_grid {
+    int64_t shape[3];
+    double affine[4][4];
+} dbi_grid;
+
+/* Lengths of the affine's columns, mm. */
+void dbi_grid_spacing(const dbi_grid *grid, double spacing[3]);
+/* Sizes >= 1 whose product fits, a finite and invertible affine; else an error that says which is wrong. */
+int dbi_grid_check(const dbi_grid *grid, dbi_error *error);
+/* Do all corner voxels of the two grids lie within 2 % of the smallest spacing of one another? Fails with what differs. */
+int dbi_grid_same(const dbi_grid *a, const dbi_grid *b, dbi_error *error);
+
+/* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. */
+typedef struct dbi_source {
+    dbi_grid grid;
+    char format[8]; /* "nifti1", "nifti2" or "hdf5" */
+    int sform_code, qform_code;
+    double quatern[3], offset[3], qfac; /* the header's qform, in the file's unit */
+    double pixdim[3];                   /* the header's spacing, in the file's unit */
+    int units;                          /* NIFTI_UNITS_...: 1 m, 2 mm, 3 um, 0 unknown (taken as mm) */
+} dbi_source;
+
+/* Metadata "source" of a record. */
+int dbi_source_get(const dbi_record *record, dbi_source *source, dbi_error *error);
+int dbi_source_set(dbi_record *record, const dbi_source *source, dbi_error *error);
+
+/* A volume of its own, [channels, X, Y, Z] in C order. */
+typedef struct dbi_volume {
+    dbi_grid grid;
+    int64_t channels;
+    dbi_dtype dtype; /* DBI_U8 or DBI_F32 */
+    void *data;      /* owned */
+} dbi_volume;
+
+/* Zeroed voxels. */
+int dbi_volume_new(dbi_volume *volume, const dbi_grid *grid, int64_t channels, dbi_dtype dtype, dbi_error *error);
+/* Frees the voxels; a zeroed struct is allowed. */
+void dbi_volume_free(dbi_volume *volume);
+
+#endif
