@@ -1,4 +1,4 @@
-# dbisl: build, install, check. GNU make 4.3 or later. `make help` lists the targets.
+# dbisl: build, install, check. GNU make 4.3 or later; `make help` lists the targets, `./setup.sh TARGET` installs what they need first.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -25,23 +25,23 @@ real_sources := $(filter %.real.c,$(lib_sources))
 plain_sources := $(filter-out %.real.c,$(lib_sources))
 lib_objects := $(plain_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f32.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o)
 library := $(BUILD)/libdbisl.a
-tool_sources := $(filter-out tools/tool.c,$(sort $(wildcard tools/*.c)))
-programs := $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
+tool_sources := $(filter-out tools/tool.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
+programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
 
 .PHONY: all
-all: $(programs)
+all: $(programs) ## build the programs into $(BUILD)/bin (the default)
 
-$(BUILD)/%.o: %.c $(BUILD)/flags
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c $< -o $@
 
-$(BUILD)/%.f32.o: %.real.c $(BUILD)/flags
+$(BUILD)/%.f32.o: %.real.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(CC) $(all_cppflags) -DDBI_REAL_BITS=32 $(all_cflags) -MMD -MP -c $< -o $@
 
-$(BUILD)/%.f64.o: %.real.c $(BUILD)/flags
+$(BUILD)/%.f64.o: %.real.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(CC) $(all_cppflags) -DDBI_REAL_BITS=64 $(all_cflags) -MMD -MP -c $< -o $@
 
@@ -52,6 +52,10 @@ $(library): $(lib_objects)
 $(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
 	@mkdir -p $(@D)
 	$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
+
+$(BUILD)/bin/dbisl: $(BUILD)/tools/dbisl.o
+	@mkdir -p $(@D)
+	$(CC) $(all_cflags) $(LDFLAGS) $^ -o $@
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(library)
 	@mkdir -p $(@D)
@@ -67,8 +71,81 @@ $(BUILD)/flags: force
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' | cmp -s - $@ || printf '%s\n' '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' > $@
 
+# One clear message about a missing library instead of a page of the compiler's.
+$(BUILD)/libraries: scripts/check-libraries $(BUILD)/flags
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' scripts/check-libraries $(all_cppflags) -- $(package_libs)
+	@touch $@
+
+# --- install ---------------------------------------------------------------------------------------------------------------------------------------
+
+bin_dir := $(DESTDIR)$(PREFIX)/bin
+man_dir := $(DESTDIR)$(PREFIX)/share/man
+share_dir := $(DESTDIR)$(PREFIX)/share/dbisl
+man_pages := $(sort $(wildcard man/*.[1-9]))
+pipeline_files := $(sort $(wildcard pipelines/*.mk pipelines/*.awk pipelines/*/Makefile pipelines/*/*.mk))
+example_files := $(sort $(wildcard examples/*))
+
+.PHONY: install
+install: all ## install programs, manual pages and pipelines (PREFIX, DESTDIR)
+	install -d $(bin_dir)
+	install -m 755 $(programs) $(bin_dir)
+	for page in $(man_pages); do install -D -m 644 "$$page" "$(man_dir)/man$${page##*.}/$${page##*/}"; done
+	for file in $(pipeline_files); do install -D -m 644 "$$file" "$(share_dir)/$$file"; done
+	for file in $(example_files); do install -D -m 755 "$$file" "$(share_dir)/$$file"; done
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f $(programs:$(BUILD)/bin/%=$(bin_dir)/%) $(foreach page,$(man_pages),$(man_dir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	rm -rf $(share_dir)
+
+# --- tests -----------------------------------------------------------------------------------------------------------------------------------------
+
+bats_files := $(sort $(wildcard tests/*.bats))
+full_files := $(sort $(wildcard tests/full/*.bats))
+
+.PHONY: check
+check: all units ## run the unit tests and the tool tests; ends with "N passed, N failed"
+	BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' tests/run $(unit_tests) $(bats_files)
+
+.PHONY: check-full
+check-full: all units ## the same and the long tests (ten kills of the demo, memory of a large scan, ...; more than an hour)
+	BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' LIMIT=7200 tests/run $(unit_tests) $(bats_files) $(full_files)
+
+.PHONY: check-asan
+check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built in $(BUILD)/asan
+	SANITIZED=1 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) BUILD='$(BUILD)/asan' \
+	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
+
+# --- style -----------------------------------------------------------------------------------------------------------------------------------------
+
+c_files := $(sort $(wildcard lib/*/*.[ch] tools/*.[ch] tests/unit/*.[ch]))
+shell_files := setup.sh .ci/run tests/run tests/helper.bash $(sort $(wildcard scripts/* examples/*.sh)) $(bats_files) $(full_files)
+
+.PHONY: lint
+lint: all ## clang-format, cppcheck, shellcheck, mandoc, and that --help and the manual pages agree
+	clang-format --dry-run -Werror $(c_files)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --suppressions-list=.cppcheck --enable=warning,portability -D_GNU_SOURCE -DDBI_REAL_BITS=32 \
+	    -Ilib -Itools $(filter %.c,$(c_files))
+	shellcheck -x $(shell_files)
+	mandoc -T lint -W warning $(man_pages)
+	scripts/check-options '$(BUILD)/bin' man
+
+# --- pipelines -------------------------------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: all ## a synthetic cohort, supervised and dbisl trained on 4 labelled scans, both tables (RUNS=DIR)
+	@$(MAKE) --no-print-directory -f pipelines/demo/Makefile
+
+.PHONY: la
+la: all ## the left atrium at half resolution: make la DATA=DIR (see pipelines/la/Makefile)
+	@$(MAKE) --no-print-directory -f pipelines/la/Makefile
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
 .PHONY: clean
-clean:
+clean: ## remove what was built
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
