@@ -1,0 +1,142 @@
+#include "net/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+static dbi_checkpoint *make(const dbi_arch *arch, bool momentum, dbi_error *error)
+{
+    dbi_checkpoint *c = dbi_alloc(1, sizeof *c, error);
+    if (c && (dbi_layout_make(arch, &c->layout, error) || dbi_weights_new_f32(&c->weights, &c->layout, momentum, error) ||
+              !(c->meta = dbi_record_new(error)))) {
+        dbi_checkpoint_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void dbi_checkpoint_free(dbi_checkpoint *checkpoint)
+{
+    if (!checkpoint)
+        return;
+    dbi_weights_free_f32(&checkpoint->weights);
+    dbi_record_free(checkpoint->meta);
+    free(checkpoint);
+}
+
+dbi_checkpoint *dbi_checkpoint_new(const dbi_arch *arch, bool momentum, uint64_t seed, dbi_error *error)
+{
+    dbi_checkpoint *checkpoint = make(arch, momentum, error);
+    if (checkpoint)
+        dbi_weights_init_f32(&checkpoint->weights, seed);
+    return checkpoint;
+}
+
+static int check_kind(const dbi_record *record, dbi_error *error)
+{
+    const char *kind = dbi_meta_get(record, "kind"), *sign = dbi_meta_get(record, "sdf_sign");
+    if (kind && strcmp(kind, "checkpoint"))
+        return dbi_fail(error, "a %s, not a checkpoint", kind);
+    if (sign && strcmp(sign, "positive-inside"))
+        return dbi_fail(error, "sdf_sign \"%s\" is not \"positive-inside\"", sign);
+    return 0;
+}
+
+/* Momentum is kept when it is there at all; weights_load then decides whether it is complete. */
+static bool has_momentum(const dbi_record *record)
+{
+    return dbi_record_find(record, "momentum.block_one.conv.0.weight");
+}
+
+static int fill(dbi_checkpoint *c, const dbi_record *record, dbi_error *error)
+{
+    if (dbi_weights_load_f32(&c->weights, record, error) || dbi_meta_copy(c->meta, record, error))
+        return -1;
+    if (dbi_meta_get(record, "step") && dbi_meta_get_int(record, "step", &c->step, error))
+        return -1;
+    return c->step < 0 || c->step >= UINT32_MAX ? dbi_fail(error, "step %lld is impossible", (long long)c->step) : 0;
+}
+
+dbi_checkpoint *dbi_checkpoint_from_record(const dbi_record *record, dbi_error *error)
+{
+    dbi_arch arch;
+    if (check_kind(record, error) || dbi_arch_from_record(record, &arch, error))
+        return NULL;
+    /* The size follows from three numbers in the metadata: before they make us allocate, the first and the largest kernel must be there. */
+    const dbi_tensor *first = dbi_record_find(record, "block_one.conv.0.weight"), *large = dbi_record_find(record, "block_five.conv.0.weight");
+    if (!first || !large || first->ndim != 5 || first->shape[0] != arch.filters || large->ndim != 5 ||
+        large->shape[0] != 16 * (int64_t)arch.filters) {
+        dbi_fail(error, "the tensors are not those of a dual V-Net with %d filters", arch.filters);
+        return NULL;
+    }
+    dbi_checkpoint *checkpoint = make(&arch, has_momentum(record), error);
+    if (checkpoint && fill(checkpoint, record, error)) {
+        dbi_checkpoint_free(checkpoint);
+        return NULL;
+    }
+    return checkpoint;
+}
+
+dbi_checkpoint *dbi_checkpoint_load(const char *path, dbi_error *error)
+{
+    dbi_record *record = dbi_record_load(path, error);
+    if (!record)
+        return NULL;
+    dbi_checkpoint *checkpoint = dbi_checkpoint_from_record(record, error);
+    if (!checkpoint)
+        dbi_fail_in(error, "%s", path && strcmp(path, "-") ? path : "standard input");
+    dbi_record_free(record);
+    return checkpoint;
+}
+
+int dbi_checkpoint_need_momentum(dbi_checkpoint *checkpoint, dbi_error *error)
+{
+    dbi_weights_f32 *weights = &checkpoint->weights;
+    if (!weights->momentum)
+        weights->momentum = dbi_alloc(checkpoint->layout.parameters, sizeof(float), error);
+    return weights->momentum ? 0 : -1;
+}
+
+dbi_record *dbi_checkpoint_to_record(const dbi_checkpoint *checkpoint, dbi_error *error)
+{
+    const dbi_arch *arch = &checkpoint->layout.arch;
+    dbi_record *record = dbi_record_new(error);
+    if (record && (dbi_meta_copy(record, checkpoint->meta, error) || dbi_meta_set(record, "kind", "checkpoint", error) ||
+                   dbi_meta_set_format(record, "architecture", error, "{\"channels\":%d,\"classes\":%d,\"filters\":%d,\"name\":\"dual-vnet\"}",
+                                       arch->channels, arch->classes, arch->filters) ||
+                   dbi_meta_set_int(record, "step", checkpoint->step, error) || dbi_meta_set(record, "sdf_sign", "positive-inside", error) ||
+                   dbi_weights_store_f32(&checkpoint->weights, record, error))) {
+        dbi_record_free(record);
+        return NULL;
+    }
+    return record;
+}
+
+int dbi_checkpoint_save(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression, dbi_error *error)
+{
+    dbi_record *record = dbi_checkpoint_to_record(checkpoint, error);
+    if (!record)
+        return -1;
+    int status = dbi_record_save(record, path, compression, error);
+    dbi_record_free(record);
+    return status;
+}
+
+int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *student, double decay, bool warmup, dbi_error *error)
+{
+    const dbi_arch *t = &teacher->layout.arch, *s = &student->layout.arch;
+    if (t->channels != s->channels || t->classes != s->classes || t->filters != s->filters)
+        return dbi_fail(error, "the student's architecture (%d channels, %d classes, %d filters) is not the teacher's (%d, %d, %d)", s->channels,
+                        s->classes, s->filters, t->channels, t->classes, t->filters);
+    dbi_record *meta = dbi_record_new(error);
+    if (!meta || dbi_meta_copy(meta, student->meta, error)) {
+        dbi_record_free(meta);
+        return -1;
+    }
+    dbi_record_free(teacher->meta);
+    teacher->meta = meta;
+    teacher->step = student->step;
+    dbi_average_f32(&teacher->weights, &student->weights, dbi_average_decay(student->step, decay, warmup));
+    return 0;
+}

@@ -1,0 +1,224 @@
+#include "net/weights.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+
+#include "base/real.h"
+
+int R(dbi_weights_new)(R(dbi_weights) * weights, const dbi_layout *layout, bool momentum, dbi_error *error)
+{
+    *weights = (R(dbi_weights)){.layout = layout};
+    if (!(weights->parameters = dbi_alloc(layout->parameters, sizeof(real), error)) ||
+        !(weights->statistics = dbi_alloc(layout->statistics, sizeof(real), error)) ||
+        (momentum && !(weights->momentum = dbi_alloc(layout->parameters, sizeof(real), error)))) {
+        R(dbi_weights_free)(weights);
+        return -1;
+    }
+    for (int l = 0; l < layout->layers; l++) {
+        const dbi_named *variance = &layout->tensor[layout->layer[l].weight + 5];
+        for (size_t i = 0; i < variance->count; i++)
+            weights->statistics[variance->offset + i] = 1;
+    }
+    return 0;
+}
+
+void R(dbi_weights_free)(R(dbi_weights) * weights)
+{
+    free(weights->parameters);
+    free(weights->momentum);
+    free(weights->statistics);
+    *weights = (R(dbi_weights)){0};
+}
+
+/* torch.nn.init's fan-in: the size of dimension 1 times the kernel's, also for transposed convolutions. */
+static double R(fan_in)(const dbi_named *weight)
+{
+    return (double)(weight->shape[1] * weight->shape[2] * weight->shape[3] * weight->shape[4]);
+}
+
+static void R(fill_normal)(R(dbi_weights) * weights, int index, double deviation, uint64_t seed)
+{
+    const dbi_named *tensor = &weights->layout->tensor[index];
+    dbi_random random;
+    dbi_random_start(&random, seed, DBI_ROLE_INIT, 0, (uint32_t)index);
+    for (size_t i = 0; i < tensor->count; i++)
+        weights->parameters[tensor->offset + i] = (real)(float)(deviation * dbi_random_normal(&random));
+}
+
+static void R(fill_uniform)(R(dbi_weights) * weights, int index, double bound, uint64_t seed)
+{
+    const dbi_named *tensor = &weights->layout->tensor[index];
+    dbi_random random;
+    dbi_random_start(&random, seed, DBI_ROLE_INIT, 0, (uint32_t)index);
+    for (size_t i = 0; i < tensor->count; i++)
+        weights->parameters[tensor->offset + i] = (real)(float)(bound * (2 * dbi_random_uniform(&random) - 1));
+}
+
+static void R(fill)(R(dbi_weights) * weights, int index, real value)
+{
+    const dbi_named *tensor = &weights->layout->tensor[index];
+    for (size_t i = 0; i < tensor->count; i++)
+        weights->parameters[tensor->offset + i] = value;
+}
+
+void R(dbi_weights_init)(R(dbi_weights) * weights, uint64_t seed)
+{
+    const dbi_layout *layout = weights->layout;
+    for (int l = 0; l < layout->layers; l++) {
+        int weight = layout->layer[l].weight;
+        double fan = R(fan_in)(&layout->tensor[weight]);
+        R(fill_normal)(weights, weight, sqrt(2 / fan), seed);
+        R(fill_uniform)(weights, weight + 1, 1 / sqrt(fan), seed);
+        R(fill)(weights, weight + 2, 1);
+        R(fill)(weights, weight + 3, 0);
+    }
+    const int heads[] = {layout->sdf_head, layout->seg_head};
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < 2; i++) /* torch.nn.Conv3d: both uniform within 1 / sqrt(fan-in) */
+            R(fill_uniform)(weights, heads[h] + i, 1 / sqrt(R(fan_in)(&layout->tensor[heads[h]])), seed);
+}
+
+static double R(half)(uint16_t bits)
+{
+    double sign = bits & 0x8000 ? -1 : 1;
+    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    if (exponent == 31)
+        return mantissa ? NAN : sign * INFINITY;
+    return exponent ? sign * ldexp(1024 + mantissa, exponent - 25) : sign * ldexp(mantissa, -24);
+}
+
+/* Copies a tensor of the record into `to`, whatever floating type it has. */
+static int R(load_tensor)(const dbi_record *record, const char *name, const dbi_named *as, real *to, dbi_error *error)
+{
+    const dbi_tensor *tensor = dbi_record_find(record, name);
+    dbi_dtype dtype = tensor && (tensor->dtype == DBI_F64 || tensor->dtype == DBI_F16) ? tensor->dtype : DBI_F32;
+    if (!(tensor = dbi_record_need(record, name, dtype, as->ndim, as->shape, error)))
+        return -1;
+    for (size_t i = 0; i < as->count; i++) {
+        double value = dtype == DBI_F32   ? (double)((const float *)tensor->data)[i]
+                       : dtype == DBI_F64 ? ((const double *)tensor->data)[i]
+                                          : R(half)(((const uint16_t *)tensor->data)[i]);
+        to[i] = (real)value;
+        if (!isfinite(to[i]))
+            return dbi_fail(error, "tensor \"%s\": element %zu is not a finite number", name, i);
+    }
+    return 0;
+}
+
+/* "block_one.conv.1.num_batches_tracked", from the name of that normalization's weight. */
+static void R(batches_name)(const dbi_named *weight, char name[96])
+{
+    size_t stem = strlen(weight->name) - strlen("weight");
+    memcpy(name, weight->name, stem);
+    strcpy(name + stem, "num_batches_tracked");
+}
+
+static int R(load_batches)(R(dbi_weights) * weights, const dbi_record *record, dbi_error *error)
+{
+    char name[96];
+    R(batches_name)(&weights->layout->tensor[weights->layout->layer[0].weight + 2], name);
+    const dbi_tensor *tensor = dbi_record_find(record, name);
+    if (!tensor) /* models from before PyTorch 0.4.1 have none */
+        return 0;
+    if (tensor->dtype != DBI_I64 || tensor->count != 1)
+        return dbi_fail(error, "tensor \"%s\" is not one I64", name);
+    weights->batches = *(const int64_t *)tensor->data;
+    if (weights->batches < 0)
+        return dbi_fail(error, "tensor \"%s\" is negative", name);
+    return 0;
+}
+
+int R(dbi_weights_load)(R(dbi_weights) * weights, const dbi_record *record, dbi_error *error)
+{
+    const dbi_layout *layout = weights->layout;
+    char name[96];
+    bool momentum = weights->momentum;
+    for (int t = 0; t < layout->tensors; t++) {
+        const dbi_named *tensor = &layout->tensor[t];
+        real *array = tensor->role == DBI_PARAMETER ? weights->parameters : weights->statistics;
+        if (R(load_tensor)(record, tensor->name, tensor, array + tensor->offset, error))
+            return -1;
+        snprintf(name, sizeof name, "momentum.%s", tensor->name);
+        momentum = momentum && (tensor->role != DBI_PARAMETER || dbi_record_find(record, name));
+    }
+    for (int l = 0; l < layout->layers; l++) {
+        const dbi_named *variance = &layout->tensor[layout->layer[l].weight + 5];
+        for (size_t i = 0; i < variance->count; i++)
+            if (weights->statistics[variance->offset + i] < 0)
+                return dbi_fail(error, "tensor \"%s\": element %zu is negative", variance->name, i);
+    }
+    for (int t = 0; momentum && t < layout->tensors; t++) {
+        const dbi_named *tensor = &layout->tensor[t];
+        snprintf(name, sizeof name, "momentum.%s", tensor->name);
+        if (tensor->role == DBI_PARAMETER && R(load_tensor)(record, name, tensor, weights->momentum + tensor->offset, error))
+            return -1;
+    }
+    return R(load_batches)(weights, record, error);
+}
+
+static int R(store_tensor)(dbi_record *record, const char *name, const dbi_named *as, const real *from, dbi_error *error)
+{
+    dbi_tensor *tensor = dbi_record_add(record, name, DBI_F32, as->ndim, as->shape, error);
+    if (!tensor)
+        return -1;
+    for (size_t i = 0; i < as->count; i++)
+        ((float *)tensor->data)[i] = (float)from[i];
+    return 0;
+}
+
+int R(dbi_weights_store)(const R(dbi_weights) * weights, dbi_record *record, dbi_error *error)
+{
+    const dbi_layout *layout = weights->layout;
+    char name[96];
+    for (int t = 0; t < layout->tensors; t++) {
+        const dbi_named *tensor = &layout->tensor[t];
+        const real *array = tensor->role == DBI_PARAMETER ? weights->parameters : weights->statistics;
+        if (R(store_tensor)(record, tensor->name, tensor, array + tensor->offset, error))
+            return -1;
+    }
+    for (int l = 0; l < layout->layers; l++) {
+        R(batches_name)(&layout->tensor[layout->layer[l].weight + 2], name);
+        dbi_tensor *tensor = dbi_record_add(record, name, DBI_I64, 0, NULL, error);
+        if (!tensor)
+            return -1;
+        *(int64_t *)tensor->data = weights->batches;
+    }
+    for (int t = 0; weights->momentum && t < layout->tensors; t++) {
+        const dbi_named *tensor = &layout->tensor[t];
+        snprintf(name, sizeof name, "momentum.%s", tensor->name);
+        if (tensor->role == DBI_PARAMETER && R(store_tensor)(record, name, tensor, weights->momentum + tensor->offset, error))
+            return -1;
+    }
+    return 0;
+}
+
+void R(dbi_sgd_step)(R(dbi_weights) * weights, const dbi_sgd *sgd, const real *gradient)
+{
+    real rate = (real)sgd->rate, keep = (real)sgd->momentum, decay = (real)sgd->weight_decay;
+    real *w = weights->parameters, *m = weights->momentum;
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < weights->layout->parameters; i++) {
+        m[i] = keep * m[i] + (gradient[i] + decay * w[i]);
+        w[i] -= rate * m[i];
+    }
+}
+
+static void R(average_array)(real *to, const real *from, size_t count, real a, real b)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++)
+        to[i] = a * to[i] + b * from[i];
+}
+
+void R(dbi_average)(R(dbi_weights) * teacher, const R(dbi_weights) * student, double a)
+{
+    const dbi_layout *layout = teacher->layout;
+    R(average_array)(teacher->parameters, student->parameters, layout->parameters, (real)a, (real)(1 - a));
+    R(average_array)(teacher->statistics, student->statistics, layout->statistics, (real)a, (real)(1 - a));
+    teacher->batches = student->batches;
+}
