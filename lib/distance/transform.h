@@ -16,8 +16,8 @@ typedef enum dbi_transform_kind {
 
 typedef struct dbi_transform {
     dbi_transform_kind kind;
-    double h;    /* conv: temperature in voxels */
-    int radius;  /* conv: window in voxels, 0: the whole volume */
+    double h;   /* conv: temperature in voxels */
+    int radius; /* conv: window in voxels, 0: the whole volume */
 } dbi_transform;
 
 /* "exact", "levelset", "conv:H,RADIUS" or "conv:H,all"; and back. */

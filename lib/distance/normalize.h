@@ -1,0 +1,13 @@
+/* Normalization of signed distance maps. */
+#ifndef DBI_DISTANCE_NORMALIZE_H
+#define DBI_DISTANCE_NORMALIZE_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "distance/edt.h"
+
+#define DBI_REAL_HEADER "distance/normalize.real.h"
+#include "base/each_real.h"
+
+#endif
