@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 /* A whole input in memory: a file, standard input ("-"), a member of a tar or zip archive as ARCHIVE:MEMBER (when no file of the whole name
- * exists), each with gzip undone where its magic is there. Free *data with free(). Refuses more than `limit` bytes (0: 64 GiB) before holding
+ * exists), each with gzip undone where its magic is there. Free *data with free(); a NUL follows its last byte, which `size` does not count. Refuses more than `limit` bytes (0: 64 GiB) before holding
  * them. Errors name the input. */
 int dbi_bytes_read(const char *path, size_t limit, uint8_t **data, size_t *size, dbi_error *error);
 
@@ -19,11 +19,13 @@ typedef struct dbi_sink dbi_sink;
 dbi_sink *dbi_sink_open(const char *path, dbi_error *error);
 int dbi_sink_write(dbi_sink *sink, const void *data, size_t size, dbi_error *error);
 int dbi_sink_printf(dbi_sink *sink, dbi_error *error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* To a pipe, hands over what is buffered. */
+int dbi_sink_flush(dbi_sink *sink, dbi_error *error);
 int dbi_sink_commit(dbi_sink *sink, dbi_error *error); /* and free; on failure the target is as it was */
 void dbi_sink_abort(dbi_sink *sink);                   /* and free; NULL is allowed */
 
-/* The two steps of a commit on their own, for programs that must publish several files together: prepare (flush and sync everything; may fail), then
- * publish (rename; frees). */
+/* The two steps of a commit on their own, for programs that must publish several files together: prepare (flush, sync and close everything; when it
+ * fails, abort), then publish (rename; frees, whether it fails or not). */
 int dbi_sink_prepare(dbi_sink *sink, dbi_error *error);
 int dbi_sink_publish(dbi_sink *sink, dbi_error *error);
 

@@ -15,8 +15,8 @@ void dbi_reader_close(dbi_reader *reader);
 dbi_record *dbi_record_load(const char *path, dbi_error *error);
 
 typedef struct dbi_compression {
-    bool none;   /* plain safetensors bytes */
-    int level;   /* zstd's level; 0: the default, 3 */
+    bool none; /* plain safetensors bytes */
+    int level; /* zstd's level; 0: the default, 3 */
 } dbi_compression;
 
 /* "none", "zstd" or "zstd:LEVEL"; NULL: the default. */
@@ -29,6 +29,10 @@ dbi_writer *dbi_writer_open(const char *path, const dbi_compression *compression
 int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *error);
 /* Flushes, syncs, renames and frees. On failure the target is as it was. */
 int dbi_writer_commit(dbi_writer *writer, dbi_error *error);
+/* A commit's two steps, for programs that publish several files together: prepare them all (writes everything to disk; when one fails, abort all),
+ * then publish them (renames and frees; on failure the target is as it was). */
+int dbi_writer_prepare(dbi_writer *writer, dbi_error *error);
+int dbi_writer_publish(dbi_writer *writer, dbi_error *error);
 /* Removes what was written and frees. NULL is allowed. */
 void dbi_writer_abort(dbi_writer *writer);
 

@@ -1,0 +1,262 @@
+#include "record/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "record/bytes.h"
+#include "record/private.h"
+#include "record/safetensors.h"
+#include "record/source.h"
+
+struct dbi_reader {
+    dbi_source *source;
+    char *name;
+    size_t index;
+    bool failed;
+};
+
+dbi_reader *dbi_reader_open(const char *path, dbi_error *error)
+{
+    bool standard = !path || !strcmp(path, "-");
+    dbi_reader *reader = calloc(1, sizeof *reader);
+    if (!reader || !(reader->name = strdup(standard ? "standard input" : path))) {
+        dbi_fail(error, "out of memory");
+        dbi_reader_close(reader);
+        return NULL;
+    }
+    reader->source = dbi_source_open(standard ? NULL : path, error);
+    if (!reader->source) {
+        dbi_fail_in(error, "%s", reader->name);
+        dbi_reader_close(reader);
+        return NULL;
+    }
+    return reader;
+}
+
+void dbi_reader_close(dbi_reader *reader)
+{
+    if (!reader)
+        return;
+    dbi_source_close(reader->source);
+    free(reader->name);
+    free(reader);
+}
+
+static dbi_record *read_header(dbi_source *source, dbi_layout *layout, dbi_error *error)
+{
+    uint64_t length;
+    if (dbi_source_read(source, &length, sizeof length, error))
+        return NULL;
+    if (length < 2 || length > DBI_HEADER_LIMIT) {
+        dbi_fail(error, "not a tensor file: neither a zstd frame nor a header of 2 to 100000000 bytes");
+        return NULL;
+    }
+    char *json = dbi_source_take(source, length, error);
+    dbi_record *record = json ? dbi_header_parse(json, length, layout, error) : NULL;
+    free(json);
+    return record;
+}
+
+static dbi_record *read_record(dbi_source *source, dbi_error *error)
+{
+    dbi_layout layout = {0};
+    dbi_record *record = read_header(source, &layout, error);
+    bool ok = record;
+    for (size_t i = 0; ok && i < layout.count; i++) {
+        dbi_tensor *tensor = layout.parts[i].tensor;
+        tensor->data = dbi_source_take(source, dbi_tensor_bytes(tensor), error);
+        ok = tensor->data;
+        if (!ok)
+            dbi_fail_in(error, "tensor \"%s\"", tensor->name);
+    }
+    ok = ok && !dbi_source_end(source, error);
+    free(layout.parts);
+    if (ok)
+        return record;
+    dbi_record_free(record);
+    return NULL;
+}
+
+int dbi_reader_next(dbi_reader *reader, dbi_record **record, dbi_error *error)
+{
+    *record = NULL;
+    if (reader->failed)
+        return dbi_fail(error, "%s: record %zu could not be read", reader->name, reader->index);
+    int more = dbi_source_begin(reader->source, error);
+    if (!more && !reader->index) {
+        reader->failed = true;
+        return dbi_fail(error, "%s: the file is empty", reader->name);
+    }
+    if (more > 0)
+        *record = read_record(reader->source, error);
+    if (more > 0 && *record)
+        reader->index++;
+    else if (more) {
+        reader->failed = true;
+        return dbi_fail_in(error, "%s: record %zu", reader->name, reader->index);
+    }
+    return more;
+}
+
+dbi_record *dbi_record_load(const char *path, dbi_error *error)
+{
+    dbi_reader *reader = dbi_reader_open(path, error);
+    if (!reader)
+        return NULL;
+    dbi_record *record = NULL, *second = NULL;
+    if (dbi_reader_next(reader, &record, error) == 1) {
+        int more = dbi_reader_next(reader, &second, error);
+        if (more == 1)
+            dbi_fail(error, "%s: record 1: more than the one record that is wanted", reader->name);
+        if (more) {
+            dbi_record_free(record);
+            record = NULL;
+        }
+    }
+    dbi_record_free(second);
+    dbi_reader_close(reader);
+    return record;
+}
+
+int dbi_compression_parse(const char *text, dbi_compression *compression, dbi_error *error)
+{
+    *compression = (dbi_compression){0};
+    if (!text || !strcmp(text, "zstd"))
+        return 0;
+    if (!strcmp(text, "none")) {
+        compression->none = true;
+        return 0;
+    }
+    static const char prefix[] = "zstd:";
+    char *end = "?";
+    long level = !strncmp(text, prefix, sizeof prefix - 1) ? strtol(text + sizeof prefix - 1, &end, 10) : 0;
+    if (*end || level < 1 || level > 19)
+        return dbi_fail(error, "\"%s\" is none of none, zstd, zstd:1 to zstd:19", text);
+    compression->level = (int)level;
+    return 0;
+}
+
+struct dbi_writer {
+    dbi_sink *sink;
+    dbi_compression compression;
+    ZSTD_CCtx *zstd;
+    uint8_t *out;
+    size_t out_size;
+};
+
+static int start_zstd(dbi_writer *writer, dbi_error *error)
+{
+    writer->out_size = ZSTD_CStreamOutSize();
+    writer->out = malloc(writer->out_size);
+    writer->zstd = ZSTD_createCCtx();
+    if (!writer->out || !writer->zstd)
+        return dbi_fail(error, "out of memory");
+    int level = writer->compression.level ? writer->compression.level : 3;
+    if (ZSTD_isError(ZSTD_CCtx_setParameter(writer->zstd, ZSTD_c_compressionLevel, level)) ||
+        ZSTD_isError(ZSTD_CCtx_setParameter(writer->zstd, ZSTD_c_checksumFlag, 1)))
+        return dbi_fail(error, "zstd refuses level %d", level);
+    return 0;
+}
+
+dbi_writer *dbi_writer_open(const char *path, const dbi_compression *compression, dbi_error *error)
+{
+    dbi_writer *writer = calloc(1, sizeof *writer);
+    if (!writer) {
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    if (compression)
+        writer->compression = *compression;
+    if ((!writer->compression.none && start_zstd(writer, error)) || !(writer->sink = dbi_sink_open(path, error))) {
+        dbi_writer_abort(writer);
+        return NULL;
+    }
+    return writer;
+}
+
+/* Some bytes of the record, the last of them or not, by way of zstd or not. */
+static int put_bytes(dbi_writer *writer, const void *data, size_t size, bool last, dbi_error *error)
+{
+    if (writer->compression.none)
+        return dbi_sink_write(writer->sink, data, size, error);
+    ZSTD_inBuffer in = {data, size, 0};
+    for (bool done = false; !done;) {
+        ZSTD_outBuffer out = {writer->out, writer->out_size, 0};
+        size_t left = ZSTD_compressStream2(writer->zstd, &out, &in, last ? ZSTD_e_end : ZSTD_e_continue);
+        if (ZSTD_isError(left))
+            return dbi_fail(error, "zstd: %s", ZSTD_getErrorName(left));
+        if (dbi_sink_write(writer->sink, writer->out, out.pos, error))
+            return -1;
+        done = last ? left == 0 : in.pos == in.size;
+    }
+    return 0;
+}
+
+int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *error)
+{
+    char *header;
+    size_t size;
+    dbi_layout layout;
+    if (dbi_header_make(record, &header, &size, &layout, error))
+        return -1;
+    if (!writer->compression.none) {
+        ZSTD_CCtx_reset(writer->zstd, ZSTD_reset_session_only);
+        ZSTD_CCtx_setPledgedSrcSize(writer->zstd, size + layout.size);
+    }
+    int result = put_bytes(writer, header, size, false, error);
+    for (size_t i = 0; !result && i < layout.count; i++)
+        result = put_bytes(writer, layout.parts[i].tensor->data, dbi_tensor_bytes(layout.parts[i].tensor), false, error);
+    if (!result)
+        result = put_bytes(writer, NULL, 0, true, error);
+    free(layout.parts);
+    free(header);
+    return result ? -1 : dbi_sink_flush(writer->sink, error);
+}
+
+/* Frees all but the sink. */
+static void free_writer(dbi_writer *writer)
+{
+    ZSTD_freeCCtx(writer->zstd);
+    free(writer->out);
+    free(writer);
+}
+
+int dbi_writer_prepare(dbi_writer *writer, dbi_error *error)
+{
+    return dbi_sink_prepare(writer->sink, error);
+}
+
+int dbi_writer_publish(dbi_writer *writer, dbi_error *error)
+{
+    int result = dbi_sink_publish(writer->sink, error);
+    free_writer(writer);
+    return result;
+}
+
+int dbi_writer_commit(dbi_writer *writer, dbi_error *error)
+{
+    int result = dbi_sink_commit(writer->sink, error);
+    free_writer(writer);
+    return result;
+}
+
+void dbi_writer_abort(dbi_writer *writer)
+{
+    if (!writer)
+        return;
+    dbi_sink_abort(writer->sink);
+    free_writer(writer);
+}
+
+int dbi_record_save(const dbi_record *record, const char *path, const dbi_compression *compression, dbi_error *error)
+{
+    dbi_writer *writer = dbi_writer_open(path, compression, error);
+    if (!writer)
+        return -1;
+    if (dbi_writer_put(writer, record, error)) {
+        dbi_writer_abort(writer);
+        return -1;
+    }
+    return dbi_writer_commit(writer, error);
+}
