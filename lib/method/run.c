@@ -1,0 +1,111 @@
+#include "method/run.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/version.h"
+
+struct dbi_run {
+    json_t *history;
+    json_t *entry; /* the last of history, borrowed */
+    int64_t next;
+};
+
+/* True when the run that wrote the entry is the one that goes on. */
+static bool continues(const json_t *entry, const json_t *begun, int64_t step)
+{
+    const char *same[] = {"tool", "version", "settings", "seed"};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        if (!json_equal(json_object_get(entry, same[i]), json_object_get(begun, same[i])))
+            return false;
+    return json_integer_value(json_object_get(entry, "last")) == step - 1;
+}
+
+dbi_run *dbi_run_open(const dbi_record *checkpoint, json_t *settings, uint64_t seed, int64_t step, dbi_error *error)
+{
+    dbi_run *run = calloc(1, sizeof *run);
+    char seed_text[24]; /* a 64-bit seed does not fit into a JSON integer */
+    snprintf(seed_text, sizeof seed_text, "%" PRIu64, seed);
+    json_t *begun = json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:s}", "tool", "dbisl-train-step", "version", DBI_VERSION, "settings", settings, "seed",
+                              seed_text, "first", (json_int_t)step, "last", (json_int_t)(step - 1), "batches", "");
+    if (!run || !begun) {
+        dbi_fail(error, "out of memory");
+        goto fail;
+    }
+    run->next = step;
+    run->history = dbi_meta_get(checkpoint, "history") ? dbi_meta_get_json(checkpoint, "history", error) : json_array();
+    if (!run->history)
+        goto fail;
+    if (!json_is_array(run->history)) {
+        dbi_fail(error, "metadata \"history\" is not a list");
+        goto fail;
+    }
+    const size_t count = json_array_size(run->history);
+    run->entry = count ? json_array_get(run->history, count - 1) : NULL;
+    if (!run->entry || !continues(run->entry, begun, step)) {
+        json_array_append(run->history, begun);
+        run->entry = json_array_get(run->history, count);
+    }
+    json_decref(begun);
+    return run;
+fail:
+    json_decref(begun);
+    dbi_run_close(run);
+    return NULL;
+}
+
+void dbi_run_close(dbi_run *run)
+{
+    if (!run)
+        return;
+    json_decref(run->history);
+    free(run);
+}
+
+int dbi_run_add(dbi_run *run, const dbi_record *batch, dbi_error *error)
+{
+    char text[33];
+    if (dbi_record_checksum(batch, text, error))
+        return -1;
+    const char *before = json_string_value(json_object_get(run->entry, "batches"));
+    char both[80];
+    snprintf(both, sizeof both, "%.32s%.32s", before ? before : "", text);
+    const XXH128_hash_t hash = XXH3_128bits(both, strlen(both));
+    snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
+    if (json_object_set_new(run->entry, "batches", json_string(text)) || json_object_set_new(run->entry, "last", json_integer(run->next)))
+        return dbi_fail(error, "out of memory");
+    run->next++;
+    return 0;
+}
+
+int dbi_run_store(const dbi_run *run, dbi_record *checkpoint, dbi_error *error)
+{
+    return dbi_meta_set_json(checkpoint, "history", run->history, error);
+}
+
+int dbi_log_header(dbi_sink *sink, dbi_error *error)
+{
+    if (dbi_sink_printf(sink, error, "step\trate\tramp\ttotal"))
+        return -1;
+    for (int i = 0; i < DBI_TERMS; i++)
+        if (dbi_sink_printf(sink, error, "\t%s", dbi_terms[i].name))
+            return -1;
+    return dbi_sink_printf(sink, error, "\tvoxel-weight\tpseudo-dice\n");
+}
+
+int dbi_log_row(dbi_sink *sink, int64_t step, const dbi_step_log *log, dbi_error *error)
+{
+    if (dbi_sink_printf(sink, error, "%" PRId64 "\t%.9g\t%.9g\t%.9g", step, log->rate, log->ramp, log->loss.total))
+        return -1;
+    for (int i = 0; i < DBI_TERMS; i++)
+        if (dbi_sink_printf(sink, error, "\t%.9g", log->loss.term[i]))
+            return -1;
+    if (dbi_sink_printf(sink, error, "\t%.9g\t", log->loss.voxel_weight))
+        return -1;
+    return isnan(log->loss.pseudo_dice) ? dbi_sink_printf(sink, error, "\n") : dbi_sink_printf(sink, error, "%.9g\n", log->loss.pseudo_dice);
+}

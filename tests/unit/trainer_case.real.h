@@ -1,0 +1,119 @@
+/* Included by test_trainer.c for float and for double. */
+
+static void R(load_state)(R(dbi_weights) *weights, const char *prefix, bool statistics)
+{
+    for (int i = 0; i < layout.tensors; i++) {
+        const dbi_named *t = &layout.tensor[i];
+        if (t->role == DBI_STATISTIC && !statistics)
+            continue;
+        real *to = (t->role == DBI_PARAMETER ? weights->parameters : weights->statistics) + t->offset;
+        const float *from = tensor_of(prefix, t->name);
+        for (size_t j = 0; j < t->count; j++)
+            to[j] = from[j];
+    }
+}
+
+static void R(compare_gradient)(const real *gradient, const char *prefix, const tolerances *tol)
+{
+    double error2 = 0, norm2 = 0;
+    for (int i = 0; i < layout.tensors; i++) {
+        const dbi_named *t = &layout.tensor[i];
+        if (t->role != DBI_PARAMETER)
+            continue;
+        const float *expected = tensor_of(prefix, t->name);
+        double e2 = 0, n2 = 0, largest = 0;
+        for (size_t j = 0; j < t->count; j++) {
+            const double g = (double)gradient[t->offset + j];
+            e2 += pow(g - expected[j], 2);
+            n2 += pow(expected[j], 2);
+            largest = fmax(largest, fabs(g));
+        }
+        if (vanishing(t)) {
+            if (largest > tol->zero)
+                fail_msg("%s%s: %g instead of 0", prefix, t->name, largest);
+            continue;
+        }
+        if (!(sqrt(e2) <= tol->each * sqrt(n2)))
+            fail_msg("%s%s: relative error %g", prefix, t->name, sqrt(e2 / n2));
+        error2 += e2;
+        norm2 += n2;
+    }
+    if (!(sqrt(error2) <= tol->gradient * sqrt(norm2)))
+        fail_msg("%s: relative error of the whole gradient %g", prefix, sqrt(error2 / norm2));
+}
+
+/* The update w_k - w_0 as one vector, and the running statistics. */
+static void R(compare_update)(const R(dbi_weights) *weights, const char *prefix, double tolerance, const tolerances *tol)
+{
+    double error2 = 0, norm2 = 0;
+    for (int i = 0; i < layout.tensors; i++) {
+        const dbi_named *t = &layout.tensor[i];
+        const float *expected = tensor_of(prefix, t->name), *start = tensor_of("state.", t->name);
+        if (t->role == DBI_STATISTIC) {
+            double e2 = 0, n2 = 0;
+            for (size_t j = 0; j < t->count; j++) {
+                e2 += pow((double)weights->statistics[t->offset + j] - expected[j], 2);
+                n2 += pow(expected[j], 2);
+            }
+            if (!(sqrt(e2) <= tol->statistics * sqrt(n2)))
+                fail_msg("%s%s: relative error %g", prefix, t->name, sqrt(e2 / n2));
+        } else if (!vanishing(t)) {
+            for (size_t j = 0; j < t->count; j++) {
+                error2 += pow((double)weights->parameters[t->offset + j] - expected[j], 2);
+                norm2 += pow((double)expected[j] - start[j], 2);
+            }
+        }
+    }
+    if (!(sqrt(error2) <= tolerance * sqrt(norm2)))
+        fail_msg("%s: relative error of the update %g", prefix, sqrt(error2 / norm2));
+}
+
+static void R(train)(const char *name, const char *device, const tolerances *tol, int steps)
+{
+    dbi_error error = {""};
+    dbi_method method;
+    assert_int_equal(dbi_method_preset(name, &method, &error), 0);
+    const bool dtc = !strcmp(name, "dtc");
+    method.dropout = 0;
+    method.lambda = 0.1;
+    method.ramp = 0;
+    strcpy(method.schedule, "constant");
+    const dbi_loss_shape shape = {2, dtc ? 1 : 2, 1, {32, 32, 32}};
+    R(dbi_weights) weights;
+    assert_int_equal(R(dbi_weights_new)(&weights, &layout, true, &error), 0);
+    R(load_state)(&weights, "state.", true);
+    R(dbi_trainer) *trainer = R(dbi_trainer_open)(&method, 100, 0, &layout, device, &shape, &error);
+    if (!trainer)
+        fail_msg("%s", error.text);
+
+    const size_t count = 2 * 32 * 32 * 32;
+    real *image = malloc(count * sizeof *image);
+    assert_non_null(image);
+    const float *fixed = tensor_of("", "image");
+    for (size_t i = 0; i < count; i++)
+        image[i] = fixed[i];
+    const R(dbi_samples) samples = {
+        .image = image, .label = (const uint8_t *)(const void *)tensor_of("", "label"), .label_sdf = tensor_of("", "sdf")};
+    for (int step = 0; step < steps; step++) {
+        dbi_step_log log;
+        if (R(dbi_trainer_step)(trainer, &weights, NULL, &samples, step, &log, &error))
+            fail_msg("%s", error.text);
+        close_to(log.loss.total, expected_loss(name, step, 0), tol->loss, "total");
+        close_to(log.loss.term[DBI_TERM_SEG], expected_loss(name, step, 1), tol->loss, "seg");
+        close_to(log.loss.term[DBI_TERM_REG], expected_loss(name, step, 2), tol->loss, "reg");
+        if (dtc)
+            close_to(log.loss.term[DBI_TERM_CONSISTENCY_SEG], expected_loss(name, step, 3), tol->loss, "consistency");
+        char prefix[64];
+        if (step == 0) {
+            snprintf(prefix, sizeof prefix, "%s.grad.", name);
+            R(compare_gradient)(R(dbi_trainer_gradient)(trainer), prefix, tol);
+        }
+        if (!dtc && step == 0)
+            R(compare_update)(&weights, "supervised.after1.", tol->update1, tol);
+        if (!dtc && step == 4)
+            R(compare_update)(&weights, "supervised.after5.", tol->update5, tol);
+    }
+    free(image);
+    R(dbi_trainer_close)(trainer);
+    R(dbi_weights_free)(&weights);
+}

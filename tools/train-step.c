@@ -1,0 +1,448 @@
+/* dbisl-train-step: batches from standard input, student and teacher in, both out after as many steps. */
+#include "tool.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "method/batch.h"
+#include "method/run.h"
+#include "net/checkpoint.h"
+
+enum {
+    KEY_METHOD = 0x100,
+    KEY_TOTAL,
+    KEY_STEPS,
+    KEY_EMA,
+    KEY_NO_WARMUP,
+    KEY_STUDENT,
+    KEY_TEACHER,
+    KEY_OUT_STUDENT,
+    KEY_OUT_TEACHER,
+    KEY_LOG,
+    KEY_EXPLAIN,
+    KEY_LR, /* from here on: settings of the method */
+    KEY_SCHEDULE,
+    KEY_MOMENTUM,
+    KEY_DECAY,
+    KEY_DROPOUT,
+    KEY_SEG_LOSS,
+    KEY_BETA,
+    KEY_LAMBDA,
+    KEY_K,
+    KEY_RAMP,
+    KEY_RAMP_EVERY,
+    KEY_GAMMA,
+    KEY_TRANSFORM,
+    KEY_NORMALIZE,
+    KEY_NOISE,
+    KEY_PASSES,
+    KEY_WEIGHT,
+    KEY_WITHOUT
+};
+
+static const struct argp_option options[] = {
+    {"student", KEY_STUDENT, "FILE", 0, "The student's checkpoint before", 1},
+    {"teacher", KEY_TEACHER, "FILE", 0, "The teacher's checkpoint before, for methods that have one", 1},
+    {"out-student", KEY_OUT_STUDENT, "FILE", 0, "Write the student after the steps to FILE", 1},
+    {"out-teacher", KEY_OUT_TEACHER, "FILE", 0, "Write the averaged teacher to FILE; needs --ema", 1},
+    {"log", KEY_LOG, "FILE", 0, "Write a row per step to FILE, tab-separated", 1},
+    {"steps", KEY_STEPS, "N", 0, "Do N steps; fewer or more batches are an error", 1},
+    {"total-steps", KEY_TOTAL, "N", 0, "Length of the whole training, for ramp and schedule", 1},
+    {"ema", KEY_EMA, "A", 0, "Average the teacher after every step with decay A", 1},
+    {"no-warmup", KEY_NO_WARMUP, 0, 0, "Use the decay A from the first step on", 1},
+    {0, 0, 0, 0, "Method:", 2},
+    {"method", KEY_METHOD, "NAME", 0, "supervised, mean-teacher, ua-mt, dtc or dbisl (default); sets everything below", 2},
+    {"explain", KEY_EXPLAIN, 0, 0, "Print the settings that would be used, as JSON, and exit", 2},
+    {"weight", KEY_WEIGHT, "TERM=W", 0, "Weight of a term of the loss; 0 is off", 2},
+    {"without", KEY_WITHOUT, "PART", 0, "Switch off cross, consistency, pseudo or uncertainty", 2},
+    {"seg-loss", KEY_SEG_LOSS, "NAME", 0, "dice or dice+ce", 2},
+    {"beta", KEY_BETA, "W", 0, "Weight of the regression terms against the segmentation terms", 2},
+    {"lambda", KEY_LAMBDA, "W", 0, "Weight of the unsupervised terms after the ramp-up", 2},
+    {"ramp", KEY_RAMP, "T", 0, "Length of the ramp-up, in steps or as a percentage of all steps (60%)", 2},
+    {"ramp-every", KEY_RAMP_EVERY, "N", 0, "The ramp rises once in N steps", 2},
+    {"k", KEY_K, "K", 0, "Steepness of the transform from distance to segmentation", 2},
+    {"transform", KEY_TRANSFORM, "NAME", 0, "From segmentation to distance: levelset, conv:H,RADIUS or exact", 2},
+    {"sdf-normalize", KEY_NORMALIZE, "HOW", 0, "Normalization of the signed distance: clip:T (voxels) or max", 2},
+    {"gamma", KEY_GAMMA, "G", 0, "How much disagreement of the teacher's outputs lowers a voxel's weight", 2},
+    {"teacher-noise", KEY_NOISE, "S", 0, "Standard deviation of the noise on the teacher's input", 2},
+    {"passes", KEY_PASSES, "N", 0, "Noisy dropout passes that mask the teacher term; 0 is off", 2},
+    {0, 0, 0, 0, "Optimizer:", 3},
+    {"lr", KEY_LR, "R", 0, "Learning rate at the start (0.01)", 3},
+    {"schedule", KEY_SCHEDULE, "HOW", 0, "constant, every:N, at:S[,S...] or poly[:POWER] (at:70%)", 3},
+    {"momentum", KEY_MOMENTUM, "M", 0, "Momentum of SGD (0.9)", 3},
+    {"weight-decay", KEY_DECAY, "W", 0, "Weight decay (1e-4)", 3},
+    {"dropout", KEY_DROPOUT, "P", 0, "Probability of dropping a channel (0.5)", 3},
+    {0},
+};
+
+enum { MAX_CHANGES = 256 };
+
+typedef struct arguments {
+    dbi_method method;
+    const char *preset;
+    struct {
+        int key;
+        char *arg;
+    } changes[MAX_CHANGES]; /* of the preset; made when the preset is known, wherever --method stands */
+    int change_count;
+    bool explain, warmup;
+    int64_t total_steps, steps;
+    double ema; /* < 0: none */
+    const char *student, *teacher, *out_student, *out_teacher, *log, *batches;
+} arguments;
+
+static void parse_ramp(struct argp_state *state, const char *arg, dbi_method *method)
+{
+    char *end;
+    const double value = strtod(arg, &end);
+    const bool percent = !strcmp(end, "%");
+    if (end == arg || (*end && !percent) || !(value >= 0 && value <= 1e9) || (percent && value > 100))
+        argp_error(state, "--ramp: \"%s\" is neither a number of steps nor a percentage", arg);
+    method->ramp = percent ? value / 100 : 0;
+    method->ramp_steps = percent ? 0 : (int64_t)value;
+}
+
+/* Changes one setting of the method. */
+static void change(struct argp_state *state, int key, const char *arg, dbi_method *m)
+{
+    dbi_error error;
+    switch (key) {
+    case KEY_WEIGHT:
+        if (dbi_method_set_weight(m, arg, &error))
+            tool_usage(state, "weight", &error);
+        break;
+    case KEY_WITHOUT:
+        if (dbi_method_without(m, arg, &error))
+            tool_usage(state, "without", &error);
+        break;
+    case KEY_SEG_LOSS:
+        m->cross_entropy = !strcmp(arg, "dice+ce");
+        if (!m->cross_entropy && strcmp(arg, "dice"))
+            argp_error(state, "--seg-loss: \"%s\" is neither dice nor dice+ce", arg);
+        break;
+    case KEY_BETA:
+        m->beta = tool_number(state, "beta", arg, 0, 1e6);
+        break;
+    case KEY_LAMBDA:
+        m->lambda = tool_number(state, "lambda", arg, 0, 1e6);
+        break;
+    case KEY_RAMP:
+        parse_ramp(state, arg, m);
+        break;
+    case KEY_RAMP_EVERY:
+        m->ramp_every = tool_int(state, "ramp-every", arg, 1, 1000000000);
+        break;
+    case KEY_K:
+        m->k = tool_number(state, "k", arg, 1e-3, 1e6);
+        break;
+    case KEY_TRANSFORM:
+        if (dbi_transform_parse(arg, &m->transform, &error))
+            tool_usage(state, "transform", &error);
+        break;
+    case KEY_NORMALIZE:
+        if (dbi_normalize_parse(arg, &m->normalize, &error))
+            tool_usage(state, "sdf-normalize", &error);
+        if (m->normalize.kind == DBI_NORMALIZE_NONE)
+            argp_error(state, "--sdf-normalize: the distance head needs clip:T or max");
+        break;
+    case KEY_GAMMA:
+        m->gamma = tool_number(state, "gamma", arg, 0, 1e6);
+        break;
+    case KEY_NOISE:
+        m->teacher_noise = tool_number(state, "teacher-noise", arg, 0, 100);
+        break;
+    case KEY_PASSES:
+        m->passes = (int)tool_int(state, "passes", arg, 0, 1000);
+        break;
+    case KEY_LR:
+        m->rate = tool_number(state, "lr", arg, 0, 1000);
+        break;
+    case KEY_SCHEDULE:
+        if (dbi_schedule_check(arg, &error))
+            tool_usage(state, "schedule", &error);
+        snprintf(m->schedule, sizeof m->schedule, "%s", arg);
+        break;
+    case KEY_MOMENTUM:
+        m->momentum = tool_number(state, "momentum", arg, 0, 1);
+        break;
+    case KEY_DECAY:
+        m->weight_decay = tool_number(state, "weight-decay", arg, 0, 1);
+        break;
+    case KEY_DROPOUT:
+        m->dropout = tool_number(state, "dropout", arg, 0, 0.99);
+        break;
+    }
+}
+
+static void finish(struct argp_state *state, arguments *a)
+{
+    dbi_method_preset(a->preset, &a->method, NULL);
+    for (int i = 0; i < a->change_count; i++)
+        change(state, a->changes[i].key, a->changes[i].arg, &a->method);
+    const bool needs = dbi_method_needs_teacher(&a->method);
+    if (!a->total_steps)
+        argp_error(state, "--total-steps is missing");
+    if (a->explain)
+        return;
+    if (!a->steps || !a->student || !a->out_student)
+        argp_error(state, "--%s is missing", !a->steps ? "steps" : !a->student ? "student" : "out-student");
+    if (needs && !a->teacher)
+        argp_error(state, "the method %s needs --teacher", a->method.name);
+    if (!needs && (a->teacher || a->out_teacher || a->ema >= 0))
+        argp_error(state, "the method %s has no teacher: --teacher, --out-teacher and --ema do not apply", a->method.name);
+    if (!a->out_teacher != (a->ema < 0))
+        argp_error(state, "--out-teacher and --ema go together");
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    arguments *a = state->input;
+    dbi_error error;
+    if (key >= KEY_LR && key <= KEY_WITHOUT) {
+        if (a->change_count == MAX_CHANGES)
+            argp_error(state, "more than %d changes of the method", MAX_CHANGES);
+        a->changes[a->change_count].key = key;
+        a->changes[a->change_count++].arg = arg;
+        return 0;
+    }
+    switch (key) {
+    case KEY_METHOD:
+        if (dbi_method_preset(arg, &(dbi_method){0}, &error))
+            tool_usage(state, "method", &error);
+        a->preset = arg;
+        return 0;
+    case KEY_TOTAL:
+        a->total_steps = tool_int(state, "total-steps", arg, 1, 1000000000);
+        return 0;
+    case KEY_STEPS:
+        a->steps = tool_int(state, "steps", arg, 1, 1000000000);
+        return 0;
+    case KEY_EMA:
+        a->ema = tool_number(state, "ema", arg, 0, 1);
+        return 0;
+    case KEY_NO_WARMUP:
+        a->warmup = false;
+        return 0;
+    case KEY_STUDENT:
+        a->student = arg;
+        return 0;
+    case KEY_TEACHER:
+        a->teacher = arg;
+        return 0;
+    case KEY_OUT_STUDENT:
+        a->out_student = arg;
+        return 0;
+    case KEY_OUT_TEACHER:
+        a->out_teacher = arg;
+        return 0;
+    case KEY_LOG:
+        a->log = arg;
+        return 0;
+    case KEY_EXPLAIN:
+        a->explain = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num)
+            argp_error(state, "more than one file of batches");
+        a->batches = arg;
+        return 0;
+    case ARGP_KEY_END:
+        finish(state, a);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* What one process of training holds. */
+typedef struct session {
+    const arguments *arguments;
+    const tool_options *common;
+    dbi_checkpoint *student, *teacher;
+    dbi_trainer_f32 *trainer;
+    dbi_loss_shape shape; /* of the trainer */
+    dbi_run *run;
+    dbi_sink *log;
+} session;
+
+/* What the distance head will mean, and the cohort: written into the checkpoint with the first batch, compared from then on. */
+static int agree(dbi_checkpoint *student, const char *key, const char *value, dbi_error *error)
+{
+    const char *has = dbi_meta_get(student->meta, key);
+    if (!has)
+        return dbi_meta_set(student->meta, key, value, error);
+    return strcmp(has, value) ? dbi_fail(error, "%s is %s, the checkpoint's is %s", key, value, has) : 0;
+}
+
+static int agree_regression(dbi_checkpoint *student, const dbi_method *method, dbi_error *error)
+{
+    char normalize[64], text[128];
+    dbi_normalize_format(&method->normalize, normalize);
+    snprintf(text, sizeof text, "{\"k\":%.17g,\"normalize\":\"%s\"}", method->k, normalize);
+    /* Going on with another method is allowed: the newest training says what the head means. */
+    return dbi_meta_set(student->meta, "regression", text, error);
+}
+
+static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
+{
+    return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && !memcmp(a->size, b->size, sizeof a->size);
+}
+
+static int train_on(session *s, const dbi_record *record, dbi_error *error)
+{
+    const arguments *a = s->arguments;
+    dbi_batch batch;
+    dbi_step_log log;
+    if (dbi_batch_open(record, &s->student->layout.arch, &a->method, &batch, error))
+        return -1;
+    int status = -1;
+    if (batch.step != s->student->step) {
+        dbi_fail(error, "a batch of step %lld, but the student's next is %lld", (long long)batch.step, (long long)s->student->step);
+        goto done;
+    }
+    if (agree(s->student, "preprocessing", batch.preprocessing ? batch.preprocessing : "null", error) ||
+        agree_regression(s->student, &a->method, error))
+        goto done;
+    if (!s->trainer || !same_shape(&s->shape, &batch.shape)) {
+        dbi_trainer_close_f32(s->trainer);
+        s->shape = batch.shape;
+        if (!(s->trainer =
+                  dbi_trainer_open_f32(&a->method, a->total_steps, s->common->seed, &s->student->layout, s->common->device, &s->shape, error)))
+            goto done;
+    }
+    const dbi_samples_f32 samples = {batch.image, batch.label, batch.label_sdf, batch.truth};
+    if (dbi_trainer_step_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, &log, error) ||
+        dbi_run_add(s->run, record, error) || (s->log && dbi_log_row(s->log, s->student->step, &log, error)))
+        goto done;
+    s->student->step++;
+    if (dbi_run_store(s->run, s->student->meta, error) || (a->ema >= 0 && dbi_checkpoint_average(s->teacher, s->student, a->ema, a->warmup, error)))
+        goto done;
+    tool_progress("step %lld of %lld, loss %.4f", (long long)s->student->step, (long long)a->total_steps, log.loss.total);
+    status = 0;
+done:
+    dbi_batch_close(&batch);
+    return status;
+}
+
+static int train(session *s, dbi_error *error)
+{
+    const arguments *a = s->arguments;
+    const char *name = a->batches && strcmp(a->batches, "-") ? a->batches : "standard input";
+    dbi_reader *reader = dbi_reader_open(a->batches, error);
+    if (!reader)
+        return -1;
+    int64_t done = 0;
+    int got = 0;
+    dbi_record *record = NULL;
+    while ((got = dbi_reader_next(reader, &record, error)) > 0) {
+        int status = done == a->steps ? dbi_fail(error, "more than the %lld batches of --steps", (long long)a->steps) : train_on(s, record, error);
+        dbi_record_free(record);
+        if (status) {
+            got = dbi_fail_in(error, "%s: record %lld", name, (long long)done);
+            break;
+        }
+        done++;
+    }
+    dbi_reader_close(reader);
+    if (got == 0 && done < a->steps)
+        return dbi_fail(error, "%s: the batches ended after %lld of %lld steps", name, (long long)done, (long long)a->steps);
+    return got;
+}
+
+static int open_session(session *s, dbi_error *error)
+{
+    const arguments *a = s->arguments;
+    if (!(s->student = dbi_checkpoint_load(a->student, error)) || dbi_checkpoint_need_momentum(s->student, error) ||
+        (a->teacher && !(s->teacher = dbi_checkpoint_load(a->teacher, error))))
+        return -1;
+    const dbi_arch *student = &s->student->layout.arch, *teacher = s->teacher ? &s->teacher->layout.arch : student;
+    if (student->channels != teacher->channels || student->classes != teacher->classes || student->filters != teacher->filters)
+        return dbi_fail(error, "%s: the teacher's architecture is not the student's", a->teacher);
+    if (s->teacher && s->teacher->step != s->student->step)
+        return dbi_fail(error, "%s: the teacher is at step %lld, the student at %lld", a->teacher, (long long)s->teacher->step,
+                        (long long)s->student->step);
+    if (s->student->step + a->steps > a->total_steps)
+        return dbi_fail(error, "%s: %lld steps from step %lld would pass the %lld of --total-steps", a->student, (long long)a->steps,
+                        (long long)s->student->step, (long long)a->total_steps);
+    json_t *settings = dbi_method_settings(&a->method, a->total_steps, error);
+    if (!settings || !(s->run = dbi_run_open(s->student->meta, settings, s->common->seed, s->student->step, error)))
+        return -1;
+    if (a->log && (!(s->log = dbi_sink_open(a->log, error)) || dbi_log_header(s->log, error)))
+        return -1;
+    return 0;
+}
+
+/* Everything is written and synced before the first name changes, so that a full disk leaves none of the outputs. */
+static int publish(session *s, dbi_error *error)
+{
+    const arguments *a = s->arguments;
+    dbi_writer *student = NULL, *teacher = NULL;
+    dbi_record *record = NULL;
+    if (!(record = dbi_checkpoint_to_record(s->student, error)) || !(student = dbi_writer_open(a->out_student, &s->common->compression, error)) ||
+        dbi_writer_put(student, record, error) || dbi_writer_prepare(student, error))
+        goto fail;
+    dbi_record_free(record);
+    record = NULL;
+    if (a->out_teacher &&
+        (!(record = dbi_checkpoint_to_record(s->teacher, error)) || !(teacher = dbi_writer_open(a->out_teacher, &s->common->compression, error)) ||
+         dbi_writer_put(teacher, record, error) || dbi_writer_prepare(teacher, error)))
+        goto fail;
+    dbi_record_free(record);
+    record = NULL;
+    if (s->log && dbi_sink_prepare(s->log, error))
+        goto fail;
+    int status = s->log ? dbi_sink_publish(s->log, error) : 0;
+    s->log = NULL;
+    if (teacher)
+        status |= dbi_writer_publish(teacher, error);
+    return status | dbi_writer_publish(student, error);
+fail:
+    dbi_record_free(record);
+    dbi_writer_abort(student);
+    dbi_writer_abort(teacher);
+    return -1;
+}
+
+static void close_session(session *s)
+{
+    dbi_sink_abort(s->log);
+    dbi_run_close(s->run);
+    dbi_trainer_close_f32(s->trainer);
+    dbi_checkpoint_free(s->student);
+    dbi_checkpoint_free(s->teacher);
+}
+
+static void explain(const arguments *a)
+{
+    dbi_error error;
+    json_t *settings = dbi_method_settings(&a->method, a->total_steps, &error);
+    if (!settings)
+        tool_die(&error);
+    if (json_dumpf(settings, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) || puts("") == EOF || fflush(stdout)) {
+        dbi_fail_errno(&error, "standard output");
+        tool_die(&error);
+    }
+    json_decref(settings);
+}
+
+int main(int argc, char **argv)
+{
+    arguments a = {.preset = "dbisl", .ema = -1, .warmup = true};
+    tool_options common;
+    dbi_error error = {""};
+    tool_parse(argc, argv, "dbisl-train-step", TOOL_THREADS | TOOL_SEED | TOOL_COMPRESS | TOOL_DEVICE | TOOL_PROGRESS, options, parse, "[BATCHES]",
+               "Trains a student on batches, from standard input or the file BATCHES, by one of several semi-supervised methods.", &a, &common);
+    if (a.explain) {
+        explain(&a);
+        return TOOL_DONE;
+    }
+    session s = {.arguments = &a, .common = &common};
+    const bool failed = open_session(&s, &error) || train(&s, &error) || publish(&s, &error);
+    close_session(&s);
+    if (failed)
+        tool_die(&error);
+    tool_progress_end();
+    return TOOL_DONE;
+}
