@@ -119,6 +119,23 @@ dbi_record *dbi_record_load(const char *path, dbi_error *error)
     return record;
 }
 
+dbi_record *dbi_record_peek(const char *path, dbi_error *error)
+{
+    dbi_reader *reader = dbi_reader_open(path, error);
+    if (!reader)
+        return NULL;
+    dbi_record *record = NULL;
+    dbi_layout layout = {0};
+    int more = dbi_source_begin(reader->source, error);
+    if (!more)
+        dbi_fail(error, "%s: the file is empty", reader->name);
+    else if (more < 0 || !(record = read_header(reader->source, &layout, error)))
+        dbi_fail_in(error, "%s: record 0", reader->name);
+    free(layout.parts);
+    dbi_reader_close(reader);
+    return record;
+}
+
 int dbi_compression_parse(const char *text, dbi_compression *compression, dbi_error *error)
 {
     *compression = (dbi_compression){0};

@@ -13,6 +13,8 @@ void dbi_reader_close(dbi_reader *reader);
 
 /* The one record of a file; more than one is an error. */
 dbi_record *dbi_record_load(const char *path, dbi_error *error);
+/* Only the header of a file's first record: metadata and tensors without data (NULL). Reads no further, so damage behind it goes unnoticed. */
+dbi_record *dbi_record_peek(const char *path, dbi_error *error);
 
 typedef struct dbi_compression {
     bool none; /* plain safetensors bytes */
