@@ -17,7 +17,7 @@ package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
 # -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
 all_cflags := -std=gnu17 -fopenmp -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
-all_cppflags := -D_GNU_SOURCE -Ilib -Itools -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
+all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
 libs := -lnifti2 -lznz $(package_libs) -ldnnl -lm
 
 lib_sources := $(sort $(wildcard lib/*/*.c))

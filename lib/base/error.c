@@ -28,7 +28,7 @@ int dbi_fail(dbi_error *error, const char *format, ...)
 
 static int put_in_front(dbi_error *error, const char *prefix)
 {
-    char text[2 * sizeof error->text];
+    char text[2 * sizeof error->text + 2];
     snprintf(text, sizeof text, "%s: %s", prefix, error->text);
     return dbi_fail(error, "%s", text);
 }
