@@ -1,0 +1,192 @@
+# The workflow that all pipelines share: cases, distances, split, first weights, training in chunks, predictions, scores, table.
+# See dbisl-pipelines(7). A pipeline sets what its data are, includes a recipe and then this file:
+#   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are never read
+#   scan, label                            functions of a name: the scan's file, and the options of preprocess that add the label
+# Whatever is set with ?= can be set on make's command line or in the environment: a program (SDF=./my-sdf), its options, the launcher.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDEXPANSION:
+.DEFAULT_GOAL := table
+
+here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+# In a source tree the programs are those that were built there; else they are found on PATH.
+export PATH := $(if $(wildcard $(here)/../build/bin),$(abspath $(here)/../build/bin):)$(PATH)
+
+# --- what can be set -------------------------------------------------------------------------------------------------------------------------------
+
+RUNS ?= runs/$(NAME)
+METHODS ?= supervised dbisl
+METHODS_WITH_TEACHER ?= dbisl mean-teacher ua-mt
+SEED ?= 1
+STEPS ?= 600
+CHUNK ?= 100
+KEEP ?= 0
+LAUNCH ?=
+
+PREPROCESS ?= dbisl-preprocess
+PREPROCESS_FLAGS ?=
+SDF ?= dbisl-sdf
+SDF_FLAGS ?= --from label --transform exact --normalize clip:10
+SPLIT ?= dbisl-split
+INIT ?= dbisl-init
+CHANNELS ?= 1
+CLASSES ?= 1
+FILTERS ?= 16
+SAMPLE ?= dbisl-sample
+SAMPLE_FLAGS ?= --patch $(PATCH)
+BATCH_LABELED ?= 2
+BATCH_UNLABELED ?= 2
+BATCH_UNLABELED_supervised ?= 0
+TRAIN_STEP ?= dbisl-train-step
+TRAIN_FLAGS ?=
+DECAY ?= 0.99
+EMA ?= dbisl-ema
+PREDICT ?= dbisl-predict
+PREDICT_FLAGS ?= --window $(PATCH)
+RESTORE ?= dbisl-restore
+RESTORE_FLAGS ?=
+METRICS ?= dbisl-metrics
+METRICS_FLAGS ?= --unit voxel
+TABLE ?= awk -f $(here)/table.awk
+# FLAGS_dbisl, FLAGS_dtc, ...: options of train-step for one method alone.
+
+# --- settings --------------------------------------------------------------------------------------------------------------------------------------
+
+# Each stage depends on RUNS/settings/STAGE, which holds the variables of its command and is written anew only when they change: another rate or
+# program makes again what depends on it, and nothing else. Under `make -n` the stage's title is printed instead.
+dry := $(findstring n,$(firstword -$(MAKEFLAGS)))
+quote = '$(subst $$,$$$$,$(subst ','\'',$(1)))'
+same = $(if $(subst x$(1),,x$(2))$(subst x$(2),,x$(1)),,yes)
+settings = $(RUNS)/settings/$(1)
+
+comma := ,
+define nl
+
+
+endef
+
+.PHONY: force
+# $(call stage,STAGE,TITLE,SETTINGS)
+define stage
+$(call settings,$(1)): $(if $(call same,$(strip $(3)),$(file <$(call settings,$(1)))),,force)
+	@$(if $(dry),# $(2),mkdir -p $$(@D) && printf '%s\n' $(call quote,$(strip $(3))) >$$@.part && mv $$@.part $$@)
+endef
+
+$(if $(dry),,$(shell mkdir -p $(addprefix $(RUNS)/,cases distances settings $(METHODS) $(METHODS:%=%/predictions) $(METHODS:%=%/nifti))))
+
+# --- data ------------------------------------------------------------------------------------------------------------------------------------------
+
+training := $(LABELED_IDS:%=$(RUNS)/distances/%.st.zst) $(UNLABELED_IDS:%=$(RUNS)/cases/%.st.zst)
+testing := $(TEST_IDS:%=$(RUNS)/cases/%.st.zst)
+
+$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS)))
+$(addsuffix .st.zst,$(addprefix $(RUNS)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
+	$(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(call label,$*) $(call scan,$*) -o $@
+
+$(UNLABELED_IDS:%=$(RUNS)/cases/%.st.zst): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
+	$(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(call scan,$*) -o $@
+
+$(eval $(call stage,sdf,Labels get their signed distance map.,$(SDF) $(SDF_FLAGS)))
+$(LABELED_IDS:%=$(RUNS)/distances/%.st.zst): $(RUNS)/distances/%.st.zst: $(RUNS)/cases/%.st.zst $(call settings,sdf)
+	$(LAUNCH) $(SDF) $(SDF_FLAGS) $< -o $@
+
+$(eval $(call stage,split,The first $(words $(LABELED_IDS)) cases are labelled and the other $(words $(UNLABELED_IDS)) unlabelled.,$(SPLIT) $(LABELED_IDS) / $(UNLABELED_IDS)))
+$(RUNS)/split.tsv: $(training) $(call settings,split)
+	$(LAUNCH) $(SPLIT) --order given --labeled $(words $(LABELED_IDS)) $(training) -o $@
+
+# --- training --------------------------------------------------------------------------------------------------------------------------------------
+
+# The checkpoints: every CHUNK steps, and the last step. All but the last two and every multiple of KEEP are intermediate: make removes them at its end
+# and does without them as long as what came of them is newer than what they were made of.
+chunks := $(shell for ((k = 0; k < $(STEPS); k += $(CHUNK))); do n=$$(($(STEPS) - k < $(CHUNK) ? $(STEPS) - k : $(CHUNK))); echo $$k:$$((k + n)):$$n; done)
+field = $(word $(1),$(subst :, ,$(2)))
+from = $(call field,1,$(1))
+to = $(call field,2,$(1))
+count = $(call field,3,$(1))
+points := $(foreach c,$(chunks),$(call to,$(c)))
+kept := 0 $(call from,$(lastword $(chunks))) $(STEPS) $(if $(filter-out 0,$(KEEP)),$(shell seq $(KEEP) $(KEEP) $(STEPS)))
+passing := $(filter-out $(kept),$(points))
+has_teacher = $(filter $(1),$(METHODS_WITH_TEACHER))
+batch_unlabeled = $(or $(BATCH_UNLABELED_$(1)),$(BATCH_UNLABELED))
+student = $(RUNS)/$(1)/student.$(2).st.zst
+teacher = $(if $(call has_teacher,$(1)),$(3)$(RUNS)/$(1)/teacher.$(2).st.zst)
+log = $(RUNS)/$(1)/log.$(2).tsv
+# Of one method: options of sample and train-step that hold for the whole run.
+sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) --seed $(SEED)
+stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1))
+
+$(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(SEED)))
+$(METHODS:%=$(RUNS)/%/student.0.st.zst): $(call settings,init)
+	$(LAUNCH) $(INIT) --channels $(CHANNELS) --classes $(CLASSES) --filters $(FILTERS) --seed $(SEED) -o $@
+
+$(METHODS:%=$(RUNS)/%/teacher.0.st.zst): %/teacher.0.st.zst: %/student.0.st.zst
+	$(LAUNCH) $(INIT) --from $< -o $@
+
+# $(call chunk,METHOD,FROM:TO:COUNT): student, teacher and log are made by one command. A missing one is made again with the others, and as equal
+# inputs give equal bytes, what an interrupted attempt has left and what the next one makes do not mix to anything else.
+define chunk
+$(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
+    $(RUNS)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
+	$$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none |
+	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) $(if $(call has_teacher,$(1)),--ema $(DECAY)) \
+	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
+	    --out-student $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2)),--out-teacher ) \
+	    --log $(call log,$(1),$(call to,$(2)))
+endef
+
+# The same with the average of the teacher as a process of its own; for chunks of one step, as nothing moves the teacher in between.
+define chunk_then_ema
+$(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
+    $(RUNS)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
+	$$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none |
+	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) \
+	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
+	    --out-student $(call student,$(1),$(call to,$(2))) --log $(call log,$(1),$(call to,$(2)))
+
+$(call teacher,$(1),$(call to,$(2))): $(call teacher,$(1),$(call from,$(2))) $(call student,$(1),$(call to,$(2)))
+	$$(LAUNCH) $$(EMA) --decay $(DECAY) $$^ -o $$@
+endef
+
+# $(call method,METHOD)
+define method
+$(call stage,train-$(1),Method $(1): $(STEPS) steps$(comma) each on $(BATCH_LABELED) labelled and $(call batch_unlabeled,$(1)) unlabelled crops.,\
+    $(SAMPLE) $(call sampling,$(1)) | $(TRAIN_STEP) $(call stepping,$(1)) $(if $(call has_teacher,$(1)),$(EMA) $(DECAY)))
+$(foreach c,$(chunks),$(nl)$(call $(if $(and $(STEPWISE),$(call has_teacher,$(1))),chunk_then_ema,chunk),$(1),$(c))$(nl))
+
+$(RUNS)/$(1)/log.tsv: $(foreach p,$(points),$(call log,$(1),$(p)))
+	awk 'FNR > 1 || NR == 1' $$^ >$$@.part && mv $$@.part $$@
+endef
+$(foreach m,$(METHODS),$(eval $(call method,$(m))))
+
+.INTERMEDIATE: $(foreach m,$(METHODS),$(foreach p,$(passing),$(call student,$(m),$(p)) $(call teacher,$(m),$(p))))
+
+# --- results ---------------------------------------------------------------------------------------------------------------------------------------
+
+# $(call results,METHOD)
+define results
+$(TEST_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst): $(RUNS)/$(1)/predictions/%.st.zst: $(call student,$(1),$(STEPS)) $(RUNS)/cases/%.st.zst $(call settings,predict)
+	$$(LAUNCH) $$(PREDICT) $$(PREDICT_FLAGS) $$(wordlist 1,2,$$^) -o $$@
+
+$(RUNS)/$(1)/metrics.tsv: $(TEST_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst) $(testing) $(call settings,metrics)
+	$$(LAUNCH) $$(METRICS) $$(METRICS_FLAGS) $(foreach id,$(TEST_IDS),$(RUNS)/$(1)/predictions/$(id).st.zst $(RUNS)/cases/$(id).st.zst) -o $$@
+
+$(TEST_IDS:%=$(RUNS)/$(1)/nifti/%.nii.gz): $(RUNS)/$(1)/nifti/%.nii.gz: $(RUNS)/$(1)/predictions/%.st.zst $(call settings,restore)
+	$$(LAUNCH) $$(RESTORE) $$(RESTORE_FLAGS) $$< -o $$@
+endef
+$(eval $(call stage,predict,Each student segments the $(words $(TEST_IDS)) test scans.,$(PREDICT) $(PREDICT_FLAGS)))
+$(eval $(call stage,metrics,Predictions are scored against the labels.,$(METRICS) $(METRICS_FLAGS) $(TEST_IDS)))
+$(eval $(call stage,restore,Segmentations go back into the scans' own grids.,$(RESTORE) $(RESTORE_FLAGS)))
+$(foreach m,$(METHODS),$(eval $(call results,$(m))))
+
+$(eval $(call stage,table,All methods in one table.,$(TABLE) $(METHODS)))
+$(RUNS)/table.txt: $(METHODS:%=$(RUNS)/%/metrics.tsv) $(call settings,table)
+	$(TABLE) $(METHODS:%=$(RUNS)/%/metrics.tsv) >$@.part && mv $@.part $@
+
+.PHONY: cases train table nifti help
+cases: $(training) $(testing)
+train: $(foreach m,$(METHODS),$(call student,$(m),$(STEPS)) $(call teacher,$(m),$(STEPS)) $(RUNS)/$(m)/log.tsv)
+table: $(RUNS)/table.txt $(METHODS:%=$(RUNS)/%/log.tsv)
+	@cat $<
+nifti: $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/nifti/%.nii.gz))
