@@ -1,0 +1,337 @@
+#include "predict/predict.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "image/case.h"
+#include "image/components.h"
+#include "net/net.h"
+#include "predict/slide.h"
+
+struct dbi_predictor {
+    dbi_checkpoint *checkpoint;
+    dbi_predict_settings settings;
+    double k;
+    dbi_net_f32 *net; /* of the last case */
+    int64_t size[3];  /* its window */
+};
+
+static const struct {
+    unsigned output;
+    const char *name;
+} output_names[] = {{DBI_PREDICT_LABEL, "label"},
+                    {DBI_PREDICT_PROB, "prob"},
+                    {DBI_PREDICT_LOGITS, "logits"},
+                    {DBI_PREDICT_SDF, "sdf"},
+                    {DBI_PREDICT_UNCERTAINTY, "uncertainty"}};
+enum { OUTPUTS = sizeof output_names / sizeof *output_names };
+
+static unsigned output_named(const char *name, size_t length)
+{
+    for (int i = 0; i < OUTPUTS; i++)
+        if (strlen(output_names[i].name) == length && !memcmp(output_names[i].name, name, length))
+            return output_names[i].output;
+    return 0;
+}
+
+int dbi_predict_outputs_parse(const char *text, unsigned *outputs, dbi_error *error)
+{
+    *outputs = 0;
+    for (const char *p = text;; p++) {
+        size_t length = strcspn(p, ",");
+        unsigned output = output_named(p, length);
+        if (!output)
+            return dbi_fail(error, "\"%.*s\" is none of label, prob, logits, sdf, uncertainty", (int)length, p);
+        if (*outputs & output)
+            return dbi_fail(error, "\"%.*s\" is there twice", (int)length, p);
+        *outputs |= output;
+        p += length;
+        if (!*p)
+            return 0;
+    }
+}
+
+static bool needs_seg(const dbi_predict_settings *s)
+{
+    return s->head != DBI_HEAD_SDF || (s->outputs & DBI_PREDICT_UNCERTAINTY);
+}
+
+static bool needs_step(const dbi_predict_settings *s)
+{
+    return s->head != DBI_HEAD_SEG || (s->outputs & DBI_PREDICT_UNCERTAINTY);
+}
+
+static int read_k(const dbi_record *meta, double *k, dbi_error *error)
+{
+    if (!dbi_meta_get(meta, "regression"))
+        return dbi_fail(error, "the checkpoint does not say what its distance head means (no metadata \"regression\"): give the slope k of its step");
+    json_t *regression = dbi_meta_get_json(meta, "regression", error);
+    if (!regression)
+        return -1;
+    *k = json_number_value(json_object_get(regression, "k"));
+    json_decref(regression);
+    return *k > 0 && isfinite(*k) ? 0 : dbi_fail(error, "metadata \"regression\" has no slope k above 0");
+}
+
+dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error)
+{
+    double k = settings->k;
+    if (checkpoint->layout.arch.classes > UINT8_MAX) {
+        dbi_fail(error, "%d classes: a label has at most %d", checkpoint->layout.arch.classes, UINT8_MAX);
+        return NULL;
+    }
+    if (needs_step(settings) && !(k > 0) && read_k(checkpoint->meta, &k, error))
+        return NULL;
+    dbi_predictor *p = dbi_alloc(1, sizeof *p, error);
+    if (p) {
+        p->checkpoint = checkpoint;
+        p->settings = *settings;
+        p->k = k;
+    }
+    return p;
+}
+
+void dbi_predictor_close(dbi_predictor *predictor)
+{
+    if (predictor)
+        dbi_net_close_f32(predictor->net);
+    free(predictor);
+}
+
+/* Volumes of float that a prediction holds at once, beside the image. */
+static int64_t score_volumes(const dbi_predictor *p)
+{
+    int64_t k = p->checkpoint->layout.arch.classes, volumes = 1; /* the label and the largest component's numbers */
+    volumes += (needs_seg(&p->settings) + needs_step(&p->settings)) * k;
+    volumes += (p->settings.outputs & DBI_PREDICT_LOGITS ? k : 0) + (p->settings.outputs & DBI_PREDICT_SDF ? k : 0);
+    return volumes + (p->settings.outputs & DBI_PREDICT_UNCERTAINTY ? 1 : 0);
+}
+
+static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3])
+{
+    const dbi_arch *arch = &p->checkpoint->layout.arch;
+    int64_t voxels = shape[0] * shape[1] * shape[2];
+    return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) + dbi_slide_bytes(arch->channels, arch->classes, window) +
+           dbi_net_bytes(&p->checkpoint->layout, p->settings.device, 1, window, false);
+}
+
+/* Below this a window shows the network too little for its answer to be worth anything. */
+enum { LEAST_WINDOW = 32 };
+
+static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t window[3], dbi_error *error)
+{
+    for (int a = 0; a < 3; a++)
+        window[a] = dbi_window_round(shape[a]);
+    size_t bytes;
+    while ((bytes = bytes_with(p, shape, window)) > p->settings.memory) {
+        int longest = 0;
+        for (int a = 1; a < 3; a++)
+            longest = window[a] > window[longest] ? a : longest;
+        if (window[longest] <= LEAST_WINDOW)
+            return dbi_fail(error, "a scan of %" PRId64 "x%" PRId64 "x%" PRId64 " voxels takes at least %zu MB, %zu MB are allowed", shape[0],
+                            shape[1], shape[2], bytes / 1000000 + 1, p->settings.memory / 1000000);
+        window[longest] = dbi_window_round((window[longest] + 1) / 2);
+    }
+    return 0;
+}
+
+int dbi_predictor_window(const dbi_predictor *predictor, const int64_t shape[3], int64_t window[3], int64_t stride[3], dbi_error *error)
+{
+    const dbi_predict_settings *s = &predictor->settings;
+    if (s->choice == DBI_WINDOW_GIVEN)
+        memcpy(window, s->window, sizeof s->window);
+    else if (fit_window(predictor, shape, window, error))
+        return -1;
+    for (int a = 0; a < 3; a++) {
+        stride[a] = s->stride[a] ? s->stride[a] : (window[a] + 1) / 2;
+        stride[a] = stride[a] < window[a] ? stride[a] : window[a];
+    }
+    return 0;
+}
+
+int dbi_predictor_check(const dbi_predictor *predictor, const dbi_record *input, dbi_error *error)
+{
+    const char *kind = dbi_meta_get(input, "kind");
+    if (kind && strcmp(kind, "case"))
+        return dbi_fail(error, "a %s, not a case", kind);
+    const dbi_tensor *image = dbi_record_need(input, "image", DBI_F32, 4, NULL, error);
+    if (!image)
+        return -1;
+    if (image->shape[0] != predictor->checkpoint->layout.arch.channels)
+        return dbi_fail(error, "tensor \"image\" has %" PRId64 " channels, the network %d", image->shape[0],
+                        predictor->checkpoint->layout.arch.channels);
+    if (!image->count)
+        return dbi_fail(error, "tensor \"image\" has no voxels");
+    const float *voxel = image->data;
+    bool finite = true;
+    for (size_t i = 0; i < image->count; i++)
+        finite &= isfinite(voxel[i]) != 0;
+    return finite ? 0 : dbi_fail(error, "tensor \"image\" has voxels that are not finite");
+}
+
+static bool same_preparation(const dbi_preparation *a, const dbi_preparation *b)
+{
+    return a->resample == b->resample && (!a->resample || !memcmp(a->spacing, b->spacing, sizeof a->spacing)) && a->downsample == b->downsample &&
+           a->intensity.kind == b->intensity.kind &&
+           (a->intensity.kind != DBI_INTENSITY_WINDOW || (a->intensity.low == b->intensity.low && a->intensity.high == b->intensity.high));
+}
+
+int dbi_predictor_check_preparation(const dbi_predictor *predictor, const dbi_record *input, dbi_error *error)
+{
+    const char *mine = dbi_meta_get(predictor->checkpoint->meta, "preprocessing"), *theirs = dbi_meta_get(input, "preprocessing");
+    if (!mine || !theirs || !strcmp(mine, theirs))
+        return 0;
+    dbi_preparation a, b;
+    if (dbi_preparation_parse(mine, &a, error))
+        return dbi_fail_in(error, "the checkpoint's metadata \"preprocessing\"");
+    if (dbi_preparation_parse(theirs, &b, error))
+        return dbi_fail_in(error, "metadata \"preprocessing\"");
+    if (!same_preparation(&a, &b))
+        return dbi_fail(error, "prepared by %s, the network was trained on cases prepared by %s", theirs, mine);
+    return 0;
+}
+
+static bool is_cropped(const dbi_record *meta)
+{
+    const char *text = dbi_meta_get(meta, "preprocessing");
+    dbi_preparation preparation;
+    return text && !dbi_preparation_parse(text, &preparation, NULL) && preparation.crop >= 0;
+}
+
+bool dbi_predictor_beyond_crops(const dbi_predictor *predictor, const dbi_record *input)
+{
+    return is_cropped(predictor->checkpoint->meta) && !is_cropped(input);
+}
+
+static int see_window(void *context, const float *image, float *logits, float *sdf, dbi_error *error)
+{
+    dbi_predictor *p = context;
+    const dbi_pass pass = {.statistics = DBI_RUNNING_STATISTICS};
+    return dbi_net_forward_f32(p->net, &p->checkpoint->weights, &pass, image, logits, sdf, error);
+}
+
+static int open_net(dbi_predictor *p, const int64_t size[3], dbi_error *error)
+{
+    if (p->net && !memcmp(p->size, size, sizeof p->size))
+        return 0;
+    dbi_net_close_f32(p->net); /* first, so that two are never held */
+    p->net = dbi_net_open_f32(&p->checkpoint->layout, p->settings.device, 1, size, false, error);
+    memcpy(p->size, size, sizeof p->size);
+    return p->net ? 0 : -1;
+}
+
+/* The means over windows are taken in the tensors of the result: the heads' in "prob" and, where both are needed, "step", which is dropped at the end. */
+static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_scores *scores, dbi_error *error)
+{
+    const int64_t full[4] = {p->checkpoint->layout.arch.classes, shape[0], shape[1], shape[2]};
+    const struct {
+        bool wanted;
+        const char *name;
+        float **data;
+    } parts[] = {{needs_seg(&p->settings), "prob", &scores->seg},
+                 {needs_step(&p->settings), needs_seg(&p->settings) ? "step" : "prob", &scores->step},
+                 {p->settings.outputs & DBI_PREDICT_LOGITS, "logits", &scores->logits},
+                 {p->settings.outputs & DBI_PREDICT_SDF, "sdf", &scores->sdf}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        dbi_tensor *tensor = parts[i].wanted ? dbi_record_add(out, parts[i].name, DBI_F32, 4, full, error) : NULL;
+        if (parts[i].wanted && !tensor)
+            return -1;
+        *parts[i].data = tensor ? tensor->data : NULL;
+    }
+    return 0;
+}
+
+static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], const dbi_scores *scores,
+                 void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+{
+    dbi_windows windows;
+    if (dbi_windows_plan(image->shape + 1, window, stride, p->settings.weights, &windows, error))
+        return -1;
+    const dbi_slide run = {.windows = &windows,
+                           .channels = image->shape[0],
+                           .classes = p->checkpoint->layout.arch.classes,
+                           .k = p->k,
+                           .function = see_window,
+                           .context = p,
+                           .progress = progress,
+                           .progress_context = context};
+    int status = dbi_slide_run(&run, image->data, scores, error);
+    dbi_windows_free(&windows);
+    return status;
+}
+
+/* Means over windows -> probability, uncertainty and label, each only where it was asked for. */
+static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_scores *scores, dbi_error *error)
+{
+    const dbi_predict_settings *s = &p->settings;
+    int64_t classes = p->checkpoint->layout.arch.classes, voxels = shape[0] * shape[1] * shape[2];
+    dbi_tensor *uncertainty = NULL, *label = NULL;
+    if ((s->outputs & DBI_PREDICT_UNCERTAINTY) && !(uncertainty = dbi_record_add(out, "uncertainty", DBI_F32, 3, shape, error)))
+        return -1;
+    float *prob = dbi_record_find(out, "prob")->data;
+    dbi_fuse_heads(s->head, classes, voxels, scores->seg, scores->step, prob, uncertainty ? uncertainty->data : NULL);
+    dbi_record_drop(out, "step");
+    if (s->outputs & DBI_PREDICT_LABEL) {
+        if (!(label = dbi_record_add(out, "label", DBI_U8, 3, shape, error)))
+            return -1;
+        dbi_label_probabilities(prob, classes, voxels, s->threshold, label->data);
+    }
+    if (!(s->outputs & DBI_PREDICT_PROB))
+        dbi_record_drop(out, "prob");
+    return label && s->largest ? dbi_largest_components(label->data, shape, classes, error) : 0;
+}
+
+static int describe(const dbi_predictor *p, dbi_record *out, const dbi_record *input, dbi_error *error)
+{
+    static const char *const kept[] = {"affine", "geometry", "history", "id", "preprocessing", "source", "spacing"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (dbi_meta_set(out, kept[i], dbi_meta_get(input, kept[i]), error))
+            return -1;
+    if (p->settings.outputs & DBI_PREDICT_SDF && dbi_meta_set(out, "regression", dbi_meta_get(p->checkpoint->meta, "regression"), error))
+        return -1;
+    return dbi_meta_set(out, "kind", "prediction", error) || dbi_meta_set_int(out, "classes", p->checkpoint->layout.arch.classes, error) ? -1 : 0;
+}
+
+static int add_history(const dbi_predictor *p, dbi_record *out, const dbi_record *input, const char *checksum, const int64_t window[3],
+                       const int64_t stride[3], dbi_error *error)
+{
+    const dbi_predict_settings *s = &p->settings;
+    char input_checksum[33];
+    if (dbi_record_checksum(input, input_checksum, error))
+        return -1;
+    json_t *outputs = json_array();
+    for (int i = 0; i < OUTPUTS; i++)
+        if (s->outputs & output_names[i].output)
+            json_array_append_new(outputs, json_string(output_names[i].name));
+    json_t *settings = json_pack("{s:[I,I,I], s:[I,I,I], s:s, s:s, s:f, s:b, s:o}", "window", (json_int_t)window[0], (json_int_t)window[1],
+                                 (json_int_t)window[2], "stride", (json_int_t)stride[0], (json_int_t)stride[1], (json_int_t)stride[2], "weights",
+                                 s->weights == DBI_WEIGHTS_GAUSSIAN ? "gaussian" : "uniform", "head", dbi_head_name(s->head), "threshold",
+                                 s->threshold, "largest", s->largest, "output", outputs);
+    if (settings && needs_step(s))
+        json_object_set_new(settings, "k", json_real(p->k));
+    int status = settings ? dbi_history_add(out, "dbisl-predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
+                          : dbi_fail(error, "out of memory");
+    json_decref(settings);
+    return status;
+}
+
+dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const char *checksum,
+                        void (*progress)(void *context, int64_t done, int64_t total), void *context, dbi_error *error)
+{
+    const dbi_tensor *image = dbi_record_find(input, "image");
+    int64_t shape[3] = {image->shape[1], image->shape[2], image->shape[3]}, window[3], stride[3];
+    dbi_scores scores;
+    dbi_record *out = dbi_record_new(error);
+    if (out && (dbi_predictor_window(predictor, shape, window, stride, error) || open_net(predictor, window, error) ||
+                add_scores(predictor, out, shape, &scores, error) || slide(predictor, image, window, stride, &scores, progress, context, error) ||
+                finish(predictor, out, shape, &scores, error) || describe(predictor, out, input, error) ||
+                add_history(predictor, out, input, checksum, window, stride, error))) {
+        dbi_record_free(out);
+        return NULL;
+    }
+    return out;
+}

@@ -1,0 +1,130 @@
+#include "predict/slide.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+
+/* A window and the part of it that lies in the scan: offsets from..to-1 of each axis. */
+typedef struct part {
+    int64_t place[3], start[3], from[3], to[3];
+} part;
+
+static part part_of(const dbi_windows *windows, int64_t index)
+{
+    part p;
+    dbi_windows_start(windows, index, p.place, p.start);
+    for (int a = 0; a < 3; a++) {
+        int64_t end = windows->axis[a].extent - p.start[a];
+        p.from[a] = p.start[a] < 0 ? -p.start[a] : 0;
+        p.to[a] = end < windows->axis[a].window ? end : windows->axis[a].window;
+    }
+    return p;
+}
+
+static int64_t line_in_scan(const dbi_windows *w, const part *p, int64_t channel, int64_t i, int64_t j)
+{
+    return (((channel * w->axis[0].extent + p->start[0] + i) * w->axis[1].extent) + p->start[1] + j) * w->axis[2].extent + p->start[2];
+}
+
+static int64_t line_in_window(const dbi_windows *w, int64_t channel, int64_t i, int64_t j)
+{
+    return ((channel * w->axis[0].window + i) * w->axis[1].window + j) * w->axis[2].window;
+}
+
+/* The voxels outside of the part stay as they are: the padding lies at the same offsets in every window, so zeroing the buffer once is enough. */
+static void cut(const dbi_windows *w, const part *p, int64_t channels, const float *image, float *window)
+{
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t i = p->from[0]; i < p->to[0]; i++)
+            for (int64_t j = p->from[1]; j < p->to[1]; j++)
+                memcpy(window + line_in_window(w, c, i, j) + p->from[2], image + line_in_scan(w, p, c, i, j) + p->from[2],
+                       (size_t)(p->to[2] - p->from[2]) * sizeof *image);
+}
+
+static void add_line(float *restrict sum, const float *restrict value, const float *restrict weight, float scale, int64_t n)
+{
+    for (int64_t l = 0; l < n; l++)
+        sum[l] += scale * weight[l] * value[l];
+}
+
+static void add_line_sigmoid(float *restrict sum, const float *restrict value, const float *restrict weight, float scale, float k, int64_t n)
+{
+    for (int64_t l = 0; l < n; l++)
+        sum[l] += scale * weight[l] / (1 + expf(-k * value[l]));
+}
+
+static bool finite_line(const float *value, int64_t n)
+{
+    bool finite = true;
+    for (int64_t l = 0; l < n; l++)
+        finite &= isfinite(value[l]) != 0;
+    return finite;
+}
+
+/* Adds one window's outputs; false when one of them is not finite. Each voxel of the scan is touched once, so threads do not meet. */
+static bool add(const dbi_slide *s, const part *p, const float *logits, const float *sdf, const dbi_scores *scores)
+{
+    const dbi_windows *w = s->windows;
+    const float *weight[3];
+    for (int a = 0; a < 3; a++)
+        weight[a] = w->axis[a].weight + p->place[a] * w->axis[a].window;
+    int64_t n = p->to[2] - p->from[2];
+    bool finite = true;
+#pragma omp parallel for collapse(2) schedule(static) reduction(&& : finite)
+    for (int64_t c = 0; c < s->classes; c++)
+        for (int64_t i = p->from[0]; i < p->to[0]; i++)
+            for (int64_t j = p->from[1]; j < p->to[1]; j++) {
+                int64_t to = line_in_scan(w, p, c, i, j) + p->from[2], from = line_in_window(w, c, i, j) + p->from[2];
+                const float *wz = weight[2] + p->from[2];
+                float scale = weight[0][i] * weight[1][j];
+                finite = finite && finite_line(logits + from, n) && finite_line(sdf + from, n);
+                if (scores->seg)
+                    add_line_sigmoid(scores->seg + to, logits + from, wz, scale, 1, n);
+                if (scores->step)
+                    add_line_sigmoid(scores->step + to, sdf + from, wz, scale, (float)s->k, n);
+                if (scores->logits)
+                    add_line(scores->logits + to, logits + from, wz, scale, n);
+                if (scores->sdf)
+                    add_line(scores->sdf + to, sdf + from, wz, scale, n);
+            }
+    return finite;
+}
+
+static int64_t window_voxels(const int64_t window[3])
+{
+    return window[0] * window[1] * window[2];
+}
+
+size_t dbi_slide_bytes(int64_t channels, int64_t classes, const int64_t window[3])
+{
+    return (size_t)((channels + 2 * classes) * window_voxels(window)) * sizeof(float);
+}
+
+int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_scores *scores, dbi_error *error)
+{
+    const dbi_axis *axis = slide->windows->axis;
+    int64_t size[3] = {axis[0].window, axis[1].window, axis[2].window}, total = dbi_windows_count(slide->windows);
+    size_t voxels = (size_t)window_voxels(size);
+    float *window = dbi_alloc(voxels * (size_t)slide->channels, sizeof *window, error);
+    float *logits = window ? dbi_alloc(voxels * (size_t)slide->classes, sizeof *logits, error) : NULL;
+    float *sdf = logits ? dbi_alloc(voxels * (size_t)slide->classes, sizeof *sdf, error) : NULL;
+    int status = sdf ? 0 : -1;
+    for (int64_t i = 0; !status && i < total; i++) {
+        part p = part_of(slide->windows, i);
+        cut(slide->windows, &p, slide->channels, image, window);
+        status = slide->function(slide->context, window, logits, sdf, error);
+        if (!status && !add(slide, &p, logits, sdf, scores))
+            status = dbi_fail(error, "the network's output is not finite: its weights are useless, or the image is not normalized");
+        if (!status && slide->progress)
+            slide->progress(slide->progress_context, i + 1, total);
+    }
+    free(window);
+    free(logits);
+    free(sdf);
+    return status;
+}

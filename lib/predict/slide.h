@@ -1,0 +1,38 @@
+/* A function of windows, averaged over a scan. */
+#ifndef DBI_PREDICT_SLIDE_H
+#define DBI_PREDICT_SLIDE_H
+
+#include <stddef.h>
+
+#include "predict/window.h"
+
+/* What sees one window: image [C,x,y,z] -> logits and sdf (in [-1,1]), both [K,x,y,z]. For the programs it is the network, for tests anything. */
+typedef int (*dbi_window_function)(void *context, const float *image, float *logits, float *sdf, dbi_error *error);
+
+/* What is averaged, each [K,X,Y,Z] of the scan or NULL when it is not wanted. Must be zero at first. */
+typedef struct dbi_scores {
+    float *seg;    /* probabilities of the segmentation head, sigmoid(logits) */
+    float *step;   /* probabilities of the distance head, sigmoid(k sdf) */
+    float *logits; /* */
+    float *sdf;
+} dbi_scores;
+
+typedef struct dbi_slide {
+    const dbi_windows *windows;
+    int64_t channels, classes;
+    double k; /* of step */
+    dbi_window_function function;
+    void *context;
+    void (*progress)(void *context, int64_t done, int64_t total); /* after each window; or NULL */
+    void *progress_context;
+} dbi_slide;
+
+/* Adds every window's weighted outputs to the scores: means of probabilities, logits and distances, since the weights sum to 1. image: [C,X,Y,Z] of the
+ * scan; padding is 0, the mean of a normalized scan, as when training patches are cut. One window's buffers are held at a time. Fails when the function
+ * does, or when what it gives is not finite. */
+int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_scores *scores, dbi_error *error);
+
+/* Bytes of the buffers of dbi_slide_run for windows of this size. */
+size_t dbi_slide_bytes(int64_t channels, int64_t classes, const int64_t window[3]);
+
+#endif
