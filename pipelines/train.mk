@@ -83,10 +83,10 @@ testing := $(TEST_IDS:%=$(RUNS)/cases/%.st.zst)
 
 $(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS)))
 $(addsuffix .st.zst,$(addprefix $(RUNS)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
-	$(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(call label,$*) $(call scan,$*) -o $@
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(call label,$*) $(call scan,$*) -o $@)
 
 $(UNLABELED_IDS:%=$(RUNS)/cases/%.st.zst): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
-	$(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(call scan,$*) -o $@
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(call scan,$*) -o $@)
 
 $(eval $(call stage,sdf,Labels get their signed distance map.,$(SDF) $(SDF_FLAGS)))
 $(LABELED_IDS:%=$(RUNS)/distances/%.st.zst): $(RUNS)/distances/%.st.zst: $(RUNS)/cases/%.st.zst $(call settings,sdf)
@@ -98,8 +98,9 @@ $(RUNS)/split.tsv: $(training) $(call settings,split)
 
 # --- training --------------------------------------------------------------------------------------------------------------------------------------
 
-# The checkpoints: every CHUNK steps, and the last step. All but the last two and every multiple of KEEP are intermediate: make removes them at its end
-# and does without them as long as what came of them is newer than what they were made of.
+# The checkpoints: every CHUNK steps, and the last step. All but the last are secondary: make does without them as long as what came of them is newer
+# than what they were made of. A method's complete log is the sign that its training is through; then they go, but for the last but one and the
+# multiples of KEEP. (Intermediate files would stay after a kill: make removes only those that it has made itself.)
 chunks := $(shell for ((k = 0; k < $(STEPS); k += $(CHUNK))); do n=$$(($(STEPS) - k < $(CHUNK) ? $(STEPS) - k : $(CHUNK))); echo $$k:$$((k + n)):$$n; done)
 field = $(word $(1),$(subst :, ,$(2)))
 from = $(call field,1,$(1))
@@ -113,6 +114,7 @@ batch_unlabeled = $(or $(BATCH_UNLABELED_$(1)),$(BATCH_UNLABELED))
 student = $(RUNS)/$(1)/student.$(2).st.zst
 teacher = $(if $(call has_teacher,$(1)),$(3)$(RUNS)/$(1)/teacher.$(2).st.zst)
 log = $(RUNS)/$(1)/log.$(2).tsv
+checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p)))
 # Of one method: options of sample and train-step that hold for the whole run.
 sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) --seed $(SEED)
 stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1))
@@ -129,21 +131,21 @@ $(METHODS:%=$(RUNS)/%/teacher.0.st.zst): %/teacher.0.st.zst: %/student.0.st.zst
 define chunk
 $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
     $(RUNS)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
-	$$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none |
+	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) $(if $(call has_teacher,$(1)),--ema $(DECAY)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2)),--out-teacher ) \
-	    --log $(call log,$(1),$(call to,$(2)))
+	    --log $(call log,$(1),$(call to,$(2))))
 endef
 
 # The same with the average of the teacher as a process of its own; for chunks of one step, as nothing moves the teacher in between.
 define chunk_then_ema
 $(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
     $(RUNS)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
-	$$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none |
+	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
-	    --out-student $(call student,$(1),$(call to,$(2))) --log $(call log,$(1),$(call to,$(2)))
+	    --out-student $(call student,$(1),$(call to,$(2))) --log $(call log,$(1),$(call to,$(2))))
 
 $(call teacher,$(1),$(call to,$(2))): $(call teacher,$(1),$(call from,$(2))) $(call student,$(1),$(call to,$(2)))
 	$$(LAUNCH) $$(EMA) --decay $(DECAY) $$^ -o $$@
@@ -156,11 +158,11 @@ $(call stage,train-$(1),Method $(1): $(STEPS) steps$(comma) each on $(BATCH_LABE
 $(foreach c,$(chunks),$(nl)$(call $(if $(and $(STEPWISE),$(call has_teacher,$(1))),chunk_then_ema,chunk),$(1),$(c))$(nl))
 
 $(RUNS)/$(1)/log.tsv: $(foreach p,$(points),$(call log,$(1),$(p)))
-	awk 'FNR > 1 || NR == 1' $$^ >$$@.part && mv $$@.part $$@
+	awk 'FNR > 1 || NR == 1' $$^ >$$@.part && mv $$@.part $$@$(if $(dry),, && rm -f $$^ $(call checkpoints,$(1),$(passing)))
 endef
 $(foreach m,$(METHODS),$(eval $(call method,$(m))))
 
-.INTERMEDIATE: $(foreach m,$(METHODS),$(foreach p,$(passing),$(call student,$(m),$(p)) $(call teacher,$(m),$(p))))
+.SECONDARY: $(foreach m,$(METHODS),$(call checkpoints,$(m),$(points)) $(foreach p,$(points),$(call log,$(m),$(p))))
 
 # --- results ---------------------------------------------------------------------------------------------------------------------------------------
 
