@@ -42,6 +42,8 @@ static const struct argp_option options[] = {
     {"format", KEY_FORMAT, "TYPE", 0, "Files in a folder are st.zst (the default), nii.gz or nii", 0},
     {"source-spacing", KEY_SPACING, "X,Y,Z", 0, "Voxel size in mm of HDF5 scans, which have none", 0},
     {"force", KEY_FORCE, 0, 0, "Only warn of a case that was prepared otherwise than the checkpoint says", 0},
+    /* Without the long name that other programs have for it: here --output says what, not where. */
+    {0, 'o', "FILE", 0, "Write to FILE, or to one file per case in the folder DIR/; - is standard output (the default)", 100},
     {0},
 };
 
@@ -122,6 +124,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     settings *s = state->input;
     dbi_error error;
     switch (key) {
+    case 'o':
+        if (!*arg)
+            argp_error(state, "-o: the name is empty");
+        s->tool.output = strcmp(arg, "-") ? arg : NULL;
+        return 0;
     case KEY_WINDOW:
         parse_window(state, s, arg);
         return 0;
@@ -424,8 +431,7 @@ int main(int argc, char **argv)
 {
     settings s = {.predict = {.weights = DBI_WEIGHTS_GAUSSIAN, .outputs = DBI_PREDICT_LABEL, .threshold = 0.5, .memory = (size_t)3000 * 1000000}};
     tool_parse(
-        argc, argv, "dbisl-predict", TOOL_OUTPUT | TOOL_DEVICE | TOOL_THREADS | TOOL_COMPRESS | TOOL_PROGRESS, options, parse,
-        "CHECKPOINT CASE|SCAN...",
+        argc, argv, "dbisl-predict", TOOL_DEVICE | TOOL_THREADS | TOOL_COMPRESS | TOOL_PROGRESS, options, parse, "CHECKPOINT CASE|SCAN...",
         "Segments cases or scans with a trained network.\vThe output is a stream of prediction records, or a NIfTI file in the scan's own grid "
         "where FILE ends in .nii or .nii.gz, or one file per case where FILE is a folder (its name ends in / or it is there).",
         &s, &s.tool);
