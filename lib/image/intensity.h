@@ -2,6 +2,7 @@
 #ifndef DBI_IMAGE_INTENSITY_H
 #define DBI_IMAGE_INTENSITY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"

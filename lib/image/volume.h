@@ -22,6 +22,9 @@ int dbi_grid_check(const dbi_grid *grid, dbi_error *error);
 /* Do all corner voxels of the two grids lie within 2 % of the smallest spacing of one another? Fails with what differs. */
 int dbi_grid_same(const dbi_grid *a, const dbi_grid *b, dbi_error *error);
 
+/* Metadata "affine" and "spacing" of a record. */
+int dbi_grid_set(dbi_record *record, const dbi_grid *grid, dbi_error *error);
+
 /* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. */
 typedef struct dbi_source {
     dbi_grid grid;

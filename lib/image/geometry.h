@@ -1,0 +1,32 @@
+/* Everything done to a scan's grid on the way to a case, as the metadata "geometry" tells it. */
+#ifndef DBI_IMAGE_GEOMETRY_H
+#define DBI_IMAGE_GEOMETRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/scan.h"
+#include "record/record.h"
+
+typedef struct dbi_geometry {
+    dbi_orientation orientation;
+    bool resampled;
+    double ratio[3]; /* new spacing / old spacing, of the canonical axes */
+    int64_t resampled_shape[3];
+    int64_t downsample; /* 1: none */
+    int64_t shape[3];   /* before the crop */
+    bool cropped;
+    int64_t offset[3], size[3]; /* of the crop; without one 0 and shape */
+} dbi_geometry;
+
+/* JSON, the steps in order: [{"op":"orient","axes":[..],"flip":[..]}, {"op":"resample","ratio":[..],"size":[..]},
+ * {"op":"downsample","factor":N,"size":[..]}, {"op":"crop","offset":[..],"size":[..]}], all but the first where they were done. */
+int dbi_geometry_set(dbi_record *record, const dbi_geometry *geometry, dbi_error *error);
+/* Checked: a permutation, ratios above 0, sizes that follow from the scan's shape, a crop inside. */
+int dbi_geometry_get(const dbi_record *record, const int64_t scan_shape[3], dbi_geometry *geometry, dbi_error *error);
+
+/* The case's step along a canonical axis in the scan's voxels: case voxel i (before the crop) is centred at (i + 1/2) step - 1/2. */
+double dbi_geometry_step(const dbi_geometry *geometry, int axis);
+
+#endif
