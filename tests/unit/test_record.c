@@ -44,10 +44,18 @@ static int remove_directory(void **state)
     return nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static void put_file(const char *path, const void *data, size_t size)
+/* A new file: some file systems write to disk at once what replaces an old file's contents. */
+static FILE *new_file(const char *path)
 {
+    unlink(path);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
+    return file;
+}
+
+static void put_file(const char *path, const void *data, size_t size)
+{
+    FILE *file = new_file(path);
     assert_int_equal(fwrite(data, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
 }
@@ -388,7 +396,7 @@ static void test_frames(void **state)
         plain[i] = get_file("one.st", &size[i]);
     }
     for (int way = 0; way < 8; way++) {
-        FILE *file = fopen("frames.st", "wb");
+        FILE *file = new_file("frames.st");
         append_skippable(file, 3);
         if (way == 7) { /* all three in one frame */
             uint8_t *all = malloc(size[0] + size[1] + size[2]);
@@ -471,7 +479,7 @@ static void test_no_waiting(void **state)
 static void put_header(const char *path, const char *json, size_t data)
 {
     uint64_t length = strlen(json);
-    FILE *file = fopen(path, "wb");
+    FILE *file = new_file(path);
     fwrite(&length, 8, 1, file);
     fwrite(json, 1, length, file);
     for (size_t i = 0; i < data; i++)
@@ -600,7 +608,7 @@ static void test_hostile_frames(void **state)
         assert_said("frame.st: record 0: ");
     }
     /* a content size that is not the content's: byte 5 of the frame */
-    FILE *file = fopen("frame.st", "wb");
+    FILE *file = new_file("frame.st");
     append_frame(file, "\2\0\0\0\0\0\0\0{}", 10, true, false);
     fclose(file);
     assert_int_equal(count_records("frame.st"), 1);
@@ -614,7 +622,7 @@ static void test_hostile_frames(void **state)
     }
     free(bytes);
     /* a frame that ends inside the record, with something else behind it */
-    file = fopen("frame.st", "wb");
+    file = new_file("frame.st");
     append_frame(file, "\2\0\0\0\0\0\0\0", 8, true, true);
     fputs("{}", file);
     fclose(file);
@@ -700,7 +708,7 @@ static void test_fuzz(void **state)
         }
         if (round % 7 == 0)
             size = dbi_random_below(&random, (uint32_t)size);
-        FILE *file = fopen("fuzz.st", "wb");
+        FILE *file = new_file("fuzz.st");
         if (round % 3 == 2)
             append_frame(file, work, size, true, true);
         else
