@@ -292,9 +292,11 @@ static int note_window(const run *r, const dbi_record *input, const char *name, 
 {
     const dbi_tensor *image = dbi_record_find(input, "image");
     int64_t window[3], stride[3];
+    if (!r->settings->explicit_whole)
+        return 0;
     if (dbi_predictor_window(r->predictor, image->shape + 1, window, stride, error))
         return -1;
-    if (r->settings->explicit_whole && (window[0] < image->shape[1] || window[1] < image->shape[2] || window[2] < image->shape[3]))
+    if (window[0] < image->shape[1] || window[1] < image->shape[2] || window[2] < image->shape[3])
         tool_warn("%s: one pass would take more than --memory allows; windows of %lldx%lldx%lld voxels instead", name, (long long)window[0],
                   (long long)window[1], (long long)window[2]);
     return 0;

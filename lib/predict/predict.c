@@ -115,8 +115,10 @@ static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const i
 {
     const dbi_arch *arch = &p->checkpoint->layout.arch;
     int64_t voxels = shape[0] * shape[1] * shape[2];
-    return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) + dbi_slide_bytes(arch->channels, arch->classes, window) +
-           dbi_net_bytes(&p->checkpoint->layout, p->settings.device, 1, window, false);
+    size_t net = dbi_net_bytes(&p->checkpoint->layout, p->settings.device, 1, window, false);
+    if (net == SIZE_MAX) /* beyond the machine */
+        return SIZE_MAX;
+    return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) + dbi_slide_bytes(arch->channels, arch->classes, window) + net;
 }
 
 /* Below this a window shows the network too little for its answer to be worth anything. */
