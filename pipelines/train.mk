@@ -1,6 +1,7 @@
 # The workflow that all pipelines share: cases, distances, split, first weights, training in chunks, predictions, scores, table.
 # See dbisl-pipelines(7). A pipeline sets what its data are, includes a recipe and then this file:
 #   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are never read
+#   SCORED_IDS                             those of TEST_IDS that have a label, when it is not all
 #   scan, label                            functions of a name: the scan's file, and the options of preprocess that add the label
 # Whatever is set with ?= can be set on make's command line or in the environment: a program (SDF=./my-sdf), its options, the launcher.
 SHELL := /bin/bash
@@ -17,6 +18,7 @@ export PATH := $(if $(wildcard $(here)/../build/bin),$(abspath $(here)/../build/
 # --- what can be set -------------------------------------------------------------------------------------------------------------------------------
 
 RUNS ?= runs/$(NAME)
+SCORED_IDS ?= $(TEST_IDS)
 METHODS ?= supervised dbisl
 METHODS_WITH_TEACHER ?= dbisl mean-teacher ua-mt
 SEED ?= 1
@@ -171,14 +173,14 @@ define results
 $(TEST_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst): $(RUNS)/$(1)/predictions/%.st.zst: $(call student,$(1),$(STEPS)) $(RUNS)/cases/%.st.zst $(call settings,predict)
 	$$(LAUNCH) $$(PREDICT) $$(PREDICT_FLAGS) $$(wordlist 1,2,$$^) -o $$@
 
-$(RUNS)/$(1)/metrics.tsv: $(TEST_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst) $(testing) $(call settings,metrics)
-	$$(LAUNCH) $$(METRICS) $$(METRICS_FLAGS) $(foreach id,$(TEST_IDS),$(RUNS)/$(1)/predictions/$(id).st.zst $(RUNS)/cases/$(id).st.zst) -o $$@
+$(RUNS)/$(1)/metrics.tsv: $(SCORED_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst) $(SCORED_IDS:%=$(RUNS)/cases/%.st.zst) $(call settings,metrics)
+	$$(LAUNCH) $$(METRICS) $$(METRICS_FLAGS) $(foreach id,$(SCORED_IDS),$(RUNS)/$(1)/predictions/$(id).st.zst $(RUNS)/cases/$(id).st.zst) -o $$@
 
 $(TEST_IDS:%=$(RUNS)/$(1)/nifti/%.nii.gz): $(RUNS)/$(1)/nifti/%.nii.gz: $(RUNS)/$(1)/predictions/%.st.zst $(call settings,restore)
 	$$(LAUNCH) $$(RESTORE) $$(RESTORE_FLAGS) $$< -o $$@
 endef
 $(eval $(call stage,predict,Each student segments the $(words $(TEST_IDS)) test scans.,$(PREDICT) $(PREDICT_FLAGS)))
-$(eval $(call stage,metrics,Predictions are scored against the labels.,$(METRICS) $(METRICS_FLAGS) $(TEST_IDS)))
+$(eval $(call stage,metrics,Predictions are scored against the labels.,$(METRICS) $(METRICS_FLAGS) $(SCORED_IDS)))
 $(eval $(call stage,restore,Segmentations go back into the scans' own grids.,$(RESTORE) $(RESTORE_FLAGS)))
 $(foreach m,$(METHODS),$(eval $(call results,$(m))))
 
@@ -189,6 +191,6 @@ $(RUNS)/table.txt: $(METHODS:%=$(RUNS)/%/metrics.tsv) $(call settings,table)
 .PHONY: cases train table nifti help
 cases: $(training) $(testing)
 train: $(foreach m,$(METHODS),$(call student,$(m),$(STEPS)) $(call teacher,$(m),$(STEPS)) $(RUNS)/$(m)/log.tsv)
-table: $(RUNS)/table.txt $(METHODS:%=$(RUNS)/%/log.tsv)
-	@cat $<
+table: $(METHODS:%=$(RUNS)/%/log.tsv) $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/predictions/%.st.zst)) $(if $(SCORED_IDS),$(RUNS)/table.txt)
+	$(if $(SCORED_IDS),@cat $(RUNS)/table.txt)
 nifti: $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/nifti/%.nii.gz))

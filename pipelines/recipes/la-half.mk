@@ -6,5 +6,5 @@ FILTERS ?= 8
 STEPS ?= 1500
 CHUNK ?= 100
 TRAIN_FLAGS ?= --lr 0.01 --momentum 0.9 --weight-decay 1e-4 --schedule at:70% --ramp 60%
-PREDICT_FLAGS ?= --window $(PATCH) --stride 32,32,16
+PREDICT_FLAGS ?= --window $(PATCH) --stride 32,32,16 --weights uniform
 METRICS_FLAGS ?= --unit voxel

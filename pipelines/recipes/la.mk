@@ -7,5 +7,5 @@ STEPS ?= 6000
 CHUNK ?= 100
 KEEP ?= 1000
 TRAIN_FLAGS ?= --lr 0.01 --momentum 0.9 --weight-decay 1e-4 --schedule every:2500
-PREDICT_FLAGS ?= --window $(PATCH) --stride 18,18,4
+PREDICT_FLAGS ?= --window $(PATCH) --stride 18,18,4 --weights uniform
 METRICS_FLAGS ?= --unit voxel
