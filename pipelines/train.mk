@@ -83,9 +83,9 @@ $(if $(dry),,$(shell mkdir -p $(addprefix $(RUNS)/,cases distances settings $(ME
 training := $(LABELED_IDS:%=$(RUNS)/distances/%.st.zst) $(UNLABELED_IDS:%=$(RUNS)/cases/%.st.zst)
 testing := $(TEST_IDS:%=$(RUNS)/cases/%.st.zst)
 
-$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS)))
+$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES)))
 $(addsuffix .st.zst,$(addprefix $(RUNS)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
-	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(call label,$*) $(call scan,$*) -o $@)
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* --classes $(CLASSES) $(call label,$*) $(call scan,$*) -o $@)
 
 $(UNLABELED_IDS:%=$(RUNS)/cases/%.st.zst): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
 	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(call scan,$*) -o $@)
