@@ -36,12 +36,12 @@ void R(dbi_weights_free)(R(dbi_weights) * weights)
 }
 
 /* torch.nn.init's fan-in: the size of dimension 1 times the kernel's, also for transposed convolutions. */
-static double R(fan_in)(const dbi_named *weight)
+static double fan_in(const dbi_named *weight)
 {
     return (double)(weight->shape[1] * weight->shape[2] * weight->shape[3] * weight->shape[4]);
 }
 
-static void R(fill_normal)(R(dbi_weights) * weights, int index, double deviation, uint64_t seed)
+static void fill_normal(R(dbi_weights) * weights, int index, double deviation, uint64_t seed)
 {
     const dbi_named *tensor = &weights->layout->tensor[index];
     dbi_random random;
@@ -50,7 +50,7 @@ static void R(fill_normal)(R(dbi_weights) * weights, int index, double deviation
         weights->parameters[tensor->offset + i] = (real)(float)(deviation * dbi_random_normal(&random));
 }
 
-static void R(fill_uniform)(R(dbi_weights) * weights, int index, double bound, uint64_t seed)
+static void fill_uniform(R(dbi_weights) * weights, int index, double bound, uint64_t seed)
 {
     const dbi_named *tensor = &weights->layout->tensor[index];
     dbi_random random;
@@ -59,7 +59,7 @@ static void R(fill_uniform)(R(dbi_weights) * weights, int index, double bound, u
         weights->parameters[tensor->offset + i] = (real)(float)(bound * (2 * dbi_random_uniform(&random) - 1));
 }
 
-static void R(fill)(R(dbi_weights) * weights, int index, real value)
+static void fill(R(dbi_weights) * weights, int index, real value)
 {
     const dbi_named *tensor = &weights->layout->tensor[index];
     for (size_t i = 0; i < tensor->count; i++)
@@ -71,19 +71,19 @@ void R(dbi_weights_init)(R(dbi_weights) * weights, uint64_t seed)
     const dbi_layout *layout = weights->layout;
     for (int l = 0; l < layout->layers; l++) {
         int weight = layout->layer[l].weight;
-        double fan = R(fan_in)(&layout->tensor[weight]);
-        R(fill_normal)(weights, weight, sqrt(2 / fan), seed);
-        R(fill_uniform)(weights, weight + 1, 1 / sqrt(fan), seed);
-        R(fill)(weights, weight + 2, 1);
-        R(fill)(weights, weight + 3, 0);
+        double fan = fan_in(&layout->tensor[weight]);
+        fill_normal(weights, weight, sqrt(2 / fan), seed);
+        fill_uniform(weights, weight + 1, 1 / sqrt(fan), seed);
+        fill(weights, weight + 2, 1);
+        fill(weights, weight + 3, 0);
     }
     const int heads[] = {layout->sdf_head, layout->seg_head};
     for (int h = 0; h < 2; h++)
         for (int i = 0; i < 2; i++) /* torch.nn.Conv3d: both uniform within 1 / sqrt(fan-in) */
-            R(fill_uniform)(weights, heads[h] + i, 1 / sqrt(R(fan_in)(&layout->tensor[heads[h]])), seed);
+            fill_uniform(weights, heads[h] + i, 1 / sqrt(fan_in(&layout->tensor[heads[h]])), seed);
 }
 
-static double R(half)(uint16_t bits)
+static double half(uint16_t bits)
 {
     double sign = bits & 0x8000 ? -1 : 1;
     int exponent = bits >> 10 & 31, mantissa = bits & 1023;
@@ -93,7 +93,7 @@ static double R(half)(uint16_t bits)
 }
 
 /* Copies a tensor of the record into `to`, whatever floating type it has. */
-static int R(load_tensor)(const dbi_record *record, const char *name, const dbi_named *as, real *to, dbi_error *error)
+static int load_tensor(const dbi_record *record, const char *name, const dbi_named *as, real *to, dbi_error *error)
 {
     const dbi_tensor *tensor = dbi_record_find(record, name);
     dbi_dtype dtype = tensor && (tensor->dtype == DBI_F64 || tensor->dtype == DBI_F16) ? tensor->dtype : DBI_F32;
@@ -102,7 +102,7 @@ static int R(load_tensor)(const dbi_record *record, const char *name, const dbi_
     for (size_t i = 0; i < as->count; i++) {
         double value = dtype == DBI_F32   ? (double)((const float *)tensor->data)[i]
                        : dtype == DBI_F64 ? ((const double *)tensor->data)[i]
-                                          : R(half)(((const uint16_t *)tensor->data)[i]);
+                                          : half(((const uint16_t *)tensor->data)[i]);
         to[i] = (real)value;
         if (!isfinite(to[i]))
             return dbi_fail(error, "tensor \"%s\": element %zu is not a finite number", name, i);
@@ -111,17 +111,17 @@ static int R(load_tensor)(const dbi_record *record, const char *name, const dbi_
 }
 
 /* "block_one.conv.1.num_batches_tracked", from the name of that normalization's weight. */
-static void R(batches_name)(const dbi_named *weight, char name[96])
+static void batches_name(const dbi_named *weight, char name[96])
 {
     size_t stem = strlen(weight->name) - strlen("weight");
     memcpy(name, weight->name, stem);
     strcpy(name + stem, "num_batches_tracked");
 }
 
-static int R(load_batches)(R(dbi_weights) * weights, const dbi_record *record, dbi_error *error)
+static int load_batches(R(dbi_weights) * weights, const dbi_record *record, dbi_error *error)
 {
     char name[96];
-    R(batches_name)(&weights->layout->tensor[weights->layout->layer[0].weight + 2], name);
+    batches_name(&weights->layout->tensor[weights->layout->layer[0].weight + 2], name);
     const dbi_tensor *tensor = dbi_record_find(record, name);
     if (!tensor) /* models from before PyTorch 0.4.1 have none */
         return 0;
@@ -141,7 +141,7 @@ int R(dbi_weights_load)(R(dbi_weights) * weights, const dbi_record *record, dbi_
     for (int t = 0; t < layout->tensors; t++) {
         const dbi_named *tensor = &layout->tensor[t];
         real *array = tensor->role == DBI_PARAMETER ? weights->parameters : weights->statistics;
-        if (R(load_tensor)(record, tensor->name, tensor, array + tensor->offset, error))
+        if (load_tensor(record, tensor->name, tensor, array + tensor->offset, error))
             return -1;
         snprintf(name, sizeof name, "momentum.%s", tensor->name);
         momentum = momentum && (tensor->role != DBI_PARAMETER || dbi_record_find(record, name));
@@ -155,13 +155,13 @@ int R(dbi_weights_load)(R(dbi_weights) * weights, const dbi_record *record, dbi_
     for (int t = 0; momentum && t < layout->tensors; t++) {
         const dbi_named *tensor = &layout->tensor[t];
         snprintf(name, sizeof name, "momentum.%s", tensor->name);
-        if (tensor->role == DBI_PARAMETER && R(load_tensor)(record, name, tensor, weights->momentum + tensor->offset, error))
+        if (tensor->role == DBI_PARAMETER && load_tensor(record, name, tensor, weights->momentum + tensor->offset, error))
             return -1;
     }
-    return R(load_batches)(weights, record, error);
+    return load_batches(weights, record, error);
 }
 
-static int R(store_tensor)(dbi_record *record, const char *name, const dbi_named *as, const real *from, dbi_error *error)
+static int store_tensor(dbi_record *record, const char *name, const dbi_named *as, const real *from, dbi_error *error)
 {
     dbi_tensor *tensor = dbi_record_add(record, name, DBI_F32, as->ndim, as->shape, error);
     if (!tensor)
@@ -178,11 +178,11 @@ int R(dbi_weights_store)(const R(dbi_weights) * weights, dbi_record *record, dbi
     for (int t = 0; t < layout->tensors; t++) {
         const dbi_named *tensor = &layout->tensor[t];
         const real *array = tensor->role == DBI_PARAMETER ? weights->parameters : weights->statistics;
-        if (R(store_tensor)(record, tensor->name, tensor, array + tensor->offset, error))
+        if (store_tensor(record, tensor->name, tensor, array + tensor->offset, error))
             return -1;
     }
     for (int l = 0; l < layout->layers; l++) {
-        R(batches_name)(&layout->tensor[layout->layer[l].weight + 2], name);
+        batches_name(&layout->tensor[layout->layer[l].weight + 2], name);
         dbi_tensor *tensor = dbi_record_add(record, name, DBI_I64, 0, NULL, error);
         if (!tensor)
             return -1;
@@ -191,7 +191,7 @@ int R(dbi_weights_store)(const R(dbi_weights) * weights, dbi_record *record, dbi
     for (int t = 0; weights->momentum && t < layout->tensors; t++) {
         const dbi_named *tensor = &layout->tensor[t];
         snprintf(name, sizeof name, "momentum.%s", tensor->name);
-        if (tensor->role == DBI_PARAMETER && R(store_tensor)(record, name, tensor, weights->momentum + tensor->offset, error))
+        if (tensor->role == DBI_PARAMETER && store_tensor(record, name, tensor, weights->momentum + tensor->offset, error))
             return -1;
     }
     return 0;
@@ -208,7 +208,7 @@ void R(dbi_sgd_step)(R(dbi_weights) * weights, const dbi_sgd *sgd, const real *g
     }
 }
 
-static void R(average_array)(real *to, const real *from, size_t count, real a, real b)
+static void average_array(real *to, const real *from, size_t count, real a, real b)
 {
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < count; i++)
@@ -218,7 +218,7 @@ static void R(average_array)(real *to, const real *from, size_t count, real a, r
 void R(dbi_average)(R(dbi_weights) * teacher, const R(dbi_weights) * student, double a)
 {
     const dbi_layout *layout = teacher->layout;
-    R(average_array)(teacher->parameters, student->parameters, layout->parameters, (real)a, (real)(1 - a));
-    R(average_array)(teacher->statistics, student->statistics, layout->statistics, (real)a, (real)(1 - a));
+    average_array(teacher->parameters, student->parameters, layout->parameters, (real)a, (real)(1 - a));
+    average_array(teacher->statistics, student->statistics, layout->statistics, (real)a, (real)(1 - a));
     teacher->batches = student->batches;
 }

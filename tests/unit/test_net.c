@@ -1,0 +1,408 @@
+/* The network: against PyTorch's numbers, against central differences, and device against device. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net/net.h"
+#include "net/weights.h"
+#include "record/stream.h"
+
+/* One forward and backward pass, everything in double whatever the device computes in. */
+typedef struct job {
+    const char *device;
+    bool wide; /* double precision */
+    dbi_layout layout;
+    int64_t batch, size[3];
+    dbi_pass pass;
+    double *parameters, *statistics, *image;
+    double *logits, *sdf, *dlogits, *dsdf, *gradient;
+} job;
+
+static size_t outputs(const job *j)
+{
+    return (size_t)(j->batch * j->layout.arch.classes * j->size[0] * j->size[1] * j->size[2]);
+}
+
+static size_t inputs(const job *j)
+{
+    return (size_t)(j->batch * j->layout.arch.channels * j->size[0] * j->size[1] * j->size[2]);
+}
+
+static void *zeros(size_t count, size_t size)
+{
+    void *p = calloc(count ? count : 1, size);
+    assert_non_null(p);
+    return p;
+}
+
+static void job_new(job *j, const char *device, bool wide, const dbi_arch *arch, int64_t batch, int64_t x, int64_t y, int64_t z)
+{
+    dbi_error error;
+    *j = (job){.device = device, .wide = wide, .batch = batch, .size = {x, y, z}};
+    assert_int_equal(dbi_layout_make(arch, &j->layout, &error), 0);
+    j->parameters = zeros(j->layout.parameters, sizeof(double));
+    j->statistics = zeros(j->layout.statistics, sizeof(double));
+    j->gradient = zeros(j->layout.parameters, sizeof(double));
+    j->image = zeros(inputs(j), sizeof(double));
+    j->logits = zeros(outputs(j), sizeof(double));
+    j->sdf = zeros(outputs(j), sizeof(double));
+    j->dlogits = zeros(outputs(j), sizeof(double));
+    j->dsdf = zeros(outputs(j), sizeof(double));
+}
+
+static void job_free(job *j)
+{
+    double *arrays[] = {j->parameters, j->statistics, j->gradient, j->image, j->logits, j->sdf, j->dlogits, j->dsdf};
+    for (int i = 0; i < 8; i++)
+        free(arrays[i]);
+}
+
+/* The forward pass, then `losses` (may be NULL) fills dlogits and dsdf, then the backward pass. */
+#define DEFINE_RUN(SUFFIX, REAL)                                                                                                                               \
+    static void run_##SUFFIX(job *j, void (*losses)(job *, const void *), const void *context)                                                                 \
+    {                                                                                                                                                          \
+        dbi_error error = {""};                                                                                                                                \
+        dbi_weights_##SUFFIX w;                                                                                                                                \
+        size_t in = inputs(j), out = outputs(j);                                                                                                               \
+        REAL *image = zeros(in, sizeof *image), *outs = zeros(4 * out, sizeof *outs), *gradient = zeros(j->layout.parameters, sizeof *gradient);               \
+        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &j->layout, false, &error), 0);                                                                          \
+        for (size_t i = 0; i < j->layout.parameters; i++)                                                                                                      \
+            w.parameters[i] = (REAL)j->parameters[i];                                                                                                          \
+        for (size_t i = 0; i < j->layout.statistics; i++)                                                                                                      \
+            w.statistics[i] = (REAL)j->statistics[i];                                                                                                          \
+        for (size_t i = 0; i < in; i++)                                                                                                                        \
+            image[i] = (REAL)j->image[i];                                                                                                                      \
+        dbi_net_##SUFFIX *net = dbi_net_open_##SUFFIX(&j->layout, j->device, j->batch, j->size, j->pass.keep, &error);                                         \
+        if (!net)                                                                                                                                              \
+            fail_msg("%s", error.text);                                                                                                                        \
+        if (dbi_net_forward_##SUFFIX(net, &w, &j->pass, image, outs, outs + out, &error))                                                                      \
+            fail_msg("%s", error.text);                                                                                                                        \
+        for (size_t i = 0; i < out; i++) {                                                                                                                     \
+            j->logits[i] = outs[i];                                                                                                                            \
+            j->sdf[i] = outs[out + i];                                                                                                                         \
+        }                                                                                                                                                      \
+        for (size_t i = 0; i < j->layout.statistics; i++)                                                                                                      \
+            j->statistics[i] = w.statistics[i];                                                                                                                \
+        if (losses) {                                                                                                                                          \
+            losses(j, context);                                                                                                                                \
+            for (size_t i = 0; i < out; i++) {                                                                                                                 \
+                outs[2 * out + i] = (REAL)j->dlogits[i];                                                                                                       \
+                outs[3 * out + i] = (REAL)j->dsdf[i];                                                                                                          \
+            }                                                                                                                                                  \
+            if (dbi_net_backward_##SUFFIX(net, &w, outs + 2 * out, outs + 3 * out, gradient, &error))                                                          \
+                fail_msg("%s", error.text);                                                                                                                    \
+            for (size_t i = 0; i < j->layout.parameters; i++)                                                                                                  \
+                j->gradient[i] = gradient[i];                                                                                                                  \
+        }                                                                                                                                                      \
+        dbi_net_close_##SUFFIX(net);                                                                                                                           \
+        dbi_weights_free_##SUFFIX(&w);                                                                                                                         \
+        free(image);                                                                                                                                           \
+        free(outs);                                                                                                                                            \
+        free(gradient);                                                                                                                                        \
+    }
+DEFINE_RUN(f32, float)
+DEFINE_RUN(f64, double)
+
+static void run(job *j, void (*losses)(job *, const void *), const void *context)
+{
+    if (j->wide)
+        run_f64(j, losses, context);
+    else
+        run_f32(j, losses, context);
+}
+
+/* |a - b| / |b| as vectors. */
+static double distance(const double *a, const double *b, size_t count)
+{
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < count; i++) {
+        difference += (a[i] - b[i]) * (a[i] - b[i]);
+        norm += b[i] * b[i];
+    }
+    return sqrt(difference / (norm > 0 ? norm : 1));
+}
+
+static double largest(const double *a, size_t count)
+{
+    double most = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!(fabs(a[i]) <= most))
+            most = fabs(a[i]);
+    return most;
+}
+
+#define assert_below(value, limit, ...)                                                                                                                        \
+    do {                                                                                                                                                       \
+        double value_ = (value), limit_ = (limit);                                                                                                             \
+        if (!(value_ <= limit_)) {                                                                                                                             \
+            print_error("%g > %g: ", value_, limit_);                                                                                                          \
+            fail_msg(__VA_ARGS__);                                                                                                                             \
+        }                                                                                                                                                      \
+    } while (0)
+
+/* The bias of a convolution before a normalization, whose gradient is truly 0. */
+static bool is_idle_bias(const dbi_layout *layout, int tensor)
+{
+    for (int l = 0; l < layout->layers; l++)
+        if (tensor == layout->layer[l].weight + 1)
+            return true;
+    return false;
+}
+
+/* ---- PyTorch's numbers ---- */
+
+static dbi_record *fixture;
+
+static const float *fixture_floats(const char *name, size_t count)
+{
+    const dbi_tensor *t = dbi_record_find(fixture, name);
+    if (!t || t->dtype != DBI_F32 || t->count != count)
+        fail_msg("fixture tensor %s", name);
+    return t->data;
+}
+
+static void widen(double *to, const char *name, size_t count)
+{
+    const float *from = fixture_floats(name, count);
+    for (size_t i = 0; i < count; i++)
+        to[i] = from[i];
+}
+
+static int open_fixture(void **state)
+{
+    (void)state;
+    dbi_error error;
+    const char *directory = getenv("FIXTURES");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/network.safetensors", directory ? directory : "tests/fixtures");
+    fixture = dbi_record_load(path, &error);
+    if (!fixture)
+        print_error("%s\n", error.text);
+    return fixture ? 0 : -1;
+}
+
+static int close_fixture(void **state)
+{
+    (void)state;
+    dbi_record_free(fixture);
+    return 0;
+}
+
+static void fixture_job(job *j, const char *device, bool wide)
+{
+    dbi_arch arch = {1, 1, 2};
+    job_new(j, device, wide, &arch, 2, 32, 32, 32);
+    for (int t = 0; t < j->layout.tensors; t++) {
+        const dbi_named *tensor = &j->layout.tensor[t];
+        char name[96];
+        snprintf(name, sizeof name, "state.%s", tensor->name);
+        widen((tensor->role == DBI_PARAMETER ? j->parameters : j->statistics) + tensor->offset, name, tensor->count);
+    }
+    widen(j->image, "image", inputs(j));
+}
+
+static void compare_outputs(const job *j, const char *mode, double limit)
+{
+    char name[64];
+    double *expected = zeros(outputs(j), sizeof(double));
+    snprintf(name, sizeof name, "%s.logits", mode);
+    widen(expected, name, outputs(j));
+    assert_below(distance(j->logits, expected, outputs(j)), limit, "%s %s", j->device, name);
+    snprintf(name, sizeof name, "%s.sdf", mode);
+    widen(expected, name, outputs(j));
+    assert_below(distance(j->sdf, expected, outputs(j)), limit, "%s %s", j->device, name);
+    free(expected);
+}
+
+/* Dice + 0.3 mean squared distance error, of the fixture's label and distance. */
+static void supervised(job *j, const void *context)
+{
+    (void)context;
+    size_t count = outputs(j);
+    const dbi_tensor *label = dbi_record_find(fixture, "label");
+    const float *distances = fixture_floats("sdf", count);
+    const uint8_t *y = label->data;
+    double both = 0, squares = 0, eps = 1e-5;
+    for (size_t i = 0; i < count; i++) {
+        double p = 1 / (1 + exp(-j->logits[i]));
+        both += p * y[i];
+        squares += p * p + y[i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        double p = 1 / (1 + exp(-j->logits[i]));
+        double dp = -2 * y[i] / (squares + eps) + (2 * both + eps) / ((squares + eps) * (squares + eps)) * 2 * p;
+        j->dlogits[i] = dp * p * (1 - p);
+        j->dsdf[i] = 0.3 * 2 * (j->sdf[i] - distances[i]) / (double)count;
+    }
+}
+
+static void compare_gradients(const job *j, double whole, double each, double idle)
+{
+    double *expected = zeros(j->layout.parameters, sizeof(double));
+    char name[96];
+    for (int t = 0; t < j->layout.tensors; t++) {
+        const dbi_named *tensor = &j->layout.tensor[t];
+        if (tensor->role != DBI_PARAMETER)
+            continue;
+        snprintf(name, sizeof name, "supervised.grad.%s", tensor->name);
+        widen(expected + tensor->offset, name, tensor->count);
+        if (is_idle_bias(&j->layout, t))
+            assert_below(largest(j->gradient + tensor->offset, tensor->count), idle, "%s %s", j->device, name);
+        else
+            assert_below(distance(j->gradient + tensor->offset, expected + tensor->offset, tensor->count), each, "%s %s", j->device, name);
+    }
+    assert_below(distance(j->gradient, expected, j->layout.parameters), whole, "%s, all gradients", j->device);
+    free(expected);
+}
+
+static void compare_statistics(const job *j, double limit)
+{
+    char name[96];
+    for (int t = 0; t < j->layout.tensors; t++) {
+        const dbi_named *tensor = &j->layout.tensor[t];
+        if (tensor->role != DBI_STATISTIC)
+            continue;
+        double *expected = zeros(tensor->count, sizeof(double));
+        snprintf(name, sizeof name, "supervised.after1.%s", tensor->name);
+        widen(expected, name, tensor->count);
+        assert_below(distance(j->statistics + tensor->offset, expected, tensor->count), limit, "%s %s", j->device, name);
+        free(expected);
+    }
+}
+
+static void check_fixture(const char *device, bool wide, double output, double whole, double each, double idle, double statistics)
+{
+    job j;
+    fixture_job(&j, device, wide);
+    j.pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};
+    run(&j, NULL, NULL);
+    compare_outputs(&j, "eval", output);
+    j.pass = (dbi_pass){.statistics = DBI_BATCH_STATISTICS, .update_running = true, .keep = true};
+    run(&j, supervised, NULL);
+    compare_outputs(&j, "supervised.train", output);
+    compare_gradients(&j, whole, each, idle);
+    compare_statistics(&j, statistics);
+    job_free(&j);
+}
+
+static void test_cpu_agrees_with_pytorch(void **state)
+{
+    (void)state;
+    check_fixture("cpu", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
+}
+
+static void test_reference_agrees_with_pytorch(void **state)
+{
+    (void)state;
+    check_fixture("reference", true, 1e-6, 1e-6, 1e-6, 1e-9, 1e-6);
+    check_fixture("reference", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
+}
+
+/* ---- Devices against each other ---- */
+
+static void draw(double *to, size_t count, uint32_t stream, double scale, double offset)
+{
+    dbi_random random;
+    dbi_random_start(&random, 1, DBI_ROLE_TEST, 0, stream);
+    for (size_t i = 0; i < count; i++)
+        to[i] = (float)(offset + scale * dbi_random_normal(&random));
+}
+
+/* Random weights and image; normalization parameters and running statistics away from their defaults. */
+static void random_job(job *j)
+{
+    dbi_error error;
+    dbi_weights_f32 w;
+    assert_int_equal(dbi_weights_new_f32(&w, &j->layout, false, &error), 0);
+    dbi_weights_init_f32(&w, 5);
+    for (size_t i = 0; i < j->layout.parameters; i++)
+        j->parameters[i] = w.parameters[i];
+    dbi_weights_free_f32(&w);
+    for (int l = 0; l < j->layout.layers; l++) {
+        const dbi_named *t = &j->layout.tensor[j->layout.layer[l].weight];
+        draw(j->parameters + t[2].offset, t[2].count, (uint32_t)(4 * l), 0.2, 1);
+        draw(j->parameters + t[3].offset, t[3].count, (uint32_t)(4 * l + 1), 0.2, 0);
+        draw(j->statistics + t[4].offset, t[4].count, (uint32_t)(4 * l + 2), 0.1, 0);
+        draw(j->statistics + t[5].offset, t[5].count, (uint32_t)(4 * l + 3), 0.05, 1);
+    }
+    draw(j->image, inputs(j), 1000, 1, 0.5);
+}
+
+/* A loss that is linear in the outputs: its gradient is a fixed random field. */
+static void linear(job *j, const void *context)
+{
+    (void)context;
+    draw(j->dlogits, outputs(j), 1001, 1 / sqrt((double)outputs(j)), 0);
+    draw(j->dsdf, outputs(j), 1002, 1 / sqrt((double)outputs(j)), 0);
+}
+
+typedef struct sample_case {
+    dbi_arch arch;
+    int64_t batch, size[3];
+    double dropout;
+    dbi_statistics_mode statistics;
+} sample_case;
+
+static void compare_devices(const sample_case *c)
+{
+    job wide, narrow;
+    job_new(&wide, "reference", true, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
+    job_new(&narrow, "cpu", false, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
+    job *both[] = {&wide, &narrow};
+    for (int i = 0; i < 2; i++) {
+        random_job(both[i]);
+        both[i]->pass = (dbi_pass){.statistics = c->statistics,
+                                   .update_running = true,
+                                   .keep = true,
+                                   .dropout = c->dropout,
+                                   .seed = 3,
+                                   .role = DBI_ROLE_DROPOUT,
+                                   .step = 7};
+        run(both[i], linear, NULL);
+    }
+    char text[96];
+    snprintf(text, sizeof text, "%d channels, %d classes, %d filters, batch %d", c->arch.channels, c->arch.classes, c->arch.filters, (int)c->batch);
+    assert_below(distance(narrow.logits, wide.logits, outputs(&wide)), 1e-4, "%s", text);
+    assert_below(distance(narrow.sdf, wide.sdf, outputs(&wide)), 1e-4, "%s", text);
+    assert_below(distance(narrow.statistics, wide.statistics, wide.layout.statistics), 1e-4, "%s", text);
+    assert_below(distance(narrow.gradient, wide.gradient, wide.layout.parameters), 2e-3, "%s", text);
+    for (int t = 0; t < wide.layout.tensors; t++) {
+        const dbi_named *tensor = &wide.layout.tensor[t];
+        if (tensor->role == DBI_PARAMETER && !is_idle_bias(&wide.layout, t))
+            assert_below(distance(narrow.gradient + tensor->offset, wide.gradient + tensor->offset, tensor->count), 2e-2, "%s: %s", text,
+                         tensor->name);
+    }
+    job_free(&wide);
+    job_free(&narrow);
+}
+
+static void test_devices_agree(void **state)
+{
+    (void)state;
+    static const sample_case cases[] = {
+        {{1, 1, 1}, 1, {16, 32, 32}, 0, DBI_BATCH_STATISTICS},     {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 1, 4}, 3, {32, 16, 16}, 0.5, DBI_BATCH_STATISTICS},   {{2, 3, 5}, 1, {32, 32, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 8}, 2, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},   {{5, 1, 9}, 1, {16, 32, 16}, 0, DBI_BATCH_STATISTICS},
+        {{1, 2, 12}, 1, {32, 16, 16}, 0.25, DBI_BATCH_STATISTICS}, {{1, 1, 16}, 1, {16, 16, 32}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 17}, 1, {16, 16, 32}, 0, DBI_BATCH_STATISTICS},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        compare_devices(&cases[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reference_agrees_with_pytorch),
+        cmocka_unit_test(test_cpu_agrees_with_pytorch),
+        cmocka_unit_test(test_devices_agree),
+    };
+    return cmocka_run_group_tests(tests, open_fixture, close_fixture);
+}
