@@ -12,8 +12,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := table
 
 here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
-# In a source tree the programs are those that were built there; else they are found on PATH.
-export PATH := $(if $(wildcard $(here)/../build/bin),$(abspath $(here)/../build/bin):)$(PATH)
+# The folder of the programs: in a source tree that of the build; without one they are found on PATH.
+BIN ?= $(wildcard $(here)/../build/bin)
+export PATH := $(if $(BIN),$(abspath $(BIN)):)$(PATH)
 
 # --- what can be set -------------------------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,150 @@
+load helper
+bats_require_minimum_version 1.5.0
+
+# A cohort and a network that are small enough to train in seconds; what is tested here does not depend on size.
+tiny=(LABELED=2 UNLABELED=3 TEST=2 "PHANTOM_FLAGS=--size 32" "PATCH=16,16,16" FILTERS=2)
+
+# pipeline NAME VARIABLE=VALUE... [TARGET]
+pipeline() {
+    local name=$1
+    shift
+    make --no-print-directory -f "$ROOT/pipelines/$name/Makefile" "${tiny[@]}" "$@"
+}
+
+setup() {
+    unset MAKEFLAGS MAKELEVEL
+    cd "$BATS_TEST_TMPDIR" || return
+}
+
+# made_again RUNS COMMAND...: the files under RUNS that the command wrote, but for settings
+made_again() {
+    local runs=$1
+    shift
+    touch "$BATS_TEST_TMPDIR/before"
+    sleep 0.02
+    "$@" >&2 || return
+    find "$runs" -type f -newer "$BATS_TEST_TMPDIR/before" ! -path '*/settings/*' -printf '%P\n' | sort
+}
+
+same_run() {
+    same "$1/dbisl/student.$3.st.zst" "$2/dbisl/student.$3.st.zst" &&
+        same "$1/dbisl/teacher.$3.st.zst" "$2/dbisl/teacher.$3.st.zst" && same "$1/dbisl/log.tsv" "$2/dbisl/log.tsv"
+}
+
+@test "make -n: a title for each stage, the commands, and nothing is done" {
+    expect 0 pipeline demo RUNS=run STEPS=8 CHUNK=4 -n
+    absent run
+    # Each line is a title, one of the programs, or what the table is made with.
+    ! grep -vE '^(# |dbisl-|awk |cat )' <<<"$output" || fail "more than titles and commands"
+    for title in "scans to train on" "become cases" "distance map" "are labelled" "fresh weights" "Method supervised: 8 steps" "Method dbisl: 8 steps" \
+        "segments the 2 test scans" "scored" "one table"; do
+        grep -q "^# .*$title" <<<"$output" || fail "no title with: $title"
+    done
+    [ "$(grep -c 'dbisl-sample .* | dbisl-train-step' <<<"$output")" -eq 4 ]
+    # Labels of unlabelled scans are no input of anything.
+    run ! grep -q 'labelsTr/phantom_00[345]' <<<"$output"
+}
+
+@test "the whole workflow: a table of both methods; then each change makes again what depends on it, and nothing else" {
+    pipeline demo RUNS=run STEPS=4 CHUNK=2
+    expect 0 pipeline demo RUNS=run STEPS=4 CHUNK=2
+    grep -q supervised <<<"$output" && grep -q dbisl <<<"$output" && grep -qi dice <<<"$output" || fail "no table: $output"
+    [ "$(wc -l <run/dbisl/log.tsv)" -eq 5 ]
+
+    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2
+    [ -z "$output" ] || fail "made for nothing: $output"
+    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=3 LAUNCH=env
+    [ -z "$output" ] || fail "made although only chunks and launcher changed: $output"
+
+    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5"
+    grep -q '^dbisl/student.4' <<<"$output" && grep -q '^dbisl/metrics.tsv' <<<"$output" || fail "another weight, but not made: $output"
+    ! grep -qE '^(cases|distances|supervised|split)' <<<"$output" || fail "another weight of dbisl, but made: $output"
+
+    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5" PREDICT_FLAGS="--window 16,16,16 --head both"
+    grep -q '^supervised/predictions' <<<"$output" && grep -q '^table.txt' <<<"$output" || fail "another way to predict, but not made: $output"
+    ! grep -qE '^(cases|distances|split|.*student)' <<<"$output" || fail "another way to predict, but made: $output"
+
+    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5" PREDICT_FLAGS="--window 16,16,16 --head both" nifti
+    [ "$(grep -c 'nifti/phantom_test_00[12].nii.gz' <<<"$output")" -eq 4 ] || fail "no NIfTI: $output"
+}
+
+@test "20 steps: one process, chunks of 7, and a process for every step and every average end in the same bytes" {
+    pipeline demo RUNS=fused METHODS=dbisl STEPS=20 CHUNK=20 train
+    pipeline demo RUNS=chunks METHODS=dbisl STEPS=20 CHUNK=7 train
+    pipeline stepwise RUNS=steps METHODS=dbisl STEPS=20 train
+    [ "$(wc -l <fused/dbisl/log.tsv)" -eq 21 ]
+    same_run fused chunks 20
+    same_run fused steps 20
+    # The last two checkpoints stay, those between go.
+    [ -e chunks/dbisl/student.14.st.zst ] && absent chunks/dbisl/student.7.st.zst chunks/dbisl/teacher.7.st.zst
+    # Not by doing nothing: the steps change the weights.
+    run ! cmp -s fused/dbisl/student.0.st.zst fused/dbisl/student.20.st.zst
+}
+
+@test "killed three times at random moments and started again: the same bytes as never killed" {
+    pipeline demo RUNS=whole METHODS=dbisl STEPS=12 CHUNK=3 train
+    pipeline demo RUNS=killed METHODS=dbisl STEPS=12 CHUNK=3 cases
+    local pid moment
+    for _ in 1 2 3; do
+        setsid make -s -f "$ROOT/pipelines/demo/Makefile" "${tiny[@]}" RUNS=killed METHODS=dbisl STEPS=12 CHUNK=3 train >/dev/null 2>&1 3>&- &
+        pid=$!
+        moment=$(awk -v r=$RANDOM 'BEGIN { print 0.1 + 1.5 * r / 32768 }')
+        echo "kill after $moment s"
+        sleep "$moment"
+        kill -9 -- "-$pid" 2>/dev/null || true
+        wait "$pid" || true
+    done
+    pipeline demo RUNS=killed METHODS=dbisl STEPS=12 CHUNK=3 train
+    same_run whole killed 12
+}
+
+@test "a sample process that dies leaves no checkpoint; make fails, and goes on when it works again" {
+    cat >dying-sample <<'END'
+#!/bin/bash
+dbisl-sample "$@" | head -c 100000
+kill -9 $$
+END
+    chmod +x dying-sample
+    expect 2 pipeline demo RUNS=run METHODS=dbisl STEPS=6 CHUNK=6 SAMPLE=./dying-sample train
+    absent run/dbisl/student.6.st.zst run/dbisl/teacher.6.st.zst run/dbisl/log.6.tsv
+    [ -z "$(find run/dbisl -name '*.part')" ] || fail "left behind: $(find run/dbisl -name '*.part')"
+    pipeline demo RUNS=run METHODS=dbisl STEPS=6 CHUNK=6 train
+    [ -e run/dbisl/student.6.st.zst ]
+}
+
+@test "a stage of one's own takes the place of ours: distances by scipy" {
+    need zstd
+    need_python scipy numpy
+    pipeline demo RUNS=ours METHODS=dbisl STEPS=2 CHUNK=2 cases
+    pipeline demo RUNS=theirs METHODS=dbisl STEPS=2 CHUNK=2 SDF="$PYTHON $ROOT/examples/my-sdf.py" train
+    local case
+    for case in phantom_001 phantom_002; do
+        zstd -dq "ours/distances/$case.st.zst" -o a
+        zstd -dq "theirs/distances/$case.st.zst" -o b
+        "$PYTHON" - a b <<'END'
+import json, struct, sys, numpy
+def sdf(path):
+    blob = open(path, "rb").read()
+    length, = struct.unpack("<Q", blob[:8])
+    entry = json.loads(blob[8:8 + length])["sdf"]
+    return numpy.frombuffer(blob[8 + length:][slice(*entry["data_offsets"])], "<f4").reshape(entry["shape"])
+a, b = map(sdf, sys.argv[1:])
+assert a.shape == b.shape and a.min() < 0 < a.max()
+numpy.testing.assert_allclose(a, b, atol=1e-5)
+END
+        rm a b
+    done
+}
+
+@test "scans of one's own in the Decathlon layout: unlabelled are those without a label, and what has one is scored" {
+    dbisl-phantom --train 5 --test 2 --size 32 --seed 3 -o data
+    rm data/labelsTr/phantom_00[345].nii.gz data/labelsTs/phantom_test_001.nii.gz
+    pipeline own RUNS=run DATA=data METHODS=dbisl STEPS=2 CHUNK=2 HOLD_OUT=1 table nifti
+    [ "$(grep -c unlabeled run/split.tsv)" -eq 3 ]
+    [ "$(grep -cw labeled run/split.tsv)" -eq 1 ]
+    [ -e run/dbisl/nifti/phantom_test_001.nii.gz ]
+    grep -q phantom_002 run/dbisl/metrics.tsv && grep -q phantom_test_002 run/dbisl/metrics.tsv
+    run ! grep -q phantom_test_001 run/dbisl/metrics.tsv
+    expect 2 pipeline own RUNS=run DATA=nowhere
+    [[ $stderr == *imagesTr* ]]
+}
