@@ -269,6 +269,8 @@ static int show_file(const arguments *a, const tool_options *shared, const char 
             result = split_record(a, shared, *total, record, error);
         else
             result = (a->json ? print_json : a->history ? print_history : list_record)(out, name, index, record, error);
+        if (!result && out)
+            result = dbi_sink_flush(out, error); /* who reads a stream sees each record when it comes */
         *total += !result;
         dbi_record_free(record);
     }
@@ -284,6 +286,10 @@ int main(int argc, char **argv)
     tool_parse(argc, argv, "dbisl-info", TOOL_OUTPUT | TOOL_COMPRESS, options, parse, "[FILE...]",
                "Shows what is in tensor files: each record's kind, tensors and metadata. Without a FILE, or with -, reads standard input.", &a,
                &shared);
+    if (a.split && shared.output) {
+        fprintf(stderr, "dbisl-info: --split names its files by PREFIX; -o is not possible with it\n");
+        return TOOL_USAGE;
+    }
     static char *standard[] = {"-"};
     if (!a.count) {
         a.files = standard;
