@@ -1,0 +1,259 @@
+#include "distance/conv.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/clones.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+
+#include "base/real.h"
+
+/* Two ways to the same sums. When the smallest weight exp(-radius/h) is far from underflow, sums of products are exact enough: a correlation with
+ * one positive kernel. Otherwise (long radius, low temperature, whole volumes) every term is kept as a logarithm. The first is hundreds of times
+ * faster, and the paper's h and radius are in its reach. */
+#if DBI_REAL_BITS == 64
+#define REACH 300
+#else
+#define REACH 60
+#endif
+
+/* Terms this much (in log) below the largest are lost in rounding. */
+#define LOST 40
+/* No gradient is above exp(60) times the loss's derivative, so that sums of them stay finite. */
+#define STEEPEST 60
+
+typedef struct window {
+    int64_t radius[3]; /* per axis, not beyond the volume */
+    double radius2;    /* the ball's, squared */
+    double h;
+} window;
+
+static window window_of(const dbi_transform *transform, const int64_t shape[3])
+{
+    window w = {.h = transform->h, .radius2 = transform->radius ? (double)transform->radius * transform->radius : INFINITY};
+    for (int a = 0; a < 3; a++)
+        w.radius[a] = transform->radius && transform->radius < shape[a] - 1 ? transform->radius : shape[a] - 1;
+    return w;
+}
+
+static bool is_short(const dbi_transform *transform)
+{
+    return transform->radius && transform->radius <= REACH * transform->h;
+}
+
+/* One row of the kernel: its weights along z, for the offset (dx, dy). TAPS at a time are applied, so the rows end in zeros. */
+enum { TAPS = 4 };
+
+typedef struct row {
+    int64_t dx, dy, first, count; /* first: offset of the first weight in z */
+    const real *weight;
+} row;
+
+static int make_rows(const window *w, row **rows, int64_t *count, real **weights, dbi_error *error)
+{
+    const int64_t rx = w->radius[0], ry = w->radius[1], rz = w->radius[2], width = (2 * rz + TAPS) / TAPS * TAPS;
+    *rows = dbi_alloc((size_t)((2 * rx + 1) * (2 * ry + 1)), sizeof **rows, error);
+    *weights = dbi_alloc((size_t)((2 * rx + 1) * (2 * ry + 1) * width), sizeof **weights, error);
+    if (!*rows || !*weights)
+        return -1;
+    *count = 0;
+    for (int64_t dx = -rx; dx <= rx; dx++)
+        for (int64_t dy = -ry; dy <= ry; dy++) {
+            double left = w->radius2 - (double)(dx * dx + dy * dy);
+            if (left < 0)
+                continue;
+            int64_t half = left > (double)(rz * rz) ? rz : (int64_t)sqrt(left);
+            real *weight = *weights + *count * width;
+            for (int64_t dz = -half; dz <= half; dz++)
+                weight[dz + half] = (real)exp(-sqrt((double)(dx * dx + dy * dy + dz * dz)) / w->h);
+            (*rows)[(*count)++] = (row){dx, dy, -half, 2 * half + 1, weight};
+        }
+    return 0;
+}
+
+/* sum[z] += the row's weights applied to a line, which has zeros on either side. */
+static inline void add_row(const row *r, const real *line, int64_t n, real *sum)
+{
+    for (int64_t k = 0; k < r->count; k += TAPS) {
+        const real a = r->weight[k], b = r->weight[k + 1], c = r->weight[k + 2], d = r->weight[k + 3];
+        const real *q = line + r->first + k;
+        for (int64_t z = 0; z < n; z++)
+            sum[z] += a * q[z] + b * q[z + 1] + c * q[z + 2] + d * q[z + 3];
+    }
+}
+
+DBI_CLONES static void correlate_slab(const int64_t shape[3], int64_t x, const row *rows, int64_t count, const real *padded, int64_t pitch,
+                                      int64_t margin, real *out)
+{
+    for (int64_t y = 0; y < shape[1]; y++)
+        for (int64_t k = 0; k < count; k++) {
+            int64_t qx = x + rows[k].dx, qy = y + rows[k].dy;
+            if (qx >= 0 && qx < shape[0] && qy >= 0 && qy < shape[1])
+                add_row(rows + k, padded + (qx * shape[1] + qy) * pitch + margin, shape[2], out + (x * shape[1] + y) * shape[2]);
+        }
+}
+
+/* out = the kernel's correlation with q, q being 0 outside the volume. */
+static int correlate(const window *w, const int64_t shape[3], const real *q, real *out, dbi_error *error)
+{
+    const int64_t lines = shape[0] * shape[1], nz = shape[2], margin = w->radius[2] + TAPS, pitch = nz + 2 * margin;
+    row *rows = NULL;
+    real *weights = NULL, *padded = dbi_alloc((size_t)(lines * pitch), sizeof *padded, error);
+    int64_t count;
+    int status = padded && !make_rows(w, &rows, &count, &weights, error) ? 0 : -1;
+    if (!status) {
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < lines; i++)
+            for (int64_t z = 0; z < nz; z++) {
+                padded[i * pitch + margin + z] = q[i * nz + z];
+                out[i * nz + z] = 0;
+            }
+#pragma omp parallel for schedule(static)
+        for (int64_t x = 0; x < shape[0]; x++)
+            correlate_slab(shape, x, rows, count, padded, pitch, margin, out);
+    }
+    free(padded);
+    free(rows);
+    free(weights);
+    return status;
+}
+
+typedef struct span {
+    int64_t first, end;
+} span;
+
+static span span_of(int64_t at, int64_t radius, int64_t n)
+{
+    return (span){at > radius ? at - radius : 0, at + radius < n ? at + radius + 1 : n};
+}
+
+/* log sum exp of log_q(y) - |x-y|/h over the window round (x, y, z): the largest term first, then the sum of what counts beside it. */
+static real log_sum(const window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z, const real *log_q)
+{
+    const span sx = span_of(x, w->radius[0], shape[0]), sy = span_of(y, w->radius[1], shape[1]), sz = span_of(z, w->radius[2], shape[2]);
+    const double per_h = 1 / w->h;
+    double most = -INFINITY, sum = 0;
+    for (int second = 0; second < 2; second++) {
+        const double least = second ? most - LOST : 0;
+        for (int64_t i = sx.first; i < sx.end; i++)
+            for (int64_t j = sy.first; j < sy.end; j++) {
+                const double plane2 = (double)((i - x) * (i - x) + (j - y) * (j - y));
+                if (plane2 > w->radius2 || -sqrt(plane2) * per_h < (second ? least : most))
+                    continue;
+                const real *line = log_q + (i * shape[1] + j) * shape[2];
+                for (int64_t k = sz.first; k < sz.end; k++) {
+                    double d2 = plane2 + (double)((k - z) * (k - z)), term = (double)line[k] - sqrt(d2) * per_h;
+                    if (d2 > w->radius2)
+                        continue;
+                    if (!second)
+                        most = term > most ? term : most;
+                    else if (term >= least)
+                        sum += exp(term - most);
+                }
+            }
+        if (!(most > -INFINITY))
+            return -INFINITY;
+    }
+    return (real)(most + log(sum));
+}
+
+static int sum_logs(const window *w, const int64_t shape[3], const real *q, real *out, dbi_error *error)
+{
+    const int64_t count = shape[0] * shape[1] * shape[2];
+    real *log_q = dbi_alloc((size_t)count, sizeof *log_q, error);
+    if (!log_q)
+        return -1;
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < count; i++)
+            log_q[i] = q[i] > 0 ? (real)log((double)q[i]) : -INFINITY;
+#pragma omp for schedule(static)
+        for (int64_t x = 0; x < shape[0]; x++)
+            for (int64_t y = 0; y < shape[1]; y++)
+                for (int64_t z = 0; z < shape[2]; z++)
+                    out[(x * shape[1] + y) * shape[2] + z] = log_sum(w, shape, x, y, z, log_q);
+    }
+    free(log_q);
+    return 0;
+}
+
+int R(dbi_conv_logs)(const dbi_transform *transform, const int64_t shape[3], const real *p, real *log_in, real *log_out, dbi_error *error)
+{
+    const int64_t count = shape[0] * shape[1] * shape[2];
+    const window w = window_of(transform, shape);
+    real *q = dbi_alloc((size_t)count, sizeof *q, error);
+    int status = q ? 0 : -1;
+    for (int side = 0; side < 2 && !status; side++) {
+        real *out = side ? log_out : log_in;
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < count; i++) {
+            real inside = p[i] > 0 ? (p[i] < 1 ? p[i] : 1) : 0;
+            q[i] = side ? 1 - inside : inside;
+        }
+        if (!is_short(transform)) {
+            status = sum_logs(&w, shape, q, out, error);
+            continue;
+        }
+        status = correlate(&w, shape, q, out, error);
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < count; i++)
+            out[i] = (real)log((double)out[i]);
+    }
+    free(q);
+    return status;
+}
+
+static double weight_of(double log_weight)
+{
+    return exp(log_weight < STEEPEST ? log_weight : STEEPEST);
+}
+
+/* The gradient at one voxel where sums are kept as logarithms: gathered from all the voxels whose window it is in. */
+static double gather(const window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z, const real *log_in, const real *log_out, const real *g)
+{
+    const span sx = span_of(x, w->radius[0], shape[0]), sy = span_of(y, w->radius[1], shape[1]), sz = span_of(z, w->radius[2], shape[2]);
+    double sum = 0;
+    for (int64_t i = sx.first; i < sx.end; i++)
+        for (int64_t j = sy.first; j < sy.end; j++)
+            for (int64_t k = sz.first; k < sz.end; k++) {
+                const int64_t at = (i * shape[1] + j) * shape[2] + k;
+                const double d2 = (double)((i - x) * (i - x) + (j - y) * (j - y) + (k - z) * (k - z)), near = -sqrt(d2) / w->h;
+                if (d2 <= w->radius2 && g[at] != 0)
+                    sum += (double)g[at] * (weight_of(near - (double)log_in[at]) + weight_of(near - (double)log_out[at]));
+            }
+    return w->h * sum;
+}
+
+int R(dbi_conv_gradient)(const dbi_transform *transform, const int64_t shape[3], const real *log_in, const real *log_out, const real *g, real *dp,
+                         dbi_error *error)
+{
+    const int64_t count = shape[0] * shape[1] * shape[2];
+    const window w = window_of(transform, shape);
+    if (!is_short(transform)) {
+#pragma omp parallel for schedule(static)
+        for (int64_t x = 0; x < shape[0]; x++)
+            for (int64_t y = 0; y < shape[1]; y++)
+                for (int64_t z = 0; z < shape[2]; z++)
+                    dp[(x * shape[1] + y) * shape[2] + z] += (real)gather(&w, shape, x, y, z, log_in, log_out, g);
+        return 0;
+    }
+    real *q = dbi_alloc((size_t)count, sizeof *q, error), *sum = q ? dbi_alloc((size_t)count, sizeof *sum, error) : NULL;
+    int status = -1;
+    if (sum) {
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < count; i++)
+            q[i] = g[i] != 0 ? (real)(w.h * (double)g[i] * (weight_of(-(double)log_in[i]) + weight_of(-(double)log_out[i]))) : 0;
+        status = correlate(&w, shape, q, sum, error);
+    }
+    if (!status) {
+#pragma omp parallel for simd schedule(static)
+        for (int64_t i = 0; i < count; i++)
+            dp[i] += sum[i];
+    }
+    free(q);
+    free(sum);
+    return status;
+}

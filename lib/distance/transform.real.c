@@ -1,0 +1,170 @@
+#include "distance/transform.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "distance/conv.h"
+#include "distance/levelset.h"
+#include "distance/normalize.h"
+#include "distance/squares.h"
+
+#include "base/real.h"
+
+struct R(dbi_tape) {
+    dbi_transform transform;
+    int64_t shape[3], count;
+    real *slope;            /* of the normalization; 0 where no gradient passes */
+    real *log_in, *log_out; /* conv */
+    real *p;                /* levelset */
+    uint32_t *foot;         /* levelset */
+};
+
+static const double voxels[3] = {1, 1, 1};
+
+void R(dbi_tape_free)(R(dbi_tape) * tape)
+{
+    if (!tape)
+        return;
+    free(tape->slope);
+    free(tape->log_in);
+    free(tape->log_out);
+    free(tape->p);
+    free(tape->foot);
+    free(tape);
+}
+
+static int exact(R(dbi_tape) * t, const real *p, double limit, real *s, dbi_error *error)
+{
+    uint8_t *label = dbi_alloc((size_t)t->count, sizeof *label, error);
+    float *square = label ? dbi_alloc((size_t)t->count, sizeof *square, error) : NULL;
+    int status = -1;
+    if (square) {
+#pragma omp parallel for simd schedule(static)
+        for (int64_t i = 0; i < t->count; i++)
+            label[i] = p[i] > (real)0.5;
+        status = dbi_squares(label, 1, t->shape, voxels, limit, true, square, error);
+    }
+    if (!status) {
+#pragma omp parallel for simd schedule(static)
+        for (int64_t i = 0; i < t->count; i++)
+            s[i] = (real)copysignf(sqrtf(fabsf(square[i])), square[i]);
+    }
+    free(label);
+    free(square);
+    return status;
+}
+
+static int conv(R(dbi_tape) * t, const real *p, real *s, dbi_error *error)
+{
+    t->log_in = dbi_alloc((size_t)t->count, sizeof *t->log_in, error);
+    t->log_out = t->log_in ? dbi_alloc((size_t)t->count, sizeof *t->log_out, error) : NULL;
+    if (!t->log_out || R(dbi_conv_logs)(&t->transform, t->shape, p, t->log_in, t->log_out, error))
+        return -1;
+    const real h = (real)t->transform.h;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t->count; i++)
+        s[i] = h * (t->log_in[i] - t->log_out[i]);
+    return 0;
+}
+
+/* Beyond its radius the soft distance knows only on which side it is. reached: 0 where s was set, may be NULL. */
+static void cap(const R(dbi_tape) * t, real *s, real *reached)
+{
+    const double x = (double)t->shape[0], y = (double)t->shape[1], z = (double)t->shape[2];
+    const real most = t->transform.radius ? (real)t->transform.radius : (real)sqrt(x * x + y * y + z * z);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t->count; i++) {
+        const int inside = s[i] > -most && s[i] < most;
+        if (reached)
+            reached[i] = (real)inside;
+        s[i] = inside ? s[i] : s[i] > 0 ? most : -most;
+    }
+}
+
+static int levelset(R(dbi_tape) * t, const real *p, double limit, real *s, bool keep, dbi_error *error)
+{
+    t->foot = dbi_alloc((size_t)t->count, sizeof *t->foot, error);
+    if (!t->foot || R(dbi_levelset)(t->shape, p, limit, s, t->foot, error))
+        return -1;
+    if (keep) {
+        t->p = dbi_alloc((size_t)t->count, sizeof *t->p, error);
+        if (!t->p)
+            return -1;
+        memcpy(t->p, p, (size_t)t->count * sizeof *p);
+    }
+    return 0;
+}
+
+/* Runs the transform and the normalization; the tape keeps what was computed on the way. */
+static int run(R(dbi_tape) * t, const dbi_normalize *normalize, const real *p, real *s, bool keep, dbi_error *error)
+{
+    const double limit = normalize->kind == DBI_NORMALIZE_CLIP ? normalize->t : 0;
+    if (keep && !(t->slope = dbi_alloc((size_t)t->count, sizeof *t->slope, error)))
+        return -1;
+    real *reached = NULL;
+    int status = -1;
+    switch (t->transform.kind) {
+    case DBI_TRANSFORM_EXACT:
+        status = exact(t, p, limit, s, error);
+        break;
+    case DBI_TRANSFORM_LEVELSET:
+        status = levelset(t, p, limit, s, keep, error);
+        break;
+    case DBI_TRANSFORM_CONV:
+        if (keep && !(reached = dbi_alloc((size_t)t->count, sizeof *reached, error)))
+            return -1;
+        status = conv(t, p, s, error);
+        if (!status)
+            cap(t, s, reached);
+        break;
+    }
+    if (!status)
+        status = R(dbi_normalize_apply)(normalize, t->shape, voxels, s, t->slope, error);
+    for (int64_t i = 0; i < t->count && !status && reached; i++)
+        t->slope[i] *= reached[i];
+    free(reached);
+    return status;
+}
+
+int R(dbi_transform_forward)(const dbi_transform *transform, const dbi_normalize *normalize, const int64_t shape[3], const real *p, real *s,
+                             R(dbi_tape) * *tape, dbi_error *error)
+{
+    if (tape)
+        *tape = NULL;
+    R(dbi_tape) *t = dbi_alloc(1, sizeof *t, error);
+    if (!t)
+        return -1;
+    t->transform = *transform;
+    memcpy(t->shape, shape, sizeof t->shape);
+    int status;
+    if (!dbi_count(shape, 3, &t->count))
+        status = dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+    else
+        status = t->count ? run(t, normalize, p, s, tape != NULL, error) : 0;
+    if (status || !tape)
+        R(dbi_tape_free)(t);
+    else
+        *tape = t;
+    return status;
+}
+
+int R(dbi_transform_backward)(const R(dbi_tape) * tape, const real *ds, real *dp, dbi_error *error)
+{
+    const R(dbi_tape) *t = tape;
+    if (t->transform.kind == DBI_TRANSFORM_EXACT || !t->count)
+        return 0;
+    real *g = dbi_alloc((size_t)t->count, sizeof *g, error);
+    if (!g)
+        return -1;
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < t->count; i++)
+        g[i] = t->slope[i] != 0 ? ds[i] * t->slope[i] : 0;
+    int status = t->transform.kind == DBI_TRANSFORM_CONV ? R(dbi_conv_gradient)(&t->transform, t->shape, t->log_in, t->log_out, g, dp, error)
+                                                         : R(dbi_levelset_gradient)(t->shape, t->p, t->foot, g, dp, error);
+    free(g);
+    return status;
+}
