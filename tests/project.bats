@@ -1,0 +1,111 @@
+load helper
+bats_require_minimum_version 1.5.0
+
+programs() {
+    find "$BIN" -name 'dbisl-*' -printf '%f\n' | sort
+}
+
+@test "every program: --help, --version, and exit status 2 for an option that it does not have" {
+    local program
+    for program in $(programs); do
+        expect 0 "$program" --help
+        [[ ${lines[0]} == "Usage: $program "* ]] || fail "$program --help begins with: ${lines[0]}"
+        expect 0 "$program" --version
+        [[ $output =~ ^$program\ [0-9]+\.[0-9]+ ]] || fail "$program --version: $output"
+        expect 2 "$program" --no-such-option </dev/null
+        [[ $stderr == *no-such-option* ]] || fail "$program: $stderr"
+    done
+}
+
+@test "a program's --help and its manual page have the same options" {
+    expect 0 "$ROOT/scripts/check-options" "$BIN" "$ROOT/man"
+}
+
+@test "dbisl NAME runs dbisl-NAME beside it, else the one on PATH; the list has every program" {
+    expect 0 dbisl info --version
+    [[ $output == dbisl-info* ]]
+    expect 0 dbisl --help
+    local program
+    for program in $(programs); do
+        grep -qE "^  ${program#dbisl-} " <<<"$output" || fail "the list lacks $program"
+        grep -qF "\`$program\`" "$ROOT/README.md" || fail "the README lacks $program"
+    done
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    printf '#!/bin/sh\necho "mine: $*"\nexit 7\n' >"$BATS_TEST_TMPDIR/bin/dbisl-mine"
+    chmod +x "$BATS_TEST_TMPDIR/bin/dbisl-mine"
+    PATH=$PATH:$BATS_TEST_TMPDIR/bin expect 7 dbisl mine a "b c"
+    [ "$output" = "mine: a b c" ]
+    expect_usage dbisl nothing-of-this-name
+    expect_usage dbisl ../info
+    expect_usage dbisl
+}
+
+@test "install, and uninstall leaves nothing" {
+    [ -z "${SANITIZED:-}" ] || skip "the same without sanitizers"
+    cd "$ROOT"
+    make -s BUILD="${BIN%/bin}" DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/usr install >&2
+    cd "$BATS_TEST_TMPDIR/root/usr"
+    [ -x bin/dbisl ] && [ -x bin/dbisl-train-step ] && [ -e share/man/man1/dbisl-train-step.1 ] && [ -e share/man/man7/dbisl-pipelines.7 ]
+    # Installed pipelines find the installed programs on PATH.
+    PATH=$PWD/bin:$PATH expect 0 env -u BIN make -s -n -f share/dbisl/pipelines/demo/Makefile STEPS=2 RUNS="$BATS_TEST_TMPDIR/run"
+    [[ $output == *dbisl-train-step* ]]
+    cd "$ROOT"
+    make -s BUILD="${BIN%/bin}" DESTDIR="$BATS_TEST_TMPDIR/root" PREFIX=/usr uninstall >&2
+    [ -z "$(find "$BATS_TEST_TMPDIR/root" -type f)" ] || fail "left: $(find "$BATS_TEST_TMPDIR/root" -type f)"
+}
+
+@test "a missing library is named with its Debian package, and oneDNN 3 is one clear error" {
+    cd "$BATS_TEST_TMPDIR"
+    cat >cc <<'END'
+#!/bin/bash
+for argument; do
+    [ "$argument" != "$LACKS" ] || { echo "cannot find $LACKS" >&2; exit 1; }
+    [ "$argument" != -E ] || [ -z "$ONEDNN" ] || { echo "$ONEDNN"; exit; }
+done
+exec gcc "$@"
+END
+    chmod +x cc
+    local flags
+    flags=$(pkg-config --cflags --libs hdf5)
+    # shellcheck disable=SC2086
+    CC=./cc LACKS=-ldnnl expect 1 "$ROOT/scripts/check-libraries" -I/usr/include/nifti $flags -- $flags
+    [[ $stderr == *oneDNN*libdnnl-dev*setup.sh* ]] && [ ${#stderr_lines[@]} -eq 1 ] || fail "$stderr"
+    # shellcheck disable=SC2086
+    CC=./cc LACKS=-lnifti2 expect 1 "$ROOT/scripts/check-libraries" -I/usr/include/nifti $flags -- $flags
+    [[ $stderr == *libnifti2-dev* ]] || fail "$stderr"
+    # shellcheck disable=SC2086
+    CC=./cc ONEDNN=3 expect 1 "$ROOT/scripts/check-libraries" -I/usr/include/nifti $flags -- $flags
+    [[ $stderr == *"oneDNN 3"* ]] && [ ${#stderr_lines[@]} -eq 1 ] || fail "$stderr"
+    # shellcheck disable=SC2086
+    CC=./cc expect 0 "$ROOT/scripts/check-libraries" -I/usr/include/nifti $flags -- $flags
+}
+
+@test "setup.sh on another distribution says what to install" {
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    ln -s "$(command -v sh)" "$(command -v dirname)" "$(command -v cat)" "$(command -v sed)" "$BATS_TEST_TMPDIR/bin"
+    expect 1 env PATH="$BATS_TEST_TMPDIR/bin" "$ROOT/setup.sh" demo
+    [[ $stderr == *oneDNN*"make demo"* ]] || fail "$stderr"
+}
+
+@test "the test runner counts crashes and unkept plans as failures" {
+    cd "$BATS_TEST_TMPDIR"
+    printf '#!/bin/sh\necho 1..2; echo "ok 1 - a"; echo "ok 2 - b"\n' >good
+    printf '#!/bin/sh\necho 1..3; echo "ok 1 - a"; kill -SEGV $$\n' >crash
+    printf '#!/bin/sh\necho 1..2; echo "ok 1 - a"; echo "not ok 2 - b"; echo "# why"; exit 1\n' >bad
+    printf '#!/bin/sh\nexit 0\n' >silent
+    printf '#!/bin/sh\necho 1..2; echo "ok 1 - a"; echo "not ok 2 # SKIP b"\n' >skips
+    chmod +x good crash bad silent skips
+    unset LOGS
+    expect 0 "$ROOT/tests/run" ./good
+    [ "${lines[-1]}" = "2 passed, 0 failed" ]
+    expect 0 "$ROOT/tests/run" ./good ./skips
+    [ "${lines[-1]}" = "3 passed, 0 failed, 1 skipped" ]
+    expect 1 "$ROOT/tests/run" ./good ./crash
+    [ "${lines[-1]}" = "3 passed, 2 failed" ]
+    expect 1 "$ROOT/tests/run" ./good ./bad
+    [ "${lines[-1]}" = "3 passed, 1 failed" ]
+    [[ $output == *"# why"* ]]
+    expect 1 "$ROOT/tests/run" ./good ./silent
+    [ "${lines[-1]}" = "2 passed, 1 failed" ]
+    expect 1 "$ROOT/tests/run"
+}
