@@ -121,7 +121,9 @@ int dbi_manifest_read(const char *path, dbi_manifest *manifest, dbi_error *error
     char *folder = folder_of(path);
     if (!folder)
         result = dbi_fail(error, "out of memory");
-    else if (!lines.count || !is_header(lines.line[0]))
+    else if (!lines.count)
+        result = dbi_fail(error, "%s: the file is empty", name);
+    else if (!is_header(lines.line[0]))
         result = dbi_fail(error, "%s: line 1: not the header of a manifest, path id part separated by tabs", name);
     for (size_t i = 1; i < lines.count && result == 0; i++)
         if (*lines.line[i] && read_row(lines.line[i], folder, manifest, error))

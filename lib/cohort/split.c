@@ -141,7 +141,7 @@ static int take_list(const cohort *c, const char *path, dbi_part part, dbi_error
     dbi_lines lines;
     if (dbi_lines_read(path, &lines, error))
         return -1;
-    int result = 0;
+    int result = lines.count ? 0 : dbi_fail(error, "%s: the file is empty", path);
     for (size_t i = 0; i < lines.count && result == 0; i++)
         if (*lines.line[i] && take_listed(c, lines.line[i], part, error))
             result = dbi_fail_in(error, "%s: line %zu", path, i + 1);
