@@ -98,6 +98,25 @@ int dbi_checkpoint_need_momentum(dbi_checkpoint *checkpoint, dbi_error *error)
     return weights->momentum ? 0 : -1;
 }
 
+static void drop_momentum(dbi_checkpoint *checkpoint)
+{
+    free(checkpoint->weights.momentum);
+    checkpoint->weights.momentum = NULL;
+}
+
+int dbi_checkpoint_restart(dbi_checkpoint *checkpoint, bool flip_sdf, dbi_error *error)
+{
+    const dbi_layout *layout = &checkpoint->layout;
+    if (flip_sdf && dbi_meta_get(checkpoint->meta, "sdf_sign"))
+        return dbi_fail(error, "its distance head is positive inside already");
+    for (int t = layout->sdf_head; flip_sdf && t < layout->sdf_head + 2; t++)
+        for (size_t i = 0; i < layout->tensor[t].count; i++)
+            checkpoint->weights.parameters[layout->tensor[t].offset + i] *= -1;
+    drop_momentum(checkpoint);
+    checkpoint->step = 0;
+    return 0;
+}
+
 dbi_record *dbi_checkpoint_to_record(const dbi_checkpoint *checkpoint, dbi_error *error)
 {
     const dbi_arch *arch = &checkpoint->layout.arch;
@@ -136,6 +155,7 @@ int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *studen
     }
     dbi_record_free(teacher->meta);
     teacher->meta = meta;
+    drop_momentum(teacher);
     teacher->step = student->step;
     dbi_average_f32(&teacher->weights, &student->weights, dbi_average_decay(student->step, decay, warmup));
     return 0;

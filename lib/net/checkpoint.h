@@ -23,13 +23,17 @@ dbi_checkpoint *dbi_checkpoint_load(const char *path, dbi_error *error);
 /* Adds a zeroed momentum where there is none: before training. */
 int dbi_checkpoint_need_momentum(dbi_checkpoint *checkpoint, dbi_error *error);
 
+/* Makes a start of it: step 0, no momentum. flip_sdf: the distance head is negative inside and is turned, by its last weights' sign; refused for a
+ * checkpoint that says that it is positive inside. What the weights were trained for (preprocessing, regression) stays. */
+int dbi_checkpoint_restart(dbi_checkpoint *checkpoint, bool flip_sdf, dbi_error *error);
+
 /* The record to be written: meta with `kind`, `architecture`, `step` and `sdf_sign` brought up to date, then the tensors. Free with dbi_record_free. */
 dbi_record *dbi_checkpoint_to_record(const dbi_checkpoint *checkpoint, dbi_error *error);
 int dbi_checkpoint_save(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression, dbi_error *error);
 void dbi_checkpoint_free(dbi_checkpoint *checkpoint); /* NULL is allowed */
 
 /* The teacher's update after a step of the student: average of weights and statistics with dbi_average_decay(student->step, ..), and the student's
- * step and metadata, so that both files tell of the same run. Refuses another architecture. dbisl-ema and dbisl-train-step --ema share it. */
+ * step and metadata, so that both files tell of the same run. A teacher has no momentum. Refuses another architecture. dbisl-ema and dbisl-train-step --ema share it. */
 int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *student, double decay, bool warmup, dbi_error *error);
 
 #endif

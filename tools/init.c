@@ -1,0 +1,111 @@
+/* dbisl-init: a checkpoint with fresh weights, or with another one's. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "net/checkpoint.h"
+#include "tool.h"
+
+typedef struct arguments {
+    dbi_arch arch; /* 0: not given */
+    const char *from;
+    bool flip;
+} arguments;
+
+enum { KEY_CHANNELS = 1, KEY_CLASSES, KEY_FILTERS, KEY_FROM, KEY_FLIP };
+
+static const struct argp_option options[] = {
+    {"channels", KEY_CHANNELS, "N", 0, "Channels of the image (default 1)", 0},
+    {"classes", KEY_CLASSES, "N", 0, "Classes besides the background (default 1)", 0},
+    {"filters", KEY_FILTERS, "N", 0, "Filters of the first block; the deepest has 16 times as many (default 16)", 0},
+    {"from", KEY_FROM, "FILE", 0, "Take the weights of FILE: a checkpoint, or a public V-Net's state_dict as safetensors", 0},
+    {"flip-sdf", KEY_FLIP, 0, 0, "With --from: the distance head of FILE is negative inside; turn it", 0},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    arguments *a = state->input;
+    switch (key) {
+    case KEY_CHANNELS:
+        a->arch.channels = (int)tool_int(state, "channels", arg, 1, 256);
+        return 0;
+    case KEY_CLASSES:
+        a->arch.classes = (int)tool_int(state, "classes", arg, 1, 254);
+        return 0;
+    case KEY_FILTERS:
+        a->arch.filters = (int)tool_int(state, "filters", arg, 1, 256);
+        return 0;
+    case KEY_FROM:
+        a->from = arg;
+        return 0;
+    case KEY_FLIP:
+        a->flip = true;
+        return 0;
+    case ARGP_KEY_END:
+        if (a->flip && !a->from)
+            argp_error(state, "--flip-sdf goes with --from");
+        if (a->from && (a->arch.channels || a->arch.classes || a->arch.filters))
+            argp_error(state, "--from has its own channels, classes and filters");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Appends the history entry; takes the reference to settings. from_checksum: NULL for fresh weights. */
+static int add_history(dbi_checkpoint *checkpoint, json_t *settings, const char *from_checksum, dbi_error *error)
+{
+    if (!settings)
+        return dbi_fail(error, "out of memory");
+    int status = dbi_history_add(checkpoint->meta, "init", settings, error, from_checksum ? "from" : NULL, from_checksum, NULL);
+    json_decref(settings);
+    return status;
+}
+
+static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error)
+{
+    dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1, a->arch.filters ? a->arch.filters : 16};
+    dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, true, seed, error);
+    char text[32];
+    snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end at 2^63 */
+    json_t *settings = json_pack("{s:i, s:i, s:i, s:s}", "channels", arch.channels, "classes", arch.classes, "filters", arch.filters, "seed", text);
+    if (checkpoint && add_history(checkpoint, settings, NULL, error)) {
+        dbi_checkpoint_free(checkpoint);
+        return NULL;
+    }
+    return checkpoint;
+}
+
+static dbi_checkpoint *from_file(const arguments *a, dbi_error *error)
+{
+    char checksum[33];
+    dbi_record *record = dbi_record_load(a->from, error);
+    dbi_checkpoint *checkpoint = NULL;
+    if (record && !dbi_record_checksum(record, checksum, error) && (checkpoint = dbi_checkpoint_from_record(record, error)) &&
+        (dbi_checkpoint_restart(checkpoint, a->flip, error) || add_history(checkpoint, json_pack("{s:b}", "flip_sdf", a->flip), checksum, error))) {
+        dbi_checkpoint_free(checkpoint);
+        checkpoint = NULL;
+    }
+    if (record && !checkpoint)
+        dbi_fail_in(error, "%s", a->from);
+    dbi_record_free(record);
+    return checkpoint;
+}
+
+int main(int argc, char **argv)
+{
+    arguments a = {0};
+    tool_options common;
+    dbi_error error;
+    tool_parse(argc, argv, "dbisl-init", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS, options, parse, "",
+               "Makes a checkpoint to start training from: fresh weights, or the weights of another one without its optimizer state, as a teacher "
+               "starts with "
+               "its student's.",
+               &a, &common);
+    dbi_checkpoint *checkpoint = a.from ? from_file(&a, &error) : fresh(&a, common.seed, &error);
+    if (!checkpoint || dbi_checkpoint_save(checkpoint, common.output, &common.compression, &error))
+        tool_die(&error);
+    dbi_checkpoint_free(checkpoint);
+    return TOOL_DONE;
+}
