@@ -1,0 +1,16 @@
+/* Signed distance maps of records. */
+#ifndef DBI_DISTANCE_MAPS_H
+#define DBI_DISTANCE_MAPS_H
+
+#include <stdbool.h>
+
+#include "distance/transform.h"
+#include "record/record.h"
+
+/* Adds or replaces tensor `sdf` f32 [K,X,Y,Z], distances in voxels, and metadata `sdf`, {"normalize":...,"transform":...}. From `label` u8 [X,Y,Z], K being
+ * the metadata `classes` and every value at most K, or (from_prob) from `prob` f32 [K,X,Y,Z], values from 0 to 1. *empty (may be NULL): there is no
+ * foreground of any class. Errors do not name the record. */
+int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, bool *empty,
+                       dbi_error *error);
+
+#endif
