@@ -7,16 +7,16 @@ setup() {
     need zstd
     need_python json
     records=$ROOT/tests/interop/records.py
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || return
 }
 
 python() {
     "$PYTHON" "$records" "$@"
 }
 
-# A limit of memory for the rest of the test; a program under a sanitizer reserves more than any.
+# A limit of memory for the rest of the test; false for a program under a sanitizer, which reserves more than any.
 limit_memory() {
-    (ulimit -v "$1" && dbisl-info --version >/dev/null 2>&1) || skip "the program needs more address space for itself"
+    (ulimit -v "$1" && dbisl-info --version >/dev/null 2>&1) || return
     ulimit -v "$1"
 }
 
@@ -95,7 +95,7 @@ limit_memory() {
     dbisl-info --split a. plain.st
     for way in a.0000.st.zst plain.st; do
         coproc info { dbisl-info --json; }
-        local in=${info[1]} out=${info[0]} process=$info_PID line
+        local in=${info[1]} out=${info[0]} process=$! line
         cat $way >&"$in"
         read -r -t 20 line <&"$out"
         [[ $line == *'"record":0'* ]]
@@ -129,7 +129,7 @@ limit_memory() {
         at=$((flip < 40 ? flip : flip * 7919 % size))
         cp good.st flip.st
         byte=$(od -An -tu1 -j $at -N 1 good.st)
-        printf "\\x$(printf %x $((byte ^ (1 << flip % 8))))" | dd of=flip.st bs=1 seek=$at conv=notrunc status=none
+        printf %b "\\x$(printf %x $((byte ^ (1 << flip % 8))))" | dd of=flip.st bs=1 seek=$at conv=notrunc status=none
         if dbisl-info --json flip.st >lines 2>err; then
             sed 's/flip.st//' lines | cmp - wanted || fail "bit $((flip % 8)) of byte $at went unnoticed"
         else
@@ -141,8 +141,8 @@ limit_memory() {
 @test "hostile headers are refused in one line and in little memory" {
     mkdir bad
     python hostile bad
-    [ "$(ls bad | wc -l)" -gt 25 ]
-    limit_memory 700000
+    [ "$(find bad -name "*.st" | wc -l)" -gt 25 ]
+    limit_memory 700000 || true
     for file in bad/*.st; do
         expect_fault "$file: record [01]: " timeout 20 dbisl-info "$file" -o out
         zstd -qf "$file" -o packed.st
@@ -154,7 +154,7 @@ limit_memory() {
 @test "frames that claim terabytes are refused in little memory" {
     printf '\x28\xb5\x2f\xfd\xe0\0\0\0\0\0\1\0\0\1\0\0' >content.st
     printf '\x28\xb5\x2f\xfd\xc0\xff\0\0\0\0\0\1\0\0\1\0\0' >window.st
-    limit_memory 700000
+    limit_memory 700000 || true
     expect_fault 'content.st: record 0: zstd' dbisl-info content.st
     expect_fault 'window.st: record 0: zstd' dbisl-info window.st
 }
@@ -165,7 +165,7 @@ limit_memory() {
         printf '%b%s' "\\x$(printf %x ${#header})\\0\\0\\0\\0\\0\\0\\0" "$header"
         head -c 2000000000 /dev/zero
     } | zstd -q -1 >bomb.st
-    limit_memory 700000
+    limit_memory 700000 || skip "the program needs more address space for itself"
     expect_fault 'bomb.st: record 0: tensor "t": out of memory' dbisl-info bomb.st
 }
 
@@ -188,7 +188,7 @@ limit_memory() {
     echo old >full/out.0000.safetensors
     expect_fault 'full/out.0000.safetensors: No space left on device' dbisl-info --compress=none --split full/out. plain.st
     [ "$(cat full/out.0000.safetensors)" = old ]
-    [ "$(ls -A full | wc -l)" -eq 2 ]
+    [ "$(find full -type f | wc -l)" -eq 2 ]
     bash -c 'dbisl-info --json plain.st >/dev/full' 2>err && fail "no error"
     grep -q '^dbisl-info: standard output: No space left on device$' err
 }

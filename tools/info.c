@@ -217,9 +217,19 @@ static int print_history(dbi_sink *out, const char *name, size_t index, const db
     if (!dbi_meta_get(record, "history"))
         return show(out, error, "  no history\n");
     json_t *history = dbi_meta_get_json(record, "history", error), *entry;
-    int result = history ? 0 : -1;
+    if (!history)
+        return dbi_fail_in(error, "%s: record %zu", name, index);
+    int result = json_is_array(history) ? 0 : -1;
     size_t i;
-    json_array_foreach(history, i, entry) if (!result) result = print_entry(out, i + 1, entry, error);
+    json_array_foreach(history, i, entry)
+    {
+        if (!json_is_object(entry))
+            result = -1;
+    }
+    if (result)
+        dbi_fail(error, "%s: record %zu: metadata \"history\" is not an array of objects", name, index);
+    for (i = 0; !result && i < json_array_size(history); i++)
+        result = print_entry(out, i + 1, json_array_get(history, i), error);
     json_decref(history);
     return result;
 }

@@ -274,8 +274,10 @@ int dbi_bytes_read(const char *path, size_t limit, uint8_t **data, size_t *size,
         return dbi_fail_in(error, "%s", path && strcmp(path, "-") ? path : "standard input");
     }
     uint8_t *exact = realloc(heap.data, heap.size + 1);
-    *data = exact ? exact : heap.data;
-    (*data)[heap.size] = 0;
+    if (exact)
+        heap.data = exact;
+    heap.data[heap.size] = 0;
+    *data = heap.data;
     *size = heap.size;
     return 0;
 }

@@ -59,7 +59,7 @@ static void meta_remove(dbi_record *record, size_t i)
     memmove(record->meta + i, record->meta + i + 1, (record->meta_count - i) * sizeof *record->meta);
 }
 
-static int meta_insert(dbi_record *record, size_t i, const char *key, char *value)
+static int meta_insert(dbi_record *record, size_t i, const char *key, const char *value)
 {
     if (record->meta_count == record->meta_capacity) {
         size_t capacity = record->meta_capacity ? 2 * record->meta_capacity : 16;
@@ -69,12 +69,25 @@ static int meta_insert(dbi_record *record, size_t i, const char *key, char *valu
         record->meta = meta;
         record->meta_capacity = capacity;
     }
-    char *copy = strdup(key);
+    dbi_meta entry = {strdup(key), strdup(value)};
+    if (!entry.key || !entry.value) {
+        free(entry.key);
+        free(entry.value);
+        return -1;
+    }
+    memmove(record->meta + i + 1, record->meta + i, (record->meta_count - i) * sizeof *record->meta);
+    record->meta[i] = entry;
+    record->meta_count++;
+    return 0;
+}
+
+static int meta_replace(dbi_record *record, size_t i, const char *value)
+{
+    char *copy = strdup(value);
     if (!copy)
         return -1;
-    memmove(record->meta + i + 1, record->meta + i, (record->meta_count - i) * sizeof *record->meta);
-    record->meta[i] = (dbi_meta){copy, value};
-    record->meta_count++;
+    free(record->meta[i].value);
+    record->meta[i].value = copy;
     return 0;
 }
 
@@ -87,18 +100,8 @@ int dbi_meta_set(dbi_record *record, const char *key, const char *value, dbi_err
             meta_remove(record, i);
         return 0;
     }
-    char *copy = strdup(value);
-    if (!copy)
+    if (found ? meta_replace(record, i, value) : meta_insert(record, i, key, value))
         return dbi_fail(error, "out of memory");
-    if (found) {
-        free(record->meta[i].value);
-        record->meta[i].value = copy;
-        return 0;
-    }
-    if (meta_insert(record, i, key, copy)) {
-        free(copy);
-        return dbi_fail(error, "out of memory");
-    }
     return 0;
 }
 
