@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "distance/levelset.h"
 #include "method/loss.h"
 
 enum { N = 3, M = 1, K = 2, X = 8, Y = 9, Z = 10, V = X * Y * Z, COUNT = N * K * V, THEIRS = (N - M) * K * V };
@@ -40,11 +41,12 @@ static void waves(dbi_random *random, double amplitude, int64_t volumes, double 
     }
 }
 
-static void make_fields(fields *f)
+/* steepness: of the student's logits. */
+static void make_fields(fields *f, double steepness)
 {
     dbi_random random;
     dbi_random_start(&random, 5, DBI_ROLE_TEST, 0, 0);
-    waves(&random, 0.7, N * K, f->logits);
+    waves(&random, steepness, N * K, f->logits);
     waves(&random, 0.7, N * K, f->sdf);
     waves(&random, 1.0, (N - M) * K, f->teacher_logits);
     waves(&random, 0.7, (N - M) * K, f->teacher_sdf);
@@ -94,12 +96,12 @@ static double run(const dbi_method *m, const fields *f, dbi_loss_values *values,
 }
 
 /* Along random smooth directions, in each of the two outputs. */
-static void check_gradient(const dbi_method *m, const char *what)
+static void check_gradient(const dbi_method *m, double steepness, const char *what)
 {
     static fields f, moved;
     static double dlogits[COUNT], dsdf[COUNT], spare[2][COUNT], direction[COUNT];
     dbi_loss_values values;
-    make_fields(&f);
+    make_fields(&f, steepness);
     run(m, &f, &values, dlogits, dsdf);
     dbi_random random;
     dbi_random_start(&random, 6, DBI_ROLE_TEST, 0, 0);
@@ -131,19 +133,37 @@ static void every_term_has_its_gradient(void **state)
     (void)state;
     for (int term = 0; term < DBI_TERMS; term++) {
         dbi_method m = method_of(term, "conv:1,3", 8);
-        check_gradient(&m, dbi_terms[term].name);
+        check_gradient(&m, 0.7, dbi_terms[term].name);
         m.cross_entropy = true;
-        check_gradient(&m, dbi_terms[term].name);
+        check_gradient(&m, 0.7, dbi_terms[term].name);
     }
 }
+
+/* The level set's gradient is bounded where p hardly changes across it; there it is not the derivative, so the field of this test must be steep
+ * wherever it crosses 1/2. */
+static void assert_steep(const fields *f)
+{
+    const int stride[3] = {Y * Z, Z, 1}, size[3] = {X, Y, Z};
+    for (int i = 0; i < COUNT; i++)
+        for (int axis = 0; axis < 3; axis++)
+            if (i % V / stride[axis] % size[axis] + 1 < size[axis]) {
+                const double a = 1 / (1 + exp(-f->logits[i])), b = 1 / (1 + exp(-f->logits[i + stride[axis]]));
+                assert_true((a > 0.5) == (b > 0.5) || fabs(a - b) > 1.01 * DBI_LEVELSET_FLOOR);
+            }
+}
+
+enum { STEEP = 12 };
 
 static void levelset_terms_have_their_gradients(void **state)
 {
     (void)state;
+    static fields f;
+    make_fields(&f, STEEP);
+    assert_steep(&f);
     const int terms[] = {DBI_TERM_CROSS_REG, DBI_TERM_CONSISTENCY_REG, DBI_TERM_PSEUDO_CROSS_REG, -1};
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++) {
         const dbi_method m = method_of(terms[i], "levelset", 8);
-        check_gradient(&m, terms[i] < 0 ? "all" : dbi_terms[terms[i]].name);
+        check_gradient(&m, STEEP, terms[i] < 0 ? "all" : dbi_terms[terms[i]].name);
     }
 }
 
@@ -153,7 +173,7 @@ static void float_agrees_with_double(void **state)
     static fields f;
     static float logits[COUNT], sdf[COUNT], teacher_logits[THEIRS], teacher_sdf[THEIRS], mask[THEIRS], dlogits[COUNT], dsdf[COUNT];
     static double dlogits64[COUNT], dsdf64[COUNT];
-    make_fields(&f);
+    make_fields(&f, 0.7);
     /* both start from the same single-precision numbers */
     for (int i = 0; i < COUNT; i++) {
         f.logits[i] = logits[i] = (float)f.logits[i];
@@ -203,7 +223,7 @@ static void off_is_off(void **state)
     static fields f;
     static double a[2][COUNT], b[2][COUNT];
     dbi_loss_values values;
-    make_fields(&f);
+    make_fields(&f, 0.7);
     dbi_method m = method_of(DBI_TERM_SEG, "levelset", 8);
     run(&m, &f, &values, a[0], a[1]);
     for (int i = M * K * V; i < COUNT; i++)
