@@ -14,9 +14,9 @@ void dbi_grid_step(const dbi_grid *from, const double step[3], const int64_t sha
 /* max(1, round(size / step)) for each axis; an error when that is more than 2^31 voxels. */
 int dbi_resample_shape(const int64_t from[3], const double step[3], int64_t to[3], dbi_error *error);
 
-/* Linear interpolation. Where the step is above 1 the triangle kernel is as wide as the step, so that nothing finer than the new grid survives (no
- * aliasing); where it is below 1 it is plain linear interpolation. Edges are replicated. A new array, free(); `in` is freed as soon as it is not needed any
- * more, on failure too. */
+/* Linear interpolation. Where the step is above 1 the triangle kernel is as wide as the step, so that nothing finer than the new grid survives (no aliasing);
+ * where it is below 1 it is plain linear interpolation. Ramps come through as they are; at the edges the last voxel goes on. A new array, free(); `in` is
+ * freed as soon as it is not needed any more, on failure too. */
 float *dbi_resample_linear(float *in, const int64_t from[3], const double step[3], const int64_t to[3], dbi_error *error);
 /* Nearest neighbour. A new array; `in` is kept. */
 uint8_t *dbi_resample_nearest(const uint8_t *in, const int64_t from[3], const double step[3], const int64_t to[3], dbi_error *error);

@@ -1,0 +1,405 @@
+/* lib/image: what the programs cannot show, or not as closely. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/random.h"
+#include "image/case.h"
+#include "image/components.h"
+#include "image/geometry.h"
+#include "image/gzip.h"
+#include "image/nifti.h"
+#include "image/resample.h"
+#include "image/restore.h"
+#include "image/scan.h"
+
+enum { X = 13, Y = 11, Z = 9, COUNT = X * Y * Z };
+static const int64_t shape[3] = {X, Y, Z};
+
+static float *ramp(const int64_t n[3], double a, double b, double c)
+{
+    float *out = malloc((size_t)(n[0] * n[1] * n[2]) * sizeof *out), *at = out;
+    for (int64_t x = 0; x < n[0]; x++)
+        for (int64_t y = 0; y < n[1]; y++)
+            for (int64_t z = 0; z < n[2]; z++)
+                *at++ = (float)(a * (double)x + b * (double)y + c * (double)z);
+    return out;
+}
+
+/* A ramp stays a ramp, away from the edges that are replicated, for wider and for finer grids. */
+static void test_linear_keeps_ramps(void **state)
+{
+    (void)state;
+    const double steps[][3] = {{1, 1, 1}, {0.5, 0.7, 0.31}, {1.5, 2, 3.3}, {0.4, 1, 2.7}, {1.01, 0.99, 1}, {1.1, 7.7, 1.4}};
+    const int64_t n[3] = {40, 30, 20};
+    for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
+        int64_t to[3];
+        assert_int_equal(dbi_resample_shape(n, steps[s], to, NULL), 0);
+        float *out = dbi_resample_linear(ramp(n, 1, 2, -3), n, steps[s], to, NULL), *at = out;
+        assert_non_null(out);
+        for (int64_t x = 0; x < to[0]; x++)
+            for (int64_t y = 0; y < to[1]; y++)
+                for (int64_t z = 0; z < to[2]; z++, at++) {
+                    const int64_t i[] = {x, y, z};
+                    double place[3];
+                    int inside = 1;
+                    for (int a = 0; a < 3; a++) {
+                        place[a] = ((double)i[a] + 0.5) * steps[s][a] - 0.5;
+                        double reach = fmax(1, steps[s][a]);
+                        inside &= place[a] - reach >= -1 && place[a] + reach <= (double)n[a];
+                    }
+                    if (inside)
+                        assert_float_equal(*at, (place[0] + 2 * place[1] - 3 * place[2]), 2e-4);
+                }
+        free(out);
+    }
+}
+
+/* The highest frequency of the old grid does not come through a grid of twice the step as a lower one. */
+static void test_linear_does_not_alias(void **state)
+{
+    (void)state;
+    const int64_t n[3] = {64, 1, 1};
+    const double step[3] = {2.1, 1, 1};
+    int64_t to[3];
+    float *in = malloc(64 * sizeof *in);
+    for (int i = 0; i < 64; i++)
+        in[i] = i % 2 ? 1 : -1;
+    assert_int_equal(dbi_resample_shape(n, step, to, NULL), 0);
+    float *out = dbi_resample_linear(in, n, step, to, NULL);
+    for (int64_t i = 1; i + 2 < to[0]; i++)
+        assert_true(fabsf(out[i]) < 0.1F);
+    free(out);
+}
+
+static void test_sizes_are_bounded(void **state)
+{
+    (void)state;
+    int64_t to[3];
+    dbi_error error;
+    assert_int_equal(dbi_resample_shape(shape, (double[]){1e-300, 1, 1}, to, &error), -1);
+    assert_int_equal(dbi_resample_shape(shape, (double[]){1e300, 1e300, 1e300}, to, &error), 0);
+    assert_int_equal(to[0] * to[1] * to[2], 1);
+}
+
+static void fill_random(uint8_t *label, uint32_t most, uint32_t stream)
+{
+    dbi_random r;
+    dbi_random_start(&r, 3, DBI_ROLE_TEST, 0, stream);
+    for (int i = 0; i < COUNT; i++)
+        label[i] = (uint8_t)dbi_random_below(&r, most + 1);
+}
+
+/* By its definition, class by class. */
+static void test_downsample(void **state)
+{
+    (void)state;
+    uint8_t label[COUNT];
+    float image[COUNT];
+    for (int64_t factor = 1; factor <= 4; factor++) {
+        fill_random(label, 2, (uint32_t)factor);
+        for (int i = 0; i < COUNT; i++)
+            image[i] = (float)(label[i] * label[i]) - 0.25F;
+        uint8_t *small = dbi_downsample_label(label, shape, factor, NULL);
+        float *mean = dbi_downsample_mean(image, shape, factor, NULL);
+        int64_t at = 0;
+        for (int64_t x = 0; x < X / factor; x++)
+            for (int64_t y = 0; y < Y / factor; y++)
+                for (int64_t z = 0; z < Z / factor; z++, at++) {
+                    double share[3] = {0}, sum = 0;
+                    for (int64_t v = 0; v < factor * factor * factor; v++) {
+                        int64_t i = v / (factor * factor), j = v / factor % factor, k = v % factor;
+                        int64_t from = ((x * factor + i) * Y + y * factor + j) * Z + z * factor + k;
+                        share[label[from]] += 1 / (double)(factor * factor * factor);
+                        sum += (double)image[from] / (double)(factor * factor * factor);
+                    }
+                    assert_int_equal(small[at], share[1] > 0.4999 ? 1 : share[2] > 0.4999 ? 2 : 0);
+                    assert_float_equal(mean[at], sum, 1e-6);
+                }
+        free(small);
+        free(mean);
+    }
+    assert_null(dbi_downsample_mean(image, shape, 10, NULL));
+}
+
+/* Flood fill, from each voxel not seen yet. */
+static uint32_t flood(const uint8_t *label, uint8_t value, uint32_t *id)
+{
+    static int stack[COUNT];
+    uint32_t count = 0;
+    memset(id, 0, COUNT * sizeof *id);
+    for (int seed = 0; seed < COUNT; seed++) {
+        if (label[seed] != value || id[seed])
+            continue;
+        int top = 0;
+        id[stack[top++] = seed] = ++count;
+        while (top) {
+            int at = stack[--top], x = at / (Y * Z), y = at / Z % Y, z = at % Z;
+            for (int n = 0; n < 27; n++) {
+                int i = x + n / 9 - 1, j = y + n / 3 % 3 - 1, k = z + n % 3 - 1, to = (i * Y + j) * Z + k;
+                if (i >= 0 && i < X && j >= 0 && j < Y && k >= 0 && k < Z && label[to] == value && !id[to])
+                    id[stack[top++] = to] = count;
+            }
+        }
+    }
+    return count;
+}
+
+static void test_components(void **state)
+{
+    (void)state;
+    static uint32_t id[COUNT], wanted[COUNT];
+    uint8_t label[COUNT];
+    /* from nearly full to nearly empty: label 1 of 2, 3, ... values */
+    for (uint32_t most = 1; most <= 40; most++) {
+        uint32_t count;
+        fill_random(label, most, 100 + most);
+        assert_int_equal(dbi_components(label, 1, shape, id, &count, NULL), 0);
+        assert_int_equal(count, flood(label, 1, wanted));
+        assert_memory_equal(id, wanted, sizeof id);
+    }
+}
+
+static void test_largest_components(void **state)
+{
+    (void)state;
+    static uint32_t id[COUNT];
+    uint8_t label[COUNT], kept[COUNT];
+    fill_random(label, 20, 7);
+    memcpy(kept, label, sizeof kept);
+    assert_int_equal(dbi_largest_components(kept, shape, 20, NULL), 0);
+    for (uint8_t k = 1; k <= 20; k++) {
+        uint32_t count = flood(label, k, id), best = 1;
+        int size[COUNT + 1] = {0};
+        for (int i = 0; i < COUNT; i++)
+            size[id[i]]++;
+        for (uint32_t c = 2; c <= count; c++)
+            best = size[c] > size[best] ? c : best;
+        for (int i = 0; i < COUNT; i++)
+            if (label[i] == k)
+                assert_int_equal(kept[i], id[i] == best ? k : 0);
+    }
+    memset(kept, 0, sizeof kept);
+    assert_int_equal(dbi_largest_components(kept, shape, 3, NULL), 0);
+}
+
+/* All 48 ways to lay the axes: the turn leads to RAS+, and world positions stay. */
+static void test_orientations(void **state)
+{
+    (void)state;
+    static const int permutations[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    for (int way = 0; way < 48; way++) {
+        dbi_grid grid = {.shape = {X, Y, Z}}, turned;
+        dbi_orientation o;
+        for (int a = 0; a < 3; a++) {
+            for (int i = 0; i < 3; i++)
+                grid.affine[i][a] = 0.1 * (i + 1) * (a == 1 ? -1 : 1); /* a little oblique */
+            grid.affine[permutations[way % 6][a]][a] += (way / 6 >> a & 1 ? -1 : 1) * (a + 1.0);
+            grid.affine[a][3] = 10 * a - 7;
+        }
+        grid.affine[3][3] = 1;
+        dbi_orientation_find(&grid, &o);
+        dbi_orientation_grid(&o, &grid, &turned);
+        for (int a = 0; a < 3; a++) {
+            assert_int_equal(o.axis[permutations[way % 6][a]], a);
+            assert_true(turned.affine[a][a] > 0);
+            assert_int_equal(turned.shape[a], shape[o.axis[a]]);
+        }
+        /* the turned grid's voxel (1,2,3) is at the scan's voxel that the turn says */
+        const int64_t at[] = {1, 2, 3};
+        int64_t index[3];
+        for (int a = 0; a < 3; a++)
+            index[o.axis[a]] = o.flip[a] ? turned.shape[a] - 1 - at[a] : at[a];
+        for (int i = 0; i < 3; i++) {
+            double here = turned.affine[i][3], there = grid.affine[i][3];
+            for (int a = 0; a < 3; a++) {
+                here += turned.affine[i][a] * (double)at[a];
+                there += grid.affine[i][a] * (double)index[a];
+            }
+            assert_float_equal(here, there, 1e-12);
+        }
+    }
+}
+
+static void test_preparation_text(void **state)
+{
+    (void)state;
+    dbi_error error;
+    dbi_preparation p, q;
+    dbi_preparation_default(&p);
+    char *text = dbi_preparation_format(&p, NULL);
+    assert_string_equal(text, "{\"crop\":\"none\",\"downsample\":1,\"normalize\":\"zscore\",\"spacing\":null}");
+    free(text);
+    p = (dbi_preparation){true, {0.1, 2, 1.0 / 3}, 2, {DBI_INTENSITY_WINDOW, -100.5, 1.0 / 3}, 25};
+    text = dbi_preparation_format(&p, NULL);
+    assert_int_equal(dbi_preparation_parse(text, &q, NULL), 0);
+    char *again = dbi_preparation_format(&q, NULL);
+    assert_string_equal(text, again);
+    assert_true(q.resample && q.spacing[2] == p.spacing[2] && q.intensity.high == p.intensity.high && q.crop == 25 && q.downsample == 2);
+    free(text);
+    free(again);
+    static const char *const wrong[] = {
+        "",
+        "{}",
+        "[]",
+        "{\"crop\":\"none\",\"downsample\":0,\"normalize\":\"zscore\",\"spacing\":null}",
+        "{\"crop\":\"none\",\"downsample\":1.5,\"normalize\":\"zscore\",\"spacing\":null}",
+        "{\"crop\":\"none\",\"downsample\":1,\"normalize\":\"best\",\"spacing\":null}",
+        "{\"crop\":\"label:x\",\"downsample\":1,\"normalize\":\"zscore\",\"spacing\":null}",
+        "{\"crop\":\"none\",\"downsample\":1,\"normalize\":\"zscore\",\"spacing\":[1,2]}",
+        "{\"crop\":\"none\",\"downsample\":1,\"normalize\":\"zscore\",\"spacing\":[1,2,0]}",
+        "{\"crop\":\"none\",\"downsample\":1,\"normalize\":\"zscore\",\"spacing\":[1,2,\"3\"]}",
+        "{\"crop\":\"none\",\"downsample\":1,\"normalize\":\"zscore\",\"spacing\":null,\"sharpen\":1}",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(dbi_preparation_parse(wrong[i], &q, &error), -1);
+}
+
+static void test_case_ids(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {
+        {"a/b/P01.nii.gz", "P01"},
+        {"P01.nii", "P01"},
+        {"x.y.hdr.gz", "x.y"},
+        {"-", "stdin"},
+        {"A.zip:d/P02.h5", "P02"},
+        {"A.zip:P02.nii", "P02"},
+        {"d/P3/mri_norm2.h5", "P3"},
+        {"P3/mri_norm2.h5", "P3"},
+        {"mri_norm2.h5", "mri_norm2"},
+        {"A.zip:P4/mri_norm2.h5", "P4"},
+        {".nii", ".nii"},
+        {"/mri_norm2.h5", "mri_norm2"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *id = dbi_case_id(names[i][0], NULL);
+        assert_string_equal(id, names[i][1]);
+        free(id);
+    }
+}
+
+/* Geometry to metadata and back; and a crop of a case of two classes restored to a grid that is turned and finer. */
+static void test_geometry_metadata(void **state)
+{
+    (void)state;
+    const int64_t scan[3] = {30, 40, 50};
+    dbi_geometry g = {.orientation = {{2, 0, 1}, {true, false, true}},
+                      .resampled = true,
+                      .ratio = {2.5, 1, 1.0 / 3},
+                      .downsample = 2,
+                      .cropped = true,
+                      .offset = {1, 2, 3},
+                      .size = {4, 5, 6}},
+                 back;
+    assert_int_equal(dbi_resample_shape((int64_t[]){50, 30, 40}, g.ratio, g.resampled_shape, NULL), 0);
+    for (int a = 0; a < 3; a++)
+        g.shape[a] = g.resampled_shape[a] / 2;
+    dbi_record *record = dbi_record_new(NULL);
+    assert_int_equal(dbi_geometry_set(record, &g, NULL), 0);
+    assert_int_equal(dbi_geometry_get(record, scan, &back, NULL), 0);
+    assert_memory_equal(&g.orientation.axis, &back.orientation.axis, sizeof g.orientation.axis);
+    assert_memory_equal(&g.ratio, &back.ratio, sizeof g.ratio);
+    assert_memory_equal(&g.shape, &back.shape, sizeof g.shape);
+    assert_memory_equal(&g.size, &back.size, sizeof g.size);
+    assert_float_equal(dbi_geometry_step(&back, 0), 5, 0);
+    dbi_error error;
+    assert_int_equal(dbi_geometry_get(record, (int64_t[]){30, 40, 44}, &back, &error), -1);
+    dbi_record_free(record);
+}
+
+/* Blocks and their borders: what gzip undoes is what was written. */
+static void test_gzip(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 352, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 17 << 20};
+    char path[] = "/tmp/dbisl-gzip-XXXXXX.gz";
+    int fd = mkstemps(path, 3);
+    assert_true(fd >= 0);
+    close(fd);
+    uint8_t *data = malloc(17 << 20);
+    dbi_random r;
+    dbi_random_start(&r, 1, DBI_ROLE_TEST, 0, 0);
+    for (size_t i = 0; i < 17 << 20; i++)
+        data[i] = (uint8_t)(i < 3 << 20 ? dbi_random_u32(&r) : i >> 8); /* what cannot be compressed, and what can */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint8_t *back;
+        size_t size;
+        dbi_sink *sink = dbi_sink_open(path, NULL);
+        assert_int_equal(dbi_gzip_write(sink, data, sizes[i], 1, NULL), 0);
+        assert_int_equal(dbi_sink_commit(sink, NULL), 0);
+        if (sizes[i] == 0)
+            continue; /* an input without bytes is an error of its own */
+        assert_int_equal(dbi_bytes_read(path, 0, &back, &size, NULL), 0);
+        assert_int_equal(size, sizes[i]);
+        assert_memory_equal(back, data, size);
+        free(back);
+    }
+    free(data);
+    unlink(path);
+}
+
+static void test_intensity_text(void **state)
+{
+    (void)state;
+    static const char *const right[] = {"zscore", "zscore:foreground", "none", "window:-100,240.5"};
+    static const char *const wrong[] = {"",           "z",          "window:",      "window:1",     "window:1,",   "window:2,1",
+                                        "window:1,1", "window:a,b", "window:1,2,3", "window:nan,2", "window:1,inf"};
+    dbi_intensity i;
+    char text[80];
+    for (size_t k = 0; k < sizeof right / sizeof *right; k++) {
+        assert_int_equal(dbi_intensity_parse(right[k], &i, NULL), 0);
+        dbi_intensity_format(&i, text);
+        assert_string_equal(text, right[k]);
+    }
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
+        assert_int_equal(dbi_intensity_parse(wrong[k], &i, NULL), -1);
+}
+
+/* Large offsets do not cost the deviation its digits; more voxels than one block of sums. */
+static void test_intensity_precision(void **state)
+{
+    (void)state;
+    enum { MANY = 200000 };
+    float *v = malloc(MANY * sizeof *v);
+    dbi_intensity_result result;
+    for (int i = 0; i < MANY; i++)
+        v[i] = 1e5F + (float)(i % 2);
+    assert_int_equal(dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_ZSCORE}, v, MANY, &result, NULL), 0);
+    assert_float_equal(result.shift, (1e5 + 0.5), 1e-9);
+    assert_float_equal(result.scale, 0.5, 1e-9);
+    for (int i = 0; i < MANY; i++)
+        assert_float_equal(v[i], (i % 2 ? 1 : -1), 1e-5);
+    dbi_error error;
+    for (int i = 0; i < MANY; i++)
+        v[i] = 3;
+    assert_int_equal(dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_NONE}, v, MANY, &result, &error), -1);
+    free(v);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linear_keeps_ramps),
+        cmocka_unit_test(test_linear_does_not_alias),
+        cmocka_unit_test(test_sizes_are_bounded),
+        cmocka_unit_test(test_downsample),
+        cmocka_unit_test(test_components),
+        cmocka_unit_test(test_largest_components),
+        cmocka_unit_test(test_orientations),
+        cmocka_unit_test(test_preparation_text),
+        cmocka_unit_test(test_case_ids),
+        cmocka_unit_test(test_geometry_metadata),
+        cmocka_unit_test(test_gzip),
+        cmocka_unit_test(test_intensity_text),
+        cmocka_unit_test(test_intensity_precision),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
