@@ -44,6 +44,7 @@ void dbi_manifest_free(dbi_manifest *manifest)
         free(manifest->rows[i].id);
     }
     free(manifest->rows);
+    free(manifest->name);
     *manifest = (dbi_manifest){0};
 }
 
@@ -119,7 +120,7 @@ int dbi_manifest_read(const char *path, dbi_manifest *manifest, dbi_error *error
         return -1;
     int result = 0;
     char *folder = folder_of(path);
-    if (!folder)
+    if (!folder || !(manifest->name = strdup(name)))
         result = dbi_fail(error, "out of memory");
     else if (!lines.count)
         result = dbi_fail(error, "%s: the file is empty", name);

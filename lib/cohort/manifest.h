@@ -20,6 +20,7 @@ typedef struct dbi_manifest_row {
 typedef struct dbi_manifest {
     size_t count;
     dbi_manifest_row *rows;
+    char *name; /* of the file it was read from, for messages; NULL: none */
 } dbi_manifest;
 
 /* Adds a row; copies the texts. */

@@ -169,12 +169,23 @@ static int take_rows(dbi_sampler *s, const dbi_manifest *manifest, dbi_part part
     return 0;
 }
 
+static int take_cases(dbi_sampler *s, const dbi_manifest *manifest, dbi_error *error)
+{
+    const dbi_sampler_settings *t = &s->settings;
+    const char *name = manifest->name ? manifest->name : "the manifest";
+    if (!(s->sources = dbi_alloc(manifest->count, sizeof *s->sources, error)))
+        return -1;
+    if ((t->labeled && take_rows(s, manifest, DBI_PART_LABELED, error)) || (t->unlabeled && take_rows(s, manifest, DBI_PART_UNLABELED, error)))
+        return -1;
+    if (t->labeled && !s->labeled)
+        return dbi_fail(error, "%s: labelled samples are wanted, but there is no labelled case", name);
+    if (t->unlabeled && s->labeled == s->count)
+        return dbi_fail(error, "%s: unlabelled samples are wanted, but there is no unlabelled case", name);
+    return 0;
+}
+
 static int check_cases(dbi_sampler *s, dbi_error *error)
 {
-    if (s->settings.labeled && !s->labeled)
-        return dbi_fail(error, "labelled samples are wanted, but the manifest has no labelled case");
-    if (s->settings.unlabeled && s->labeled == s->count)
-        return dbi_fail(error, "unlabelled samples are wanted, but the manifest has no unlabelled case");
     for (size_t i = 0; i < s->count; i++)
         if (check_case(s, &s->sources[i], error))
             return -1;
@@ -195,9 +206,7 @@ dbi_sampler *dbi_sampler_open(const dbi_manifest *manifest, const dbi_sampler_se
     if (!s)
         return NULL;
     s->settings = *settings;
-    if (!(s->sources = dbi_alloc(manifest->count, sizeof *s->sources, error)) ||
-        (settings->labeled && take_rows(s, manifest, DBI_PART_LABELED, error)) ||
-        (settings->unlabeled && take_rows(s, manifest, DBI_PART_UNLABELED, error)) || check_cases(s, error)) {
+    if (take_cases(s, manifest, error) || check_cases(s, error)) {
         dbi_sampler_close(s);
         return NULL;
     }

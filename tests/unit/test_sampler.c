@@ -729,9 +729,9 @@ static void test_faults_of_settings(void **state)
     s.noise = NAN;
     expect_fault(&manifest, &s, "noise");
     s = small_settings();
-    part = (dbi_manifest){LABELED, manifest.rows};
+    part = (dbi_manifest){.count = LABELED, .rows = manifest.rows};
     expect_fault(&part, &s, "no unlabelled case");
-    part = (dbi_manifest){CASES - LABELED, manifest.rows + LABELED};
+    part = (dbi_manifest){.count = CASES - LABELED, .rows = manifest.rows + LABELED};
     expect_fault(&part, &s, "no labelled case");
     dbi_manifest_free(&manifest);
 }
