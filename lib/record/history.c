@@ -1,5 +1,6 @@
 #include <jansson.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include "base/version.h"
 #include "record/private.h"
@@ -18,13 +19,14 @@ static json_t *inputs_of(va_list args)
 
 int dbi_history_add(dbi_record *record, const char *tool, const json_t *settings, dbi_error *error, ...)
 {
+    static const char prefix[] = "dbisl-";
     va_list args;
     va_start(args, error);
     json_t *inputs = inputs_of(args);
     va_end(args);
-    json_t *entry =
-        inputs ? json_pack("{s:s, s:s, s:O, s:o}", "tool", tool, "version", DBI_VERSION, "settings", (json_t *)(uintptr_t)settings, "inputs", inputs)
-               : NULL;
+    json_t *entry = inputs ? json_pack("{s:s+, s:s, s:O, s:o}", "tool", strncmp(tool, prefix, sizeof prefix - 1) ? prefix : "", tool, "version",
+                                       DBI_VERSION, "settings", (json_t *)(uintptr_t)settings, "inputs", inputs)
+                           : NULL;
     if (!entry)
         return dbi_fail(error, "the history entry cannot be written as JSON");
     json_t *history = dbi_meta_get(record, "history") ? dbi_meta_get_json(record, "history", error) : json_array();

@@ -79,7 +79,7 @@ const char *dbi_meta_key(const dbi_record *record, size_t index);
 int dbi_meta_copy(dbi_record *to, const dbi_record *from, dbi_error *error);
 
 /* History ("history" in the metadata): a JSON array with one entry per tool, {"tool", "version", "settings": {...}, "inputs": {role: checksum}}.
- * Appends an entry. settings: compact JSON object of what changes the result, without paths, hosts, times or thread counts. inputs: pairs
+ * Appends an entry. tool: the program, "sdf" or "dbisl-sdf"; the long name is written. settings: compact JSON object of what changes the result, without paths, hosts, times or thread counts. inputs: pairs
  * role, checksum (of dbi_record_checksum), ended by NULL. */
 int dbi_history_add(dbi_record *record, const char *tool, const struct json_t *settings, dbi_error *error, ...) __attribute__((sentinel));
 /* XXH3 128 bits over the record as it would be written, uncompressed, in hexadecimal: 32 characters and a NUL. */

@@ -5,12 +5,12 @@
 #include <zstd.h>
 
 #include "record/bytes.h"
+#include "record/input.h"
 #include "record/private.h"
 #include "record/safetensors.h"
-#include "record/source.h"
 
 struct dbi_reader {
-    dbi_source *source;
+    dbi_input *input;
     char *name;
     size_t index;
     bool failed;
@@ -25,8 +25,8 @@ dbi_reader *dbi_reader_open(const char *path, dbi_error *error)
         dbi_reader_close(reader);
         return NULL;
     }
-    reader->source = dbi_source_open(standard ? NULL : path, error);
-    if (!reader->source) {
+    reader->input = dbi_input_open(standard ? NULL : path, error);
+    if (!reader->input) {
         dbi_fail_in(error, "%s", reader->name);
         dbi_reader_close(reader);
         return NULL;
@@ -38,39 +38,39 @@ void dbi_reader_close(dbi_reader *reader)
 {
     if (!reader)
         return;
-    dbi_source_close(reader->source);
+    dbi_input_close(reader->input);
     free(reader->name);
     free(reader);
 }
 
-static dbi_record *read_header(dbi_source *source, dbi_layout *layout, dbi_error *error)
+static dbi_record *read_header(dbi_input *input, dbi_layout *layout, dbi_error *error)
 {
     uint64_t length;
-    if (dbi_source_read(source, &length, sizeof length, error))
+    if (dbi_input_read(input, &length, sizeof length, error))
         return NULL;
     if (length < 2 || length > DBI_HEADER_LIMIT) {
         dbi_fail(error, "not a tensor file: neither a zstd frame nor a header of 2 to 100000000 bytes");
         return NULL;
     }
-    char *json = dbi_source_take(source, length, error);
+    char *json = dbi_input_take(input, length, error);
     dbi_record *record = json ? dbi_header_parse(json, length, layout, error) : NULL;
     free(json);
     return record;
 }
 
-static dbi_record *read_record(dbi_source *source, dbi_error *error)
+static dbi_record *read_record(dbi_input *input, dbi_error *error)
 {
     dbi_layout layout = {0};
-    dbi_record *record = read_header(source, &layout, error);
+    dbi_record *record = read_header(input, &layout, error);
     bool ok = record;
     for (size_t i = 0; ok && i < layout.count; i++) {
         dbi_tensor *tensor = layout.parts[i].tensor;
-        tensor->data = dbi_source_take(source, dbi_tensor_bytes(tensor), error);
+        tensor->data = dbi_input_take(input, dbi_tensor_bytes(tensor), error);
         ok = tensor->data;
         if (!ok)
             dbi_fail_in(error, "tensor \"%s\"", tensor->name);
     }
-    ok = ok && !dbi_source_end(source, error);
+    ok = ok && !dbi_input_end(input, error);
     free(layout.parts);
     if (ok)
         return record;
@@ -83,13 +83,13 @@ int dbi_reader_next(dbi_reader *reader, dbi_record **record, dbi_error *error)
     *record = NULL;
     if (reader->failed)
         return dbi_fail(error, "%s: record %zu could not be read", reader->name, reader->index);
-    int more = dbi_source_begin(reader->source, error);
+    int more = dbi_input_begin(reader->input, error);
     if (!more && !reader->index) {
         reader->failed = true;
         return dbi_fail(error, "%s: the file is empty", reader->name);
     }
     if (more > 0)
-        *record = read_record(reader->source, error);
+        *record = read_record(reader->input, error);
     if (more > 0 && *record)
         reader->index++;
     else if (more) {
@@ -126,10 +126,10 @@ dbi_record *dbi_record_peek(const char *path, dbi_error *error)
         return NULL;
     dbi_record *record = NULL;
     dbi_layout layout = {0};
-    int more = dbi_source_begin(reader->source, error);
+    int more = dbi_input_begin(reader->input, error);
     if (!more)
         dbi_fail(error, "%s: the file is empty", reader->name);
-    else if (more < 0 || !(record = read_header(reader->source, &layout, error)))
+    else if (more < 0 || !(record = read_header(reader->input, &layout, error)))
         dbi_fail_in(error, "%s: record 0", reader->name);
     free(layout.parts);
     dbi_reader_close(reader);

@@ -251,12 +251,13 @@ static void test_history(void **state)
     dbi_record *record = dbi_record_new(&error);
     json_t *settings = json_pack("{s:i, s:s}", "z", 1, "a", "x");
     assert_int_equal(dbi_history_add(record, "dbisl-one", settings, &error, "scan", "00ff", "label", "11ee", NULL), 0);
-    assert_int_equal(dbi_history_add(record, "dbisl-two", settings, &error, NULL), 0);
+    assert_int_equal(dbi_history_add(record, "two", settings, &error, NULL), 0);
     json_decref(settings);
     json_t *history = dbi_meta_get_json(record, "history", &error);
     assert_int_equal(json_array_size(history), 2);
     json_t *first = json_array_get(history, 0);
     assert_string_equal(json_string_value(json_object_get(first, "tool")), "dbisl-one");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(history, 1), "tool")), "dbisl-two");
     assert_string_equal(json_string_value(json_object_get(json_object_get(first, "inputs"), "label")), "11ee");
     assert_non_null(strstr(dbi_meta_get(record, "history"), "\"settings\":{\"a\":\"x\",\"z\":1}"));
     json_decref(history);
@@ -289,6 +290,31 @@ static void test_round_trip(void **state)
         dbi_record_free(back);
         dbi_record_free(record);
     }
+}
+
+/* A header alone: the data behind it may be missing. */
+static void test_peek(void **state)
+{
+    (void)state;
+    dbi_record *record = sample(2);
+    assert_int_equal(dbi_record_save(record, "whole.st", &(dbi_compression){.none = true}, &error), 0);
+    size_t size;
+    uint8_t *bytes = get_file("whole.st", &size);
+    put_file("cut.st", bytes, size - 1);
+    free(bytes);
+    dbi_record *head = dbi_record_peek("cut.st", &error);
+    assert_non_null(head);
+    assert_int_equal(dbi_record_count(head), dbi_record_count(record));
+    assert_string_equal(dbi_meta_get(head, "kind"), "case");
+    assert_null(dbi_record_find(head, "t.F32")->data);
+    dbi_record_free(head);
+    dbi_record_free(record);
+    put_file("cut.st", "\1", 1);
+    assert_null(dbi_record_peek("cut.st", &error));
+    assert_said("cut.st: record 0: ");
+    put_file("cut.st", "", 0);
+    assert_null(dbi_record_peek("cut.st", &error));
+    assert_said("cut.st: the file is empty");
 }
 
 /* The frame holds its content size and a checksum, the header is padded, and each tensor is aligned to its element. */
@@ -977,6 +1003,7 @@ int main(void)
         cmocka_unit_test(test_history),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_peek),
         cmocka_unit_test(test_unwritable),
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_no_waiting),
