@@ -4,11 +4,12 @@
 
 #include <omp.h>
 
-/* Sets the number of threads of all parallel loops; 0: all the cores that this process may use. Results may depend on it in the last bits, never
+/* Sets the number of threads of all parallel loops; 0: OpenMP's own choice, which is OMP_NUM_THREADS or all the cores that this process may use. Results may depend on it in the last bits, never
  * on timing: loops have static schedules, and sums are added in a fixed order. */
 static inline void dbi_set_threads(int threads)
 {
-    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+    if (threads > 0)
+        omp_set_num_threads(threads);
 }
 
 #endif
