@@ -7,7 +7,7 @@ load helper
 # Eight small cases, made once: six to train on, one of them without label, and two to test on.
 setup_file() {
     load helper
-    cd "$BATS_FILE_TMPDIR"
+    cd "$BATS_FILE_TMPDIR" || return
     dbisl-phantom --train 6 --test 2 --size 24 --seed 3 -o D
     mkdir cases
     local scan id
@@ -22,7 +22,7 @@ setup_file() {
 }
 
 setup() {
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || return
     D=$BATS_FILE_TMPDIR
 }
 
