@@ -106,6 +106,19 @@ json() {
     [ -e small.0001.st.zst ] && [ -e plain.0001.safetensors ]
 }
 
+@test "the reader in Python of dbisl-format(5) works" {
+    need zstd
+    need_python numpy
+    record a.st '{"id": "a"}'
+    record b.st '{"id": "b"}'
+    dbisl-info --split out. a.st b.st
+    cat out.* >ab.st.zst
+    sed -n '/^Reading in Python/,/^\.Ed/p' "$ROOT/man/dbisl-format.5" | sed '1,2d; $d' >reader.py
+    echo 'print([(m["id"], t["label"].tolist(), float(t["image"][0, 2])) for t, m in records("ab.st.zst")])' >>reader.py
+    expect 0 "$PYTHON" reader.py
+    [ "$output" = "[('a', [[0, 1, 2], [0, 1, 2]], -3.5), ('b', [[0, 1, 2], [0, 1, 2]], -3.5)]" ]
+}
+
 @test "--split of a stream that breaks off leaves nothing" {
     record a.st '{"id": "a"}'
     cat a.st a.st >torn.st
