@@ -1,0 +1,12 @@
+/* Order statistics. */
+#ifndef DBI_SCORE_ORDER_H
+#define DBI_SCORE_ORDER_H
+
+#include <stddef.h>
+
+/* The q-quantile (0 <= q <= 1) of n > 0 values, linear between ranks: at rank q (n - 1), as numpy.percentile has it. Reorders the values; linear
+ * time. */
+double dbi_quantile_f32(float *values, size_t n, double q);
+double dbi_quantile_f64(double *values, size_t n, double q);
+
+#endif
