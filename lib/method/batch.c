@@ -1,6 +1,7 @@
 #include "method/batch.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,17 @@ static int set_distances(const dbi_record *record, const dbi_method *method, dbi
     return 0;
 }
 
+/* A normalization and a ReLU behind it can hide a value that is not finite from the loss. */
+static int check_image(const dbi_tensor *image, dbi_error *error)
+{
+    const float *value = image->data;
+    bool finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : finite)
+    for (size_t i = 0; i < image->count; i++)
+        finite = finite && isfinite(value[i]);
+    return finite ? 0 : dbi_fail(error, "tensor \"image\" has values that are not finite");
+}
+
 static int check_labels(const dbi_batch *batch, dbi_error *error)
 {
     const int64_t count = batch->shape.labeled * batch->shape.size[0] * batch->shape.size[1] * batch->shape.size[2];
@@ -111,7 +123,7 @@ int dbi_batch_open(const dbi_record *record, const dbi_arch *arch, const dbi_met
     batch->image = image->data;
     batch->label = label->data;
     batch->preprocessing = dbi_meta_get(record, "preprocessing");
-    if (check_labels(batch, error) || set_distances(record, method, batch, error)) {
+    if (check_image(image, error) || check_labels(batch, error) || set_distances(record, method, batch, error)) {
         dbi_batch_close(batch);
         return -1;
     }

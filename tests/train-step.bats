@@ -1,0 +1,215 @@
+load helper
+bats_require_minimum_version 1.5.0
+
+# One small cohort, first weights and a few batches for all tests of this file.
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return
+    dbisl-phantom --train 3 --test 0 --size 32 --seed 3 -o scans
+    local id
+    for id in phantom_001 phantom_002 phantom_003; do
+        dbisl-preprocess --id "$id" --label "scans/labelsTr/$id.nii.gz" "scans/imagesTr/$id.nii.gz" -o - |
+            dbisl-sdf --normalize clip:10 - -o "$id.st.zst"
+    done
+    dbisl-split --order given --labeled 1 phantom_00?.st.zst -o split.tsv
+    dbisl-init --filters 2 --seed 1 -o s.0
+    dbisl-init --from s.0 -o t.0
+    dbisl-init --filters 3 --seed 1 -o other.0
+    batches --count 3 -o both.st
+    batches --count 3 --truth -o truth.st
+    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 2 --unlabeled 0 --seed 1 --start 0 --count 3 --compress=none -o labeled.st
+}
+
+batches() {
+    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2 --seed 1 --start 0 --compress=none "$@"
+}
+
+setup() {
+    cd "$BATS_FILE_TMPDIR" || return
+    out=$BATS_TEST_TMPDIR/out
+    mkdir "$out"
+}
+
+# step BATCHES OPTION...: three steps of dbisl unless the options say otherwise; outputs in $out
+step() {
+    local batches=$1
+    shift
+    dbisl-train-step --total-steps 10 --steps 3 --seed 1 --student s.0 --teacher t.0 --ema 0.9 --out-student "$out/s" --out-teacher "$out/t" \
+        --log "$out/log" "$@" "$batches"
+}
+
+nothing_made() {
+    [ -z "$(ls -A "$out")" ] || fail "left behind: $(ls -A "$out")"
+}
+
+# edit ACTION OUT ARGUMENT...: the batches with something changed
+edit() {
+    local action=$1
+    shift
+    "$PYTHON" "$ROOT/tests/interop/predict.py" "$action" both.st "$@"
+}
+
+@test "every preset trains; the log has a row per step and a column per term" {
+    local method
+    for method in supervised dtc; do
+        dbisl-train-step --method "$method" --total-steps 10 --steps 3 --student s.0 --out-student "$out/s" --log "$out/log" both.st
+        [ "$(wc -l <"$out/log")" -eq 4 ]
+    done
+    for method in mean-teacher ua-mt dbisl; do
+        step both.st --method "$method"
+        awk -F'\t' 'NR == 1 { n = NF } NF != n || (NR > 1 && $1 != NR - 2) { exit 1 } END { exit NR != 4 || n != 17 }' "$out/log"
+    done
+}
+
+@test "the log's total is the weighted sum of its terms" {
+    step both.st --beta 0.5
+    # dbisl: every weight 1 but the teacher's; regression terms times beta, unsupervised ones times the ramp
+    awk -F'\t' 'NR > 1 {
+        sum = $5 + 0.5 * $6 + $7 + 0.5 * $8 + $3 * ($9 + $10 + $11 + 0.5 * $12 + $13 + 0.5 * $14)
+        if ((sum - $4)^2 > 1e-12 * $4^2) { print sum, $4; exit 1 }
+    }' "$out/log"
+}
+
+@test "the teacher's output is the average that dbisl-ema computes, and the student does not depend on who averages" {
+    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2 --seed 1 --start 0 --count 1 --compress=none >"$out/one.st"
+    step "$out/one.st" --steps 1
+    dbisl-train-step --total-steps 10 --steps 1 --seed 1 --student s.0 --teacher t.0 --out-student "$out/s1" --log "$out/log1" "$out/one.st"
+    dbisl-ema --decay 0.9 t.0 "$out/s1" -o "$out/t1"
+    same "$out/s" "$out/s1"
+    same "$out/t" "$out/t1"
+    same "$out/log" "$out/log1"
+}
+
+@test "the true labels of unlabelled samples change the log's last column and nothing else" {
+    need_python numpy
+    step truth.st
+    mkdir "$out/scrambled"
+    "$PYTHON" "$ROOT/tests/interop/predict.py" spoil truth.st "$out/changed.st" truth 1
+    step "$out/changed.st" --out-student "$out/scrambled/s" --out-teacher "$out/scrambled/t" --log "$out/scrambled/log"
+    # the history tells that the batches differ; the weights do not
+    "$PYTHON" "$ROOT/tests/interop/predict.py" same "$out/s" "$out/scrambled/s"
+    "$PYTHON" "$ROOT/tests/interop/predict.py" same "$out/t" "$out/scrambled/t"
+    same <(cut -f1-16 "$out/log") <(cut -f1-16 "$out/scrambled/log")
+    run ! cmp -s "$out/log" "$out/scrambled/log"
+}
+
+@test "dropout and noise come from the seed" {
+    step both.st
+    cp "$out/s" "$out/first"
+    step both.st
+    same "$out/s" "$out/first"
+    step both.st --seed 2
+    run ! cmp -s "$out/s" "$out/first"
+}
+
+@test "a component that is switched off is the same as its weights at 0" {
+    step both.st --without cross
+    cp "$out/log" "$out/log1"
+    step both.st --weight cross-seg=0 --weight cross-reg=0
+    same "$out/log" "$out/log1"
+    # without its only term that needs one, mean-teacher takes no teacher
+    expect_usage step both.st --without pseudo --method mean-teacher
+}
+
+@test "--explain is JSON, and options change the preset wherever --method stands" {
+    dbisl-train-step --explain --total-steps 5 --lr 0.5 --meth dtc >"$out/a"
+    dbisl-train-step --explain --total-steps 5 --method=dtc --lr=0.5 >"$out/b"
+    same "$out/a" "$out/b"
+    grep -q '"k": 1500' "$out/a" && grep -q '"lr": 0.5' "$out/a" && grep -q '"sdf-normalize": "max"' "$out/a"
+    need_python json
+    "$PYTHON" -m json.tool "$out/a" >/dev/null
+}
+
+@test "a checkpoint may be written over the one it came from" {
+    cp s.0 "$out/s"
+    dbisl-train-step --method supervised --total-steps 10 --steps 3 --student "$out/s" --out-student "$out/s" labeled.st
+    dbisl-info "$out/s" | grep -q '^ *step *3$'
+}
+
+@test "wrong usage" {
+    local s=(--student s.0 --out-student "$out/s")
+    expect_usage dbisl-train-step
+    expect_usage dbisl-train-step --total-steps 10 --steps 3 --student s.0
+    expect_usage dbisl-train-step --method supervised --steps 3 "${s[@]}"
+    expect_usage dbisl-train-step --method nonsense --total-steps 10 --steps 3 "${s[@]}"
+    expect_usage dbisl-train-step --method dbisl --total-steps 10 --steps 3 "${s[@]}"
+    expect_usage dbisl-train-step --method dtc --total-steps 10 --steps 3 "${s[@]}" --teacher t.0
+    expect_usage dbisl-train-step --total-steps 10 --steps 3 "${s[@]}" --teacher t.0 --ema 0.9
+    expect_usage dbisl-train-step --total-steps 10 --steps 3 "${s[@]}" --teacher t.0 --out-teacher "$out/t"
+    local option
+    for option in --steps=0 --total-steps=-1 --ema=2 --weight=seg --weight=nothing=1 --weight=seg=-1 --without=everything --seg-loss=ce --lr=x --lr=-1 \
+        --lr=nan --schedule=sometimes --ramp=120% --ramp=-1 --k=0 --transform=cube --transform=conv:0,3 --sdf-normalize=none --sdf-normalize=clip:0 \
+        --dropout=1 --threads=0 --seed=-1 --device=tpu --compress=lzma --nonsense; do
+        expect_usage step both.st "$option"
+    done
+    expect_usage step both.st both.st
+    nothing_made
+}
+
+@test "fewer or more batches than steps" {
+    expect_fault 'both.st: the batches ended after 3 of 4 steps' step both.st --steps 4
+    expect_fault 'both.st: record 2: more than the 2 batches' step both.st --steps 2
+    expect_fault 'standard input' step - --steps 1 </dev/null
+    nothing_made
+}
+
+@test "a sample process that dies leaves no checkpoint behind" {
+    set +o pipefail
+    expect 1 bash -c "dbisl-sample --split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2 --seed 1 --start 0 --count 3 --compress=none |
+        head -c 200000 | dbisl-train-step --total-steps 10 --steps 3 --student s.0 --teacher t.0 --ema 0.9 --out-student $out/s --out-teacher $out/t --log $out/log"
+    nothing_made
+}
+
+@test "batches that do not belong to the checkpoint" {
+    need_python numpy
+    edit meta "$out/x.st" step=1
+    expect_fault 'x.st: record 0: a batch of step 1, but the student.s next is 0' step "$out/x.st"
+    edit meta "$out/x.st" kind=case
+    expect_fault 'x.st: record 0: not a batch' step "$out/x.st"
+    edit meta "$out/x.st" labeled=4
+    expect_fault 'x.st: record 0: 4 labelled samples in a batch of 3' step "$out/x.st"
+    edit drop "$out/x.st" label
+    expect_fault 'x.st: record 0: no tensor "label"' step "$out/x.st"
+    edit drop "$out/x.st" sdf
+    expect_fault 'x.st: record 0: no tensor "sdf"' step "$out/x.st"
+    edit spoil "$out/x.st" label 2
+    expect_fault 'x.st: record 0: tensor "label" has the value 2, but there are 1 classes' step "$out/x.st"
+    edit spoil "$out/x.st" image nan
+    expect_fault 'x.st: record 0: .*not finite' step "$out/x.st"
+    rm "$out/x.st"
+    dbisl-init --channels 2 --filters 2 -o two.0
+    expect_fault 'both.st: record 0: tensor "image" has shape' step both.st --student two.0 --teacher two.0
+    nothing_made
+    # the first batch tells the checkpoint how scans are prepared, the next ones must agree
+    dbisl-train-step --method supervised --total-steps 10 --steps 3 --student s.0 --out-student "$out/s" labeled.st
+    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 2 --unlabeled 0 --seed 1 --start 3 --count 1 --compress=none >"$out/four.st"
+    "$PYTHON" "$ROOT/tests/interop/predict.py" meta "$out/four.st" "$out/x.st" 'preprocessing={"crop":"none"}'
+    expect_fault 'x.st: record 0: preprocessing is .*, the checkpoint.s is' dbisl-train-step --method supervised --total-steps 10 --steps 1 --student "$out/s" \
+        --out-student "$out/s4" "$out/x.st"
+    absent "$out/s4"
+}
+
+@test "distances of another normalization" {
+    expect_fault 'record 0: the distances are normalized by clip:10, not by clip:5' step both.st --sdf-normalize clip:5
+    nothing_made
+    step both.st --sdf-normalize max
+}
+
+@test "checkpoints of another architecture or step, torn or missing" {
+    expect_fault 'the teacher.s architecture' step both.st --teacher other.0
+    step both.st
+    expect_fault 'the teacher is at step 3' step both.st --teacher "$out/t" --out-teacher "$out/t2" --out-student "$out/s2"
+    expect_fault 'would pass the 10' step both.st --steps 11
+    expect_fault 'nowhere' step both.st --student nowhere
+    head -c 5000 s.0 >"$out/torn"
+    expect_fault 'torn' step both.st --student "$out/torn"
+    expect_fault 'both.st' step both.st --student both.st
+    head -c 100000 both.st >"$out/torn.st"
+    expect_fault 'torn.st: record' step "$out/torn.st"
+    absent "$out/s2" "$out/t2"
+}
+
+@test "a full disk leaves nothing of the three outputs" {
+    tmpfs "$out/disk" 400k
+    expect_fault 'No space left' step both.st --out-student "$out/disk/s" --out-teacher "$out/disk/t" --log "$out/disk/log"
+    [ -z "$(ls -A "$out/disk")" ] || fail "left behind: $(ls -A "$out/disk")"
+}
