@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clones.h"
 #include "base/memory.h"
 
 void dbi_grid_step(const dbi_grid *from, const double step[3], const int64_t shape[3], dbi_grid *to)
@@ -84,7 +83,7 @@ static int kernel_make(kernel *k, int64_t from, double step, int64_t to, dbi_err
 }
 
 /* out[o, i, :] from in[o, ., :], rows of `inner` voxels. */
-DBI_CLONES static void along_rows(const float *in, const kernel *k, int64_t i, int64_t inner, float *restrict out)
+static void along_rows(const float *in, const kernel *k, int64_t i, int64_t inner, float *restrict out)
 {
     const float *from = in + k->first[i] * inner;
     memset(out, 0, (size_t)inner * sizeof *out);
