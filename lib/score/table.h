@@ -1,0 +1,45 @@
+/* Scores of many cases, and how they are written down. */
+#ifndef DBI_SCORE_TABLE_H
+#define DBI_SCORE_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "record/bytes.h"
+#include "score/labels.h"
+#include "score/metrics.h"
+
+typedef struct dbi_table_settings {
+    bool mm;          /* lengths in mm; otherwise in voxels */
+    double tolerance; /* of surface_dice, in that unit */
+    uint64_t seed;    /* of the bootstrap */
+} dbi_table_settings;
+
+typedef struct dbi_table_case {
+    char *id;
+    int64_t classes;
+    dbi_scores *scores; /* of classes 1..K */
+} dbi_table_case;
+
+typedef struct dbi_table {
+    dbi_table_settings settings;
+    dbi_table_case *cases;
+    size_t count;
+    int64_t classes; /* K: the most of any case; a case without a class counts as one where nobody has seen it */
+} dbi_table;
+
+/* Scores all classes of a pair that dbi_label_check found comparable. In mm both need a place (one of them, if the other has none). */
+int dbi_table_add(dbi_table *table, const dbi_label *prediction, const dbi_label *reference, dbi_error *error);
+/* Frees what the table holds, not the table. */
+void dbi_table_free(dbi_table *table);
+
+/* One line per case and class, tab-separated, with a header line. */
+int dbi_table_write_cases(const dbi_table *table, dbi_sink *sink, dbi_error *error);
+/* One line per class and metric: dbi_score_summary over the cases; class "mean" (where K > 1): over each case's mean of its classes. */
+int dbi_table_write_summary(const dbi_table *table, dbi_sink *sink, dbi_error *error);
+/* Both, as one JSON object. */
+int dbi_table_write_json(const dbi_table *table, dbi_sink *sink, dbi_error *error);
+
+#endif

@@ -1,0 +1,126 @@
+/* dbisl-metrics: predictions and references -> scores. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/components.h"
+#include "record/bytes.h"
+#include "score/table.h"
+#include "tool.h"
+
+typedef struct arguments {
+    dbi_table_settings settings;
+    bool json, summary, largest;
+    char **files;
+    int count;
+} arguments;
+
+enum { KEY_UNIT = 1, KEY_TOLERANCE, KEY_JSON, KEY_SUMMARY, KEY_LARGEST };
+
+static const struct argp_option options[] = {
+    {"unit", KEY_UNIT, "UNIT", 0, "Distances and volumes in voxel (the default) or mm", 0},
+    {"tolerance", KEY_TOLERANCE, "T", 0, "How far apart surfaces may be for surface_dice, in that unit (default 1)", 0},
+    {"largest", KEY_LARGEST, 0, 0, "Keep the largest component of each class of the predictions", 0},
+    {"summary", KEY_SUMMARY, 0, 0, "Print the summary over the cases instead of the cases", 0},
+    {"json", KEY_JSON, 0, 0, "Print cases and summary as JSON", 0},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    arguments *a = state->input;
+    switch (key) {
+    case KEY_UNIT:
+        a->settings.mm = !strcmp(arg, "mm");
+        if (!a->settings.mm && strcmp(arg, "voxel"))
+            argp_error(state, "--unit: \"%s\" is none of voxel, mm", arg);
+        return 0;
+    case KEY_TOLERANCE:
+        a->settings.tolerance = tool_number(state, "tolerance", arg, 0, 1e6);
+        return 0;
+    case KEY_JSON:
+        a->json = true;
+        return 0;
+    case KEY_SUMMARY:
+        a->summary = true;
+        return 0;
+    case KEY_LARGEST:
+        a->largest = true;
+        return 0;
+    case ARGP_KEY_ARGS:
+        a->files = state->argv + state->next;
+        a->count = state->argc - state->next;
+        return 0;
+    case ARGP_KEY_END:
+        if (!a->count || a->count % 2)
+            argp_error(state, "predictions and references come in pairs: %d files", a->count);
+        if (a->json && a->summary)
+            argp_error(state, "--json has the summary in it; --summary is for tables");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int add(const arguments *a, dbi_table *table, dbi_label *prediction, const dbi_label *reference, dbi_error *error)
+{
+    if (dbi_label_check(prediction, reference, error) ||
+        (a->largest && dbi_largest_components(prediction->voxels, prediction->grid.shape, prediction->most, error)))
+        return -1;
+    return dbi_table_add(table, prediction, reference, error);
+}
+
+/* All records of two files, pair by pair. */
+static int add_files(const arguments *a, dbi_table *table, const char *predictions, const char *references, dbi_error *error)
+{
+    dbi_label_reader *p = dbi_label_open(predictions, error), *r = p ? dbi_label_open(references, error) : NULL;
+    int status = r ? 0 : -1;
+    for (int index = 0; !status; index++) {
+        dbi_label prediction, reference = {0};
+        const int has_prediction = dbi_label_next(p, &prediction, error),
+                  has_reference = has_prediction < 0 ? 0 : dbi_label_next(r, &reference, error);
+        if (has_prediction < 0 || has_reference < 0)
+            status = -1;
+        else if (has_prediction != has_reference)
+            status = dbi_fail(error, "%s: %s records than in %s", predictions, has_prediction ? "more" : "fewer", references);
+        else if (has_prediction && add(a, table, &prediction, &reference, error))
+            status = dbi_fail_in(error, "%s: record %d", predictions, index);
+        dbi_label_free(&prediction);
+        dbi_label_free(&reference);
+        if (!has_prediction)
+            break;
+    }
+    dbi_label_close(p);
+    dbi_label_close(r);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    arguments a = {.settings = {.tolerance = 1}};
+    tool_options tool;
+    dbi_error error;
+    tool_parse(argc, argv, "dbisl-metrics", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS, options, parse,
+               "PREDICTION REFERENCE [PREDICTION REFERENCE...]", "Scores predicted labels against reference labels.", &a, &tool);
+    dbi_table table = {.settings = a.settings};
+    table.settings.seed = tool.seed;
+    for (int i = 0; i < a.count; i += 2) {
+        tool_progress("%d of %d", i / 2 + 1, a.count / 2);
+        if (add_files(&a, &table, a.files[i], a.files[i + 1], &error))
+            tool_die(&error);
+    }
+    tool_progress_end();
+    dbi_sink *sink = dbi_sink_open(tool.output, &error);
+    if (!sink)
+        tool_die(&error);
+    int status = a.json      ? dbi_table_write_json(&table, sink, &error)
+                 : a.summary ? dbi_table_write_summary(&table, sink, &error)
+                             : dbi_table_write_cases(&table, sink, &error);
+    if (status) {
+        dbi_sink_abort(sink);
+        tool_die(&error);
+    }
+    if (dbi_sink_commit(sink, &error))
+        tool_die(&error);
+    dbi_table_free(&table);
+    return TOOL_DONE;
+}
