@@ -45,7 +45,7 @@ static int make_cases(void **state)
     if (!mkdtemp(directory) || chdir(directory) || mkdir("cases", 0777) || mkdir("runs", 0777))
         return -1;
     for (int i = 0; i < CASES; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "c%02d", i);
         snprintf(paths[i], sizeof paths[i], "cases/%s.st.zst", id);
         save_case(paths[i], id, i != 2 && i != 9, 1, "1", "{}");
