@@ -88,6 +88,21 @@ static int nearest_feet(const int64_t shape[3], const real *p, double limit, dbi
     return 0;
 }
 
+/* From the distance of the level set to the one that S stands for, the exact distance of the label p > 1/2: that one goes on to the centre of the
+ * nearest voxel of the other side. Behind a plane, of one centre per unit volume, the nearest one adds e with a probability density that gives a
+ * mean of about 1 / (2 sqrt(d)) (the cap that a sphere of radius d + e cuts off holds pi d e^2 centres on average), and 1/2 right behind it. A
+ * steep ramp makes S continuous across the surface. On blurred left-atrium labels this halves the error of adding 1/2 everywhere. */
+static double to_centre(double d)
+{
+    return d < 0.25 ? 2 * d : d < 1 ? 0.5 : 0.5 / sqrt(d);
+}
+
+/* d/dd of d + to_centre(d). */
+static double to_centre_slope(double d)
+{
+    return d < 0.25 ? 3 : d < 1 ? 1 : 1 - 0.25 / (d * sqrt(d));
+}
+
 /* A voxel's foot: where it lies on its edge, how far it is, and the part of that distance along the edge. */
 typedef struct view {
     int64_t a, b; /* the ends of the edge */
@@ -124,8 +139,8 @@ int R(dbi_levelset)(const int64_t shape[3], const real *p, double limit, real *s
                 for (int64_t z = 0; z < shape[2]; z++) {
                     const int64_t at = (x * shape[1] + y) * shape[2] + z;
                     const uint32_t edge = feet.square[at] < INFINITY ? feet.edge[at] : DBI_NO_EDGE;
-                    const double d = edge == DBI_NO_EDGE ? INFINITY : view_of(shape, p, x, y, z, edge).distance;
-                    s[at] = (real)(p[at] > (real)0.5 ? d : -d);
+                    const double d = edge == DBI_NO_EDGE ? INFINITY : view_of(shape, p, x, y, z, edge).distance, away = d + to_centre(d);
+                    s[at] = (real)(p[at] > (real)0.5 ? away : -away);
                     foot[at] = edge;
                 }
     }
@@ -158,7 +173,7 @@ int R(dbi_levelset_gradient)(const int64_t shape[3], const real *p, const uint32
                 if (foot[at] == DBI_NO_EDGE || g[at] == 0)
                     continue;
                 const view v = view_of(shape, p, x, y, z, foot[at]);
-                const double slope = (double)g[at] * slope_of(&v, p[at], p[v.a], p[v.b]);
+                const double slope = (double)g[at] * to_centre_slope(v.distance) * slope_of(&v, p[at], p[v.a], p[v.b]);
                 sum[v.a] += slope * (1 - v.t);
                 sum[v.b] += slope * v.t;
             }
