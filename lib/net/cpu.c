@@ -1,16 +1,18 @@
-/* The CPU device: oneDNN's convolutions on blocked activations, everything else by the kernels of blocked.h.
+/* The CPU device: convolutions by oneDNN where it has fast code and by direct.h where not, everything else by the kernels of blocked.h.
  *
- * oneDNN sees channels rounded up to whole blocks: with ragged ones it falls back to its reference code, which is hundreds of times slower. */
+ * Blocks have 16 channels with AVX-512 and 8 without; up to 8 channels are one block of 8 everywhere, half empty vectors being a waste. oneDNN sees
+ * channels rounded up to whole blocks: with ragged ones it falls back to its reference code, which is hundreds of times slower. */
 #include <dnnl.h>
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "net/blocked.h"
+#include "net/direct.h"
 
-/* One pass of one layer: a primitive, its weights' own layout, and the reorder between that and the plain one. */
+/* One pass of one layer: a primitive, its weights' own layout, and the reorder between that and the plain one; without a primitive, the direct one. */
 typedef struct pass {
+    dbi_direct direct;
     dnnl_primitive_t primitive, reorder;
     dnnl_memory_t weight, scratch;
 } pass;
@@ -22,7 +24,7 @@ typedef struct conv {
 
 typedef struct state {
     dbi_net_shape shape;
-    const dbi_blocked_kernels *kernels;
+    int lanes; /* of blocks of more than 8 channels */
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     conv conv[DBI_MAX_LAYERS];
@@ -36,15 +38,26 @@ static const dbi_layer *layer_of(const state *s, int l)
     return &s->shape.layout->layer[l];
 }
 
-static int lanes(void)
+static int longest_lanes(void)
 {
     int isa = (int)dnnl_get_effective_cpu_isa();
     return (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 16 : 8;
 }
 
+static int lanes_of(const state *s, int channels)
+{
+    return channels > 8 ? s->lanes : 8;
+}
+
+static const dbi_blocked_kernels *kernels_of(const state *s, int channels)
+{
+    return lanes_of(s, channels) == 16 ? &dbi_blocked_16 : &dbi_blocked_8;
+}
+
 static int rounded(const state *s, int channels)
 {
-    return (channels + s->kernels->lanes - 1) / s->kernels->lanes * s->kernels->lanes;
+    int lanes = lanes_of(s, channels);
+    return (channels + lanes - 1) / lanes * lanes;
 }
 
 static int in_level(const dbi_layer *l)
@@ -59,7 +72,7 @@ static dbi_blocked blocked_of(const state *s, int channels, int level)
 
 static size_t elements(const dbi_net_shape *shape, int channels, int level)
 {
-    size_t block = (size_t)lanes(), blocks = ((size_t)channels + block - 1) / block;
+    size_t block = channels > 8 ? (size_t)longest_lanes() : 8, blocks = ((size_t)channels + block - 1) / block;
     return (size_t)(shape->batch * (shape->size[0] >> level) * (shape->size[1] >> level) * (shape->size[2] >> level)) * blocks * block;
 }
 
@@ -78,7 +91,14 @@ static int make_memory(state *s, dnnl_memory_t *memory, const dnnl_memory_desc_t
     return check(dnnl_memory_create(memory, desc, s->engine, DNNL_MEMORY_NONE), "a memory object", error);
 }
 
-/* Makes the primitive of a described operation with its reorder. weight: which of its descriptions is the weights'. */
+static bool is_fast(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = "";
+    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success && !strncmp(name, "jit", 3);
+}
+
+/* Makes the primitive of a described operation with its reorder, or none when oneDNN has no fast one. weight: which of its descriptions is the
+ * weights'. */
 static int make_pass(state *s, pass *p, const_dnnl_op_desc_t desc, dnnl_primitive_desc_t hint, dnnl_query_t weight, const dnnl_memory_desc_t *plain,
                      dnnl_primitive_desc_t *made, dbi_error *error)
 {
@@ -86,9 +106,8 @@ static int make_pass(state *s, pass *p, const_dnnl_op_desc_t desc, dnnl_primitiv
     dnnl_primitive_desc_t pd = NULL, reorder = NULL;
     int status = check(dnnl_primitive_attr_create(&attributes), "an attribute", error);
     if (!status)
-        status = check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "an attribute", error) ||
-                 check(dnnl_primitive_desc_create(&pd, desc, attributes, s->engine, hint), "describing a convolution", error);
-    if (!status) {
+        status = check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "an attribute", error);
+    if (!status && dnnl_primitive_desc_create(&pd, desc, attributes, s->engine, hint) == dnnl_success && is_fast(pd)) {
         const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(pd, weight, 0),
                                  *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
         bool back = weight == dnnl_query_diff_weights_md;
@@ -130,7 +149,7 @@ static int describe(const state *s, const dbi_layer *l, described *d, dbi_error 
         d->stride[i] = l->kind == DBI_LAYER_CONV3 ? 1 : 2;
         d->padding[i] = l->kind == DBI_LAYER_CONV3;
     }
-    dnnl_format_tag_t tag = s->kernels->lanes == 16 ? dnnl_nCdhw16c : dnnl_nCdhw8c;
+    dnnl_format_tag_t tag = s->lanes == 16 ? dnnl_nCdhw16c : dnnl_nCdhw8c;
     return check(dnnl_memory_desc_init_by_tag(&d->in, 5, in_dims, dnnl_f32, tag), "a description", error) ||
                    check(dnnl_memory_desc_init_by_tag(&d->out, 5, out_dims, dnnl_f32, tag), "a description", error) ||
                    check(dnnl_memory_desc_init_by_tag(&d->weight, 5, dims, dnnl_f32, dnnl_format_tag_any), "a description", error) ||
@@ -148,7 +167,7 @@ static int make_convolution(state *s, conv *c, const described *d, dbi_error *er
                                                  &d->in, &d->weight, NULL, &d->out, d->stride, d->padding, d->padding),
               "a convolution", error) ||
         make_pass(s, &c->forward, &f, NULL, dnnl_query_weights_md, &d->plain, &hint, error);
-    if (!status && s->shape.training)
+    if (!status && hint && s->shape.training)
         status = check(dnnl_convolution_backward_data_desc_init(&b, dnnl_convolution_direct, &d->in, &d->weight, &d->out, d->stride, d->padding,
                                                                 d->padding),
                        "a convolution", error) ||
@@ -171,7 +190,7 @@ static int make_transposed(state *s, conv *c, const described *d, dbi_error *err
                                                    &d->in, &d->weight, NULL, &d->out, d->stride, d->padding, d->padding),
               "a transposed convolution", error) ||
         make_pass(s, &c->forward, &f, NULL, dnnl_query_weights_md, &d->plain, &hint, error);
-    if (!status && s->shape.training)
+    if (!status && hint && s->shape.training)
         status = check(dnnl_deconvolution_backward_data_desc_init(&b, dnnl_deconvolution_direct, &d->in, &d->weight, &d->out, d->stride, d->padding,
                                                                   d->padding),
                        "a transposed convolution", error) ||
@@ -185,6 +204,24 @@ static int make_transposed(state *s, conv *c, const described *d, dbi_error *err
     return status ? -1 : 0;
 }
 
+/* The three passes as loops of direct.h, and their working memory. */
+static void make_direct(state *s, conv *c, const dbi_layer *l)
+{
+    dbi_blocked in = blocked_of(s, l->in, in_level(l)), out = blocked_of(s, l->out, l->level);
+    bool up = l->kind == DBI_LAYER_UP;
+    int taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8, in_lanes = lanes_of(s, l->in), out_lanes = lanes_of(s, l->out);
+    int64_t in_step = up ? (int64_t)l->out * taps : taps, out_step = up ? taps : (int64_t)l->in * taps;
+    dbi_direct_kind forward = up ? DBI_DIRECT_SCATTER : DBI_DIRECT_GATHER, back = up ? DBI_DIRECT_GATHER : DBI_DIRECT_SCATTER;
+    if (l->kind == DBI_LAYER_CONV3)
+        forward = back = DBI_DIRECT_SAME;
+    c->forward.direct = c->weight.direct = (dbi_direct){forward, in, out, in_lanes, out_lanes, in_step, out_step, false};
+    c->data.direct = (dbi_direct){back, out, in, out_lanes, in_lanes, out_step, in_step, l->kind == DBI_LAYER_CONV3};
+    if (!c->forward.primitive || (s->shape.training && !c->data.primitive))
+        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * dbi_direct_packed(&c->forward.direct));
+    if (s->shape.training && !c->weight.primitive)
+        s->partial_bytes = larger(s->partial_bytes, sizeof(float) * dbi_direct_partials(&c->weight.direct));
+}
+
 static int make_layer(state *s, int index, dbi_error *error)
 {
     const dbi_layer *l = layer_of(s, index);
@@ -192,7 +229,7 @@ static int make_layer(state *s, int index, dbi_error *error)
     described d;
     dbi_blocked out = blocked_of(s, l->out, l->level);
     int classes = index == s->shape.layout->layers - 1 ? s->shape.layout->arch.classes : 0;
-    s->partial_bytes = larger(s->partial_bytes, sizeof(float) * dbi_blocked_partials(&out, s->kernels->lanes, classes, index ? 0 : l->in));
+    s->partial_bytes = larger(s->partial_bytes, sizeof(float) * dbi_blocked_partials(&out, lanes_of(s, l->out), classes, index ? 0 : l->in));
     if (index == 0) {
         s->image_bytes = sizeof(float) * dbi_image_padded_count(s->shape.batch, l->in, s->shape.size);
         return 0;
@@ -202,7 +239,11 @@ static int make_layer(state *s, int index, dbi_error *error)
         return -1;
     if (rounded(s, l->in) != l->in || rounded(s, l->out) != l->out)
         s->plain_bytes = larger(s->plain_bytes, dnnl_memory_desc_get_size(&d.plain));
-    return l->kind == DBI_LAYER_UP ? make_transposed(s, c, &d, error) : make_convolution(s, c, &d, error);
+    if (lanes_of(s, l->in) == s->lanes && lanes_of(s, l->out) == s->lanes &&
+        (l->kind == DBI_LAYER_UP ? make_transposed(s, c, &d, error) : make_convolution(s, c, &d, error)))
+        return -1;
+    make_direct(s, c, l);
+    return 0;
 }
 
 static void free_pass(pass *p)
@@ -248,7 +289,7 @@ static void *cpu_open(const dbi_net_shape *shape, size_t *scratch, dbi_error *er
     if (!s)
         return NULL;
     s->shape = *shape;
-    s->kernels = lanes() == 16 ? &dbi_blocked_16 : &dbi_blocked_8;
+    s->lanes = longest_lanes();
     int status = check(dnnl_engine_create(&s->engine, dnnl_cpu, 0), "an engine", error) ||
                  check(dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags), "a stream", error);
     for (int l = 0; !status && l < shape->layout->layers; l++)
@@ -342,11 +383,16 @@ static int convolve(void *opaque, int index, const float *in, const float *weigh
     state *s = opaque;
     const dbi_layer *l = layer_of(s, index);
     static const int role[] = {DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_WEIGHTS};
-    if (index)
-        return run(s, index, &s->conv[index].forward, role, in, z, weight, NULL, error);
+    const pass *p = &s->conv[index].forward;
+    if (index && p->primitive)
+        return run(s, index, p, role, in, z, weight, NULL, error);
+    if (index) {
+        dbi_direct_apply(&p->direct, in, weight, s->weight, z);
+        return 0;
+    }
     dbi_blocked at = blocked_of(s, l->out, 0);
     dbi_image_pad(at.batch, l->in, at.size, in, s->image);
-    s->kernels->first(&at, l->in, s->image, weight, z);
+    kernels_of(s, l->out)->first(&at, l->in, s->image, weight, z);
     return 0;
 }
 
@@ -355,11 +401,16 @@ static int weight_gradient(void *opaque, int index, const float *in, const float
     state *s = opaque;
     const dbi_layer *l = layer_of(s, index);
     static const int role[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS};
-    if (index)
-        return run(s, index, &s->conv[index].weight, role, in, dz, NULL, dweight, error);
+    const pass *p = &s->conv[index].weight;
+    if (index && p->primitive)
+        return run(s, index, p, role, in, dz, NULL, dweight, error);
+    if (index) {
+        dbi_direct_weights(&p->direct, in, dz, s->partial, dweight);
+        return 0;
+    }
     dbi_blocked at = blocked_of(s, l->out, 0);
     dbi_image_pad(at.batch, l->in, at.size, in, s->image);
-    s->kernels->first_weight_gradient(&at, l->in, s->image, dz, s->partial, dweight);
+    kernels_of(s, l->out)->first_weight_gradient(&at, l->in, s->image, dz, s->partial, dweight);
     return 0;
 }
 
@@ -367,21 +418,25 @@ static int data_gradient(void *opaque, int index, const float *dz, const float *
 {
     state *s = opaque;
     static const int role[] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS};
-    return run(s, index, &s->conv[index].data, role, din, dz, weight, NULL, error);
+    const pass *p = &s->conv[index].data;
+    if (p->primitive)
+        return run(s, index, p, role, din, dz, weight, NULL, error);
+    dbi_direct_apply(&p->direct, dz, weight, s->weight, din);
+    return 0;
 }
 
 static void moments(void *opaque, int index, const float *z, double *mean, double *variance)
 {
     const state *s = opaque;
     dbi_blocked at = blocked_of(s, layer_of(s, index)->out, layer_of(s, index)->level);
-    s->kernels->moments(&at, z, s->partial, mean, variance);
+    kernels_of(s, at.channels)->moments(&at, z, s->partial, mean, variance);
 }
 
 static void normalize(void *opaque, int index, const float *z, const dbi_norm_f32 *norm, float *a)
 {
     const state *s = opaque;
     dbi_blocked at = blocked_of(s, layer_of(s, index)->out, layer_of(s, index)->level);
-    s->kernels->normalize(&at, z, norm, a);
+    kernels_of(s, at.channels)->normalize(&at, z, norm, a);
 }
 
 static void normalize_sums(void *opaque, int index, const float *z, const dbi_norm_f32 *norm, const float *da, const float *da_skip, double *sum,
@@ -389,7 +444,7 @@ static void normalize_sums(void *opaque, int index, const float *z, const dbi_no
 {
     const state *s = opaque;
     dbi_blocked at = blocked_of(s, layer_of(s, index)->out, layer_of(s, index)->level);
-    s->kernels->normalize_sums(&at, z, norm, da, da_skip, s->partial, sum, dot);
+    kernels_of(s, at.channels)->normalize_sums(&at, z, norm, da, da_skip, s->partial, sum, dot);
 }
 
 static void normalize_gradient(void *opaque, int index, float *z, const dbi_norm_f32 *norm, const float *da, const float *da_skip, const float *by_dy,
@@ -397,7 +452,7 @@ static void normalize_gradient(void *opaque, int index, float *z, const dbi_norm
 {
     const state *s = opaque;
     dbi_blocked at = blocked_of(s, layer_of(s, index)->out, layer_of(s, index)->level);
-    s->kernels->normalize_gradient(&at, z, norm, da, da_skip, by_dy, by_z, constant);
+    kernels_of(s, at.channels)->normalize_gradient(&at, z, norm, da, da_skip, by_dy, by_z, constant);
 }
 
 static void heads(void *opaque, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, float *logits, float *sdf)
@@ -405,7 +460,7 @@ static void heads(void *opaque, const float *z, const dbi_norm_f32 *norm, const 
     const state *s = opaque;
     const dbi_arch *arch = &s->shape.layout->arch;
     dbi_blocked at = blocked_of(s, arch->filters, 0);
-    s->kernels->heads(&at, arch->classes, z, norm, h, logits, sdf);
+    kernels_of(s, at.channels)->heads(&at, arch->classes, z, norm, h, logits, sdf);
 }
 
 static void heads_sums(void *opaque, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, const float *dlogits, const float *dr,
@@ -414,7 +469,7 @@ static void heads_sums(void *opaque, const float *z, const dbi_norm_f32 *norm, c
     const state *s = opaque;
     const dbi_arch *arch = &s->shape.layout->arch;
     dbi_blocked at = blocked_of(s, arch->filters, 0);
-    s->kernels->heads_sums(&at, arch->classes, z, norm, h, dlogits, dr, s->partial, sum, dot, gradient);
+    kernels_of(s, at.channels)->heads_sums(&at, arch->classes, z, norm, h, dlogits, dr, s->partial, sum, dot, gradient);
     dbi_channel_sums(at.batch, arch->classes, at.size, dlogits, s->partial, gradient->seg_bias);
     dbi_channel_sums(at.batch, arch->classes, at.size, dr, s->partial, gradient->sdf_bias);
 }
@@ -425,7 +480,7 @@ static void heads_gradient(void *opaque, float *z, const dbi_norm_f32 *norm, con
     const state *s = opaque;
     const dbi_arch *arch = &s->shape.layout->arch;
     dbi_blocked at = blocked_of(s, arch->filters, 0);
-    s->kernels->heads_gradient(&at, arch->classes, z, norm, h, dlogits, dr, by_dy, by_z, constant);
+    kernels_of(s, at.channels)->heads_gradient(&at, arch->classes, z, norm, h, dlogits, dr, by_dy, by_z, constant);
 }
 
 const dbi_backend_f32 dbi_cpu = {.elements = elements,
