@@ -169,6 +169,15 @@ limit_memory() {
     expect_fault 'bomb.st: record 0: tensor "t": out of memory' dbisl-info bomb.st
 }
 
+@test "a few kilobytes of brackets that would be gigabytes in memory are refused in little" {
+    "$PYTHON" -c 'import struct, sys
+text = b"{\"t\":[" + b"{}," * 33000000 + b"0]}"
+sys.stdout.buffer.write(struct.pack("<Q", len(text)) + text)' | zstd -q >brackets.st
+    [ "$(stat -c %s brackets.st)" -lt 20000 ]
+    limit_memory 700000 || true
+    expect_fault 'brackets.st: record 0: .*would take more than 256 MiB' dbisl-info brackets.st
+}
+
 @test "other files are refused" {
     printf 'P5 128 128 255 and so on and on' >picture.pgm
     expect_fault 'picture.pgm: record 0: not a tensor file' dbisl-info picture.pgm

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "record/json.h"
 #include "record/private.h"
 
 /* The index of the key, or where it belongs. The last place is tried first: files hold their keys in order. */
@@ -193,10 +194,9 @@ json_t *dbi_meta_get_json(const dbi_record *record, const char *key, dbi_error *
     const char *text = dbi_meta_need(record, key, error);
     if (!text)
         return NULL;
-    json_error_t fault;
-    json_t *json = json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault);
+    json_t *json = dbi_json_parse(text, strlen(text), error);
     if (!json)
-        dbi_fail(error, "metadata \"%s\" is not JSON: %s", key, fault.text);
+        dbi_fail_in(error, "metadata \"%s\" is not JSON", key);
     return json;
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "record/json.h"
 #include "record/private.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -253,13 +254,13 @@ static int check_layout(dbi_layout *layout, dbi_error *error)
 dbi_record *dbi_header_parse(const char *json, size_t size, dbi_layout *layout, dbi_error *error)
 {
     *layout = (dbi_layout){0};
-    json_error_t fault;
-    json_t *header = size && *json == '{' ? json_loadb(json, size, JSON_REJECT_DUPLICATES, &fault) : NULL;
+    if (!size || *json != '{') {
+        dbi_fail(error, "the header does not begin with {");
+        return NULL;
+    }
+    json_t *header = dbi_json_parse(json, size, error);
     if (!header) {
-        if (size && *json == '{')
-            dbi_fail(error, "the header is not valid JSON: %s", fault.text);
-        else
-            dbi_fail(error, "the header does not begin with {");
+        dbi_fail_in(error, "the header's JSON");
         return NULL;
     }
     dbi_record *record = dbi_record_new(error);
