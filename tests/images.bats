@@ -215,6 +215,7 @@ PYTHON
 @test "images: HDF5 as h5py writes it, with its own label or another" {
     need_python h5py numpy
     "$PYTHON" - <<'PYTHON'
+import zlib
 import h5py, numpy
 random = numpy.random.default_rng(1)
 image, label = random.normal(size=(14, 11, 9)), numpy.zeros((14, 11, 9))
@@ -236,6 +237,13 @@ other("sizes.h5", image=image, label=label[:-1])
 other("text.h5", image=numpy.full((2, 2, 2), b"x"))
 image[1, 2, 3] = numpy.nan
 other("nan.h5", image=image)
+for name, mask, data in (("short", 1, b"123"), ("broken", 0, b"no deflate"), ("more", 0, zlib.compress(bytes(5 * 4 * 9 * 4 + 1)))):
+    with h5py.File(f"{name}.h5", "w") as f:
+        f.create_dataset("image", data=numpy.ones((14, 11, 9), "f4"), chunks=(5, 4, 9), compression="gzip").id.write_direct_chunk((0, 0, 0), data, mask)
+with h5py.File("sum.h5", "w") as f:
+    f.create_dataset("image", data=label, chunks=(5, 4, 9), fletcher32=True)
+with h5py.File("away.h5", "w") as f:
+    f["image"] = h5py.ExternalLink("plain.h5", "image")
 with h5py.File("huge.h5", "w") as f:
     f.create_dataset("image", shape=(20000, 20000, 20000), dtype="f4", chunks=(64, 64, 64))
 PYTHON
@@ -268,6 +276,11 @@ PYTHON
     expect_fault 'text\.h5.*not numbers' dbisl-preprocess text.h5 -o x
     expect_fault 'nan\.h5: voxel 1,2,3 is not a number' dbisl-preprocess nan.h5 -o x
     expect_fault 'huge\.h5.*hardly any data' dbisl-preprocess huge.h5 -o x
+    expect_fault 'short\.h5.*chunks is damaged' dbisl-preprocess short.h5 -o x
+    expect_fault 'broken\.h5.*chunk of voxels is damaged' dbisl-preprocess broken.h5 -o x
+    expect_fault 'more\.h5.*chunk of voxels is damaged' dbisl-preprocess more.h5 -o x
+    expect_fault 'sum\.h5.*filter 3; gzip and shuffle are supported' dbisl-preprocess sum.h5 -o x
+    expect_fault 'away\.h5.*cannot be opened' dbisl-preprocess away.h5 -o x
     for part in $(seq 0 49); do
         head -c $(($(stat -c %s a.h5) * part / 50)) a.h5 >cut.h5
         expect_fault 'cut\.h5' dbisl-preprocess cut.h5 -o x
