@@ -7,6 +7,7 @@ typedef float D(vec) __attribute__((vector_size(4 * B_LANES), may_alias));
 /* sum[k] += Σ_i w[i] a[k step][i] for a tile of `count` voxels of a, `step` apart; the tile's voxels before `from` and from `to` on are left out. */
 INLINE void D(accumulate)(vec *sum, int count, const float *a, int step, const float *weight, int from, int to)
 {
+#pragma GCC unroll 1 /* unrolled, the sums no longer stay in registers */
     for (int i = 0; i < A_LANES; i++) {
         vec w = *(const vec *)(weight + i * B_LANES);
         for (int k = 0; k < count; k++)
