@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "distance/edt.h"
+#include "distance/number.h"
 
 int dbi_normalize_parse(const char *text, dbi_normalize *normalize, dbi_error *error)
 {
@@ -27,12 +28,13 @@ int dbi_normalize_parse(const char *text, dbi_normalize *normalize, dbi_error *e
 
 void dbi_normalize_format(const dbi_normalize *normalize, char text[64])
 {
+    char number[32];
     switch (normalize->kind) {
     case DBI_NORMALIZE_NONE:
         snprintf(text, 64, "none");
         break;
     case DBI_NORMALIZE_CLIP:
-        snprintf(text, 64, "clip:%.17g", normalize->t);
+        snprintf(text, 64, "clip:%s", dbi_shortest(normalize->t, number));
         break;
     case DBI_NORMALIZE_MAX:
         snprintf(text, 64, "max");

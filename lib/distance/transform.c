@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "distance/number.h"
+
 enum { LONGEST_RADIUS = 1000 };
 
 /* "H,RADIUS" or "H,all". */
@@ -41,6 +43,7 @@ int dbi_transform_parse(const char *text, dbi_transform *transform, dbi_error *e
 
 void dbi_transform_format(const dbi_transform *transform, char text[64])
 {
+    char number[32];
     switch (transform->kind) {
     case DBI_TRANSFORM_EXACT:
         snprintf(text, 64, "exact");
@@ -50,9 +53,9 @@ void dbi_transform_format(const dbi_transform *transform, char text[64])
         break;
     case DBI_TRANSFORM_CONV:
         if (transform->radius)
-            snprintf(text, 64, "conv:%.17g,%d", transform->h, transform->radius);
+            snprintf(text, 64, "conv:%s,%d", dbi_shortest(transform->h, number), transform->radius);
         else
-            snprintf(text, 64, "conv:%.17g,all", transform->h);
+            snprintf(text, 64, "conv:%s,all", dbi_shortest(transform->h, number));
         break;
     }
 }
