@@ -416,7 +416,7 @@ static int load_cases(dbi_sampler *s, sample *samples, int count, dbi_error *err
             wanted[missing++] = one;
         one->last_used = s->batches;
     }
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (missing > 1)
     for (int i = 0; i < missing; i++)
         wanted[i]->failed = load(s, wanted[i], &wanted[i]->error);
     for (int i = 0; i < missing; i++) {
@@ -458,7 +458,7 @@ static int fill(const dbi_sampler *s, const sample *samples, int count, uint32_t
     dbi_tensor *truth = image && wants_truth ? dbi_record_add(batch, "truth", DBI_U8, 4, (int64_t[]){n - m, p[0], p[1], p[2]}, error) : NULL;
     if (!image || (m && !label) || (m && s->distance && !sdf) || (wants_truth && !truth))
         return -1;
-#pragma omp parallel for schedule(static)
+    /* By one thread: it takes a few milliseconds, and a team that waits for one another beside a busy training process takes longer. */
     for (int i = 0; i < count; i++) {
         fill_image(s, &samples[i], step, (float *)image->data + (size_t)i * (size_t)s->channels * voxels);
         if (i < m)
