@@ -51,20 +51,20 @@ same_run() {
     grep -q supervised <<<"$output" && grep -q dbisl <<<"$output" && grep -qi dice <<<"$output" || fail "no table: $output"
     [ "$(wc -l <run/dbisl/log.tsv)" -eq 5 ]
 
-    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2
+    expect 0 made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2
     [ -z "$output" ] || fail "made for nothing: $output"
-    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=3 LAUNCH=env
+    expect 0 made_again run pipeline demo RUNS=run STEPS=4 CHUNK=3 LAUNCH=env
     [ -z "$output" ] || fail "made although only chunks and launcher changed: $output"
 
-    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5"
+    expect 0 made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5"
     grep -q '^dbisl/student.4' <<<"$output" && grep -q '^dbisl/metrics.tsv' <<<"$output" || fail "another weight, but not made: $output"
     ! grep -qE '^(cases|distances|supervised|split)' <<<"$output" || fail "another weight of dbisl, but made: $output"
 
-    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5" PREDICT_FLAGS="--window 16,16,16 --head both"
+    expect 0 made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5" PREDICT_FLAGS="--window 16,16,16 --head both"
     grep -q '^supervised/predictions' <<<"$output" && grep -q '^table.txt' <<<"$output" || fail "another way to predict, but not made: $output"
     ! grep -qE '^(cases|distances|split|.*student)' <<<"$output" || fail "another way to predict, but made: $output"
 
-    run made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5" PREDICT_FLAGS="--window 16,16,16 --head both" nifti
+    expect 0 made_again run pipeline demo RUNS=run STEPS=4 CHUNK=2 FLAGS_dbisl="--lambda 0.5" PREDICT_FLAGS="--window 16,16,16 --head both" nifti
     [ "$(grep -c 'nifti/phantom_test_00[12].nii.gz' <<<"$output")" -eq 4 ] || fail "no NIfTI: $output"
 }
 
