@@ -62,10 +62,12 @@ static void find_box(const uint8_t *prediction, const uint8_t *reference, uint8_
     }
 }
 
-/* 1 on the surface of the mask within the box, 0 elsewhere. padded: the mask with a border of zeros; beyond the box nothing belongs to it. */
-static void find_surface(const uint8_t *label, uint8_t value, const int64_t shape[3], const box *b, uint8_t *padded, uint8_t *surface)
+/* 1 on the surface of the mask within the box, 0 elsewhere. padded: the mask with a border of zeros; beyond the box nothing belongs to it. Returns the
+ * number of voxels on the surface. */
+static size_t find_surface(const uint8_t *label, uint8_t value, const int64_t shape[3], const box *b, uint8_t *padded, uint8_t *surface)
 {
     const int64_t *n = b->size, step = n[2] + 2, plane = (n[1] + 2) * step;
+    size_t count = 0;
     memset(padded, 0, (size_t)((n[0] + 2) * plane));
     for (int64_t x = 0; x < n[0]; x++)
         for (int64_t y = 0; y < n[1]; y++) {
@@ -78,9 +80,12 @@ static void find_surface(const uint8_t *label, uint8_t value, const int64_t shap
         for (int64_t y = 0; y < n[1]; y++) {
             const uint8_t *m = padded + (x + 1) * plane + (y + 1) * step + 1;
             uint8_t *out = surface + (x * n[1] + y) * n[2];
-            for (int64_t z = 0; z < n[2]; z++)
+            for (int64_t z = 0; z < n[2]; z++) {
                 out[z] = m[z] & ~(m[z - 1] & m[z + 1] & m[z - step] & m[z + step] & m[z - plane] & m[z + plane]);
+                count += out[z];
+            }
         }
+    return count;
 }
 
 typedef struct direction {
@@ -89,7 +94,7 @@ typedef struct direction {
 } direction;
 
 /* Distances from one surface to the other, appended to `all`. */
-static int measure(const uint8_t *from, const uint8_t *to, const box *b, const double spacing[3], double tolerance, float *square, float *all,
+static int measure(const uint8_t *from, const uint8_t *to, const box *b, const double spacing[3], double tolerance, float *square, double *all,
                    direction *d, dbi_error *error)
 {
     if (dbi_squares(to, 1, b->size, spacing, 0, false, square, error))
@@ -100,7 +105,7 @@ static int measure(const uint8_t *from, const uint8_t *to, const box *b, const d
         if (!from[i])
             continue;
         const double distance = square[i] > 0 ? 0 : sqrt(-(double)square[i]);
-        all[d->count++] = (float)distance;
+        all[d->count++] = distance;
         d->near += distance <= tolerance;
         d->sum += distance;
         d->most = distance > d->most ? distance : d->most;
@@ -115,28 +120,28 @@ static int score_surfaces(const uint8_t *prediction, const uint8_t *reference, u
     find_box(prediction, reference, value, shape, &b);
     const size_t count = (size_t)(b.size[0] * b.size[1] * b.size[2]), padded_count = (size_t)((b.size[0] + 2) * (b.size[1] + 2) * (b.size[2] + 2));
     uint8_t *bytes = dbi_alloc(2 * count + padded_count, 1, error);
-    float *floats = bytes ? dbi_alloc(3 * count, sizeof *floats, error) : NULL;
-    int status = floats ? 0 : -1;
+    float *square = bytes ? dbi_alloc(count, sizeof *square, error) : NULL;
+    double *all = NULL;
     direction there = {0}, back = {0};
-    if (!status) {
+    int status = -1;
+    if (square) {
         uint8_t *p = bytes, *r = bytes + count, *padded = bytes + 2 * count;
-        find_surface(prediction, value, shape, &b, padded, p);
-        find_surface(reference, value, shape, &b, padded, r);
-        status = measure(p, r, &b, spacing, tolerance, floats, floats + count, &there, error) ||
-                         measure(r, p, &b, spacing, tolerance, floats, floats + count + there.count, &back, error)
-                     ? -1
-                     : 0;
+        const size_t on_p = find_surface(prediction, value, shape, &b, padded, p), on_r = find_surface(reference, value, shape, &b, padded, r);
+        all = dbi_alloc(on_p + on_r, sizeof *all, error);
+        if (all && !measure(p, r, &b, spacing, tolerance, square, all, &there, error))
+            status = measure(r, p, &b, spacing, tolerance, square, all + on_p, &back, error);
     }
     if (!status) {
         const size_t n = there.count + back.count;
         v[DBI_METRIC_HD] = there.most > back.most ? there.most : back.most;
-        v[DBI_METRIC_HD95] = dbi_quantile_f32(floats + count, n, 0.95);
+        v[DBI_METRIC_HD95] = dbi_quantile(all, n, 0.95);
         v[DBI_METRIC_ASD] = there.sum / (double)there.count;
         v[DBI_METRIC_ASSD] = (v[DBI_METRIC_ASD] + back.sum / (double)back.count) / 2;
         v[DBI_METRIC_SURFACE_DICE] = (double)(there.near + back.near) / (double)n;
     }
     free(bytes);
-    free(floats);
+    free(square);
+    free(all);
     return status;
 }
 

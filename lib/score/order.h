@@ -6,7 +6,6 @@
 
 /* The q-quantile (0 <= q <= 1) of n > 0 values, linear between ranks: at rank q (n - 1), as numpy.percentile has it. Reorders the values; linear
  * time. */
-double dbi_quantile_f32(float *values, size_t n, double q);
-double dbi_quantile_f64(double *values, size_t n, double q);
+double dbi_quantile(double *values, size_t n, double q);
 
 #endif

@@ -38,7 +38,7 @@ int dbi_score_summarize(const double *values, size_t count, uint64_t seed, dbi_s
         return -1;
     }
     memcpy(copy, values, count * sizeof *copy);
-    *summary = (dbi_score_summary){.count = count, .mean = mean_of(values, count), .median = dbi_quantile_f64(copy, count, 0.5)};
+    *summary = (dbi_score_summary){.count = count, .mean = mean_of(values, count), .median = dbi_quantile(copy, count, 0.5)};
     double squares = 0;
     for (size_t i = 0; i < count; i++)
         squares += (values[i] - summary->mean) * (values[i] - summary->mean);
@@ -46,8 +46,8 @@ int dbi_score_summarize(const double *values, size_t count, uint64_t seed, dbi_s
 #pragma omp parallel for schedule(static)
     for (uint32_t i = 0; i < DBI_BOOTSTRAP_SAMPLES; i++)
         means[i] = resampled_mean(values, count, seed, i);
-    summary->low = dbi_quantile_f64(means, DBI_BOOTSTRAP_SAMPLES, 0.025);
-    summary->high = dbi_quantile_f64(means, DBI_BOOTSTRAP_SAMPLES, 0.975);
+    summary->low = dbi_quantile(means, DBI_BOOTSTRAP_SAMPLES, 0.025);
+    summary->high = dbi_quantile(means, DBI_BOOTSTRAP_SAMPLES, 0.975);
     free(copy);
     free(means);
     return 0;
