@@ -54,6 +54,25 @@ oblique=(axes=PIR degrees=12,-9,17 spacing=0.9,1.7,1.1 shape=26,20,24)
 CASES
 }
 
+@test "images: whatever is done to the grid, affine and voxels agree, there and back" {
+    scans make s.nii "${oblique[@]}" kind=ramp type=16 shape=36,30,32
+    scans make l.nii "${oblique[@]}" kind=label shape=36,30,32
+    for options in --spacing=1.7,0.6,2.3 --downsample=2 --downsample=3 "--spacing=0.8,1.9,1.1 --downsample=2"; do
+        # shellcheck disable=SC2086 # several options
+        dbisl-preprocess --normalize none $options --compress=none s.nii -o c.st
+        scans ramp c.st 1
+        # shellcheck disable=SC2086 # several options
+        dbisl-preprocess --normalize none $options --crop label:0 --label l.nii --compress=none s.nii -o c.st
+        scans ramp c.st 0
+        # shellcheck disable=SC2086 # several options
+        dbisl-preprocess --normalize none $options --compress=none s.nii -o c.st
+        scans image-as-prob c.st p.st
+        dbisl-restore --from prob p.st -o r.nii
+        scans place s.nii r.nii
+        scans ramp r.nii 6
+    done
+}
+
 @test "images: probabilities come back by linear interpolation: as they are, or thresholded" {
     scans make s.nii.gz "${oblique[@]}"
     scans make l.nii.gz "${oblique[@]}" kind=label classes=2

@@ -5,6 +5,8 @@ scans.py dice A B                    Dice of the foreground of two NIfTI labels
 scans.py place A B                   fails unless both headers put the same grid into the same place by the same codes
 scans.py equal A B                   fails unless the voxels are equal
 scans.py probability IN OUT          adds to a plain record `prob` (its label as 0 and 1 per class) and `sdf` (prob - 1/2)
+scans.py ramp RECORD|NIFTI EDGE      fails unless every voxel EDGE or more from all sides has the value that kind=ramp gives its place, by the file's affine
+scans.py image-as-prob IN OUT        adds to a plain record `prob`, its image
 scans.py values RECORD NIFTI         fails unless the record's image holds the scan's values at the same places
 """
 
@@ -52,6 +54,29 @@ def voxel(kind, classes, x, y, z, n):
     return int(100 * math.sin(5 * u) + 80 * math.cos(4 * v + w) + (150 if r < 1 else 0) + 7 * ((x * 5 + y * 3 + z) % 4))
 
 
+def ramp(affine, *at):
+    return sum(weight * sum(row[a] * (*at, 1)[a] for a in range(4)) for weight, row in zip((2, -3, 1), affine))
+
+
+def check_ramp(path, edge):
+    with open(path, "rb") as file:
+        nifti = file.read(4) == struct.pack("<i", 348)
+    if nifti:
+        scan = read(path)
+        affine, n, values = scan["affine"], scan["dims"], scan["values"]
+    else:
+        tensors, meta = read_record(path)
+        affine, n, values = json.loads(meta["affine"]), tensors["image"][1][1:], tensors["image"][2]
+    checked = 0
+    for x in range(edge, n[0] - edge):
+        for y in range(edge, n[1] - edge):
+            for z in range(edge, n[2] - edge):
+                value = values[x + n[0] * (y + n[1] * z) if nifti else (x * n[1] + y) * n[2] + z]
+                assert abs(value - ramp(affine, x, y, z)) < 2e-3, (x, y, z, value, ramp(affine, x, y, z))
+                checked += 1
+    assert checked > 100, checked
+
+
 def header1(n, affine, spacing, datatype, extra):
     h = bytearray(352)
     width = struct.calcsize(TYPES[datatype])
@@ -72,7 +97,7 @@ def header1(n, affine, spacing, datatype, extra):
 
 
 def make(out, settings):
-    """kind=image|label|zero, shape, axes, spacing, degrees, origin, type, classes; pixdim, slope, inter, offset, code, volumes put into the header as they are;
+    """kind=image|label|zero|ramp (linear in the place in space), shape, axes, spacing, degrees, origin, type, classes; pixdim, slope, inter, offset, code, volumes put into the header as they are;
     set=X,Y,Z,VALUE changes one voxel; singular=1 makes two columns of the affine equal; short=N drops N bytes."""
     kind = settings.get("kind", "image")
     n = [int(v) for v in settings.get("shape", "30,24,20").split(",")]
@@ -85,7 +110,7 @@ def make(out, settings):
             affine[i][1] = affine[i][0]
     datatype = int(settings.get("type", "2" if kind == "label" else "4"))
     pixdim = [float(v) for v in settings["pixdim"].split(",")] if "pixdim" in settings else spacing
-    values = [voxel(kind, int(settings.get("classes", 1)), x, y, z, n) for z in range(n[2]) for y in range(n[1]) for x in range(n[0])]
+    values = [ramp(affine, x, y, z) if kind == "ramp" else voxel(kind, int(settings.get("classes", 1)), x, y, z, n) for z in range(n[2]) for y in range(n[1]) for x in range(n[0])]
     if "set" in settings:
         x, y, z, value = settings["set"].split(",")
         values[(int(z) * n[1] + int(y)) * n[0] + int(x)] = float(value) if datatype in (16, 64) else int(value)
@@ -197,6 +222,12 @@ def main(command, *args):
         assert a["dims"] == b["dims"] and list(a["values"]) == list(b["values"]), "voxels differ"
     elif command == "probability":
         probability(*args)
+    elif command == "ramp":
+        check_ramp(args[0], int(args[1]))
+    elif command == "image-as-prob":
+        tensors, meta = read_record(args[0])
+        tensors["prob"] = tensors["image"]
+        write_record(args[1], tensors, meta)
     elif command == "values":
         values(*args)
     else:

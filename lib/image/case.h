@@ -51,8 +51,8 @@ dbi_record *dbi_case_from_scan(const dbi_case_input *input, const dbi_preparatio
  * HDF5 files) the name of the folder they are in. free(). */
 char *dbi_case_id(const char *path, dbi_error *error);
 
-/* Is this a scan's file (NIfTI, HDF5) rather than a stream of records? By its first bytes, gzip undone, or for an archive's member and names that do not
- * exist by nothing: false then unless the name ends like one (.nii, .nii.gz, .hdr, .hdr.gz, .img, .img.gz, .h5, .hdf5). */
+/* Is this a scan's file rather than a stream of records? By its first bytes where they tell (NIfTI, HDF5), else, as for compressed scans and members of archives,
+ * by the name's end: .nii, .nii.gz, .hdr, .hdr.gz, .img, .img.gz, .h5, .hdf5. */
 bool dbi_is_scan(const char *path);
 
 #endif

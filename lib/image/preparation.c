@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "image/case.h"
+#include "record/json.h"
 
 void dbi_preparation_default(dbi_preparation *settings)
 {
@@ -75,9 +76,8 @@ static int from_json(json_t *json, dbi_preparation *settings, dbi_error *error)
 
 int dbi_preparation_parse(const char *text, dbi_preparation *settings, dbi_error *error)
 {
-    json_error_t fault;
-    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &fault);
-    int result = json ? from_json(json, settings, error) : dbi_fail(error, "%s", fault.text);
+    json_t *json = dbi_json_parse(text, strlen(text), error);
+    int result = json ? from_json(json, settings, error) : -1;
     json_decref(json);
     return result ? dbi_fail_in(error, "preprocessing settings") : 0;
 }

@@ -164,21 +164,25 @@ static int restore_thresholded(const job *j, dbi_volume *volume, dbi_error *erro
     const int64_t *n = j->source.grid.shape, count = n[0] * n[1] * n[2];
     if (dbi_volume_new(volume, &j->source.grid, 1, DBI_U8, error))
         return -1;
-    float *one = dbi_alloc((size_t)count, sizeof *one, error), *best = one ? dbi_alloc((size_t)count, sizeof *best, error) : NULL;
+    float *one = dbi_alloc((size_t)count, sizeof *one, error), *best = NULL;
+    if (!one || (j->classes > 1 && !(best = dbi_alloc((size_t)count, sizeof *best, error)))) {
+        free(one);
+        return -1;
+    }
     uint8_t *label = volume->data;
-    for (int64_t k = 0; best && k < j->classes; k++) {
+    for (int64_t k = 0; k < j->classes; k++) {
         restore_class(j, k, one);
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < count; i++)
             if ((double)one[i] > j->options->threshold && (!label[i] || one[i] > best[i])) {
                 label[i] = (uint8_t)(k + 1);
-                best[i] = one[i];
+                if (best)
+                    best[i] = one[i];
             }
     }
-    int result = best ? 0 : -1;
     free(one);
     free(best);
-    return result;
+    return 0;
 }
 
 static int restore_label(const job *j, dbi_volume *volume, dbi_error *error)
