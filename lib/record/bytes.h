@@ -14,7 +14,8 @@
 int dbi_bytes_read(const char *path, size_t limit, uint8_t **data, size_t *size, dbi_error *error);
 
 /* A target that appears whole or not at all: written as ".NAME.part" beside it, synced, renamed. NULL or "-" is standard output; pipes and
- * devices are written at once. */
+ * devices are written at once. While it is open the temporary file is locked, and a second writer of the same target fails. A program that exits with open
+ * sinks, as after a fault, leaves no temporary file; one that is killed leaves it for the next writer to overwrite. */
 typedef struct dbi_sink dbi_sink;
 dbi_sink *dbi_sink_open(const char *path, dbi_error *error);
 int dbi_sink_write(dbi_sink *sink, const void *data, size_t size, dbi_error *error);

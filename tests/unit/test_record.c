@@ -888,6 +888,52 @@ static void test_sink(void **state)
     assert_string_equal(error.text, "/dev/full: No space left on device");
 }
 
+/* A program that fails need not know its open files. */
+static void test_exit(void **state)
+{
+    (void)state;
+    for (int fail = 0; fail < 2; fail++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (!child) {
+            dbi_sink *one = dbi_sink_open("one", &error), *two = dbi_sink_open("two", &error);
+            if (!one || !two || access(".one.part", F_OK) || access(".two.part", F_OK))
+                _exit(3);
+            if (fail)
+                exit(1);
+            exit(dbi_sink_commit(one, &error) ? 4 : 0);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(WEXITSTATUS(status), fail);
+        assert_int_equal(access(".one.part", F_OK), -1);
+        assert_int_equal(access(".two.part", F_OK), -1);
+        assert_int_equal(access("one", F_OK), 0);
+        assert_int_equal(access("two", F_OK), -1);
+    }
+}
+
+/* Files that belong together: nothing is there before all are written. */
+static void test_together(void **state)
+{
+    (void)state;
+    dbi_record *record = sample(0);
+    dbi_writer *student = dbi_writer_open("student", NULL, &error), *teacher = dbi_writer_open("teacher", NULL, &error);
+    assert_int_equal(dbi_writer_put(student, record, &error), 0);
+    assert_int_equal(dbi_writer_put(teacher, record, &error), 0);
+    assert_int_equal(dbi_writer_prepare(student, &error), 0);
+    assert_int_equal(dbi_writer_prepare(teacher, &error), 0);
+    assert_int_equal(access("student", F_OK), -1);
+    assert_int_equal(dbi_writer_publish(student, &error), 0);
+    assert_int_equal(dbi_writer_publish(teacher, &error), 0);
+    assert_int_equal(count_records("student") + count_records("teacher"), 2);
+    dbi_writer *never = dbi_writer_open("never", NULL, &error);
+    assert_int_equal(dbi_writer_publish(never, &error), -1);
+    assert_int_equal(access("never", F_OK), -1);
+    dbi_writer_abort(NULL);
+    dbi_record_free(record);
+}
+
 static size_t pack(uint8_t *to, size_t room, const char *text)
 {
     z_stream z = {0};
@@ -1097,6 +1143,8 @@ int main(void)
         cmocka_unit_test(test_flipped),
         cmocka_unit_test(test_fuzz),
         cmocka_unit_test(test_sink),
+        cmocka_unit_test(test_exit),
+        cmocka_unit_test(test_together),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_archives),
         cmocka_unit_test(test_compression_names),
