@@ -12,7 +12,7 @@ setup() {
 }
 
 # A scan and a label with a rotated, anisotropic affine, turned axes.
-oblique=(axes=PIR degrees=12,-9,17 spacing=0.9,1.7,1.1 shape=26,20,24)
+oblique=(axes=PIR "degrees=12,-9,17" "spacing=0.9,1.7,1.1" "shape=26,20,24")
 
 @test "images: any orientation comes back voxel for voxel, with its affine and codes" {
     for axes in RAS LPS PIR SAL ILP; do

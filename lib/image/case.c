@@ -387,6 +387,9 @@ char *dbi_case_id(const char *path, dbi_error *error)
         if (folder ? folder[1] : whole[0])
             name = folder ? folder + 1 : whole;
     }
+    for (char *c = name; *c; c++) /* ids stand in tables */
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '_';
     id = strdup(strcmp(name, "-") ? name : "stdin");
     free(whole);
     if (!id)

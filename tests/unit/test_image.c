@@ -267,6 +267,7 @@ static void test_case_ids(void **state)
     (void)state;
     static const char *const names[][2] = {
         {"a/b/P01.nii.gz", "P01"},
+        {"a\tb\n.nii", "a_b_"},
         {"P01.nii", "P01"},
         {"x.y.hdr.gz", "x.y"},
         {"-", "stdin"},
