@@ -9,12 +9,12 @@
 #include "base/error.h"
 
 /* A whole input in memory: a file, standard input ("-"), a member of a tar or zip archive as ARCHIVE:MEMBER (when no file of the whole name
- * exists), each with gzip undone where its magic is there. Free *data with free(); a NUL follows its last byte, which `size` does not count. Refuses more than `limit` bytes (0: 64 GiB) before holding
- * them. Errors name the input. */
+ * exists), each with gzip undone where its magic is there. Free *data with free(); a NUL follows its last byte, which `size` does not count.
+ * Refuses more than `limit` bytes (0: 64 GiB) before holding them. Errors name the input. */
 int dbi_bytes_read(const char *path, size_t limit, uint8_t **data, size_t *size, dbi_error *error);
 
-/* A target that appears whole or not at all: written as ".NAME.part" beside it, synced, renamed. NULL or "-" is standard output; pipes and
- * devices are written at once. While it is open the temporary file is locked, and a second writer of the same target fails. A program that exits with open
+/* A target that appears whole or not at all: written as ".NAME.part" beside it, synced, renamed. NULL or "-" is standard output; pipes and devices
+ * are written at once. While it is open the temporary file is locked, and a second writer of the same target fails. A program that exits with open
  * sinks, as after a fault, leaves no temporary file; one that is killed leaves it for the next writer to overwrite. */
 typedef struct dbi_sink dbi_sink;
 dbi_sink *dbi_sink_open(const char *path, dbi_error *error);

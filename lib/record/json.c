@@ -8,7 +8,8 @@
 
 static const size_t tree_limit = (size_t)256 << 20;
 
-/* jansson knows no limit of its own, but lets its callers bring the functions that give it memory. These are malloc and free; while a thread parses, they count. */
+/* jansson knows no limit of its own, but lets its callers bring the functions that give it memory. These are malloc and free; while a thread
+ * parses, they count. */
 static _Thread_local bool counting, exceeded;
 static _Thread_local size_t in_use;
 

@@ -8,8 +8,8 @@
 
 struct json_t;
 
-/* Parses a text of any kind of value, which must not hold a key twice. A new reference; NULL with an error. A text may take 256 MiB in memory, as a tree: a
- * few kilobytes of compressed brackets would take many gigabytes otherwise. */
+/* Parses a text of any kind of value, which must not hold a key twice. A new reference; NULL with an error. A text may take 256 MiB in memory, as
+ * a tree: a few kilobytes of compressed brackets would take many gigabytes otherwise. */
 struct json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error);
 
 #endif

@@ -46,7 +46,8 @@ typedef struct dbi_record dbi_record;
 dbi_record *dbi_record_new(dbi_error *error);
 void dbi_record_free(dbi_record *record);
 
-/* Adds a zeroed tensor at the end; the record owns it, and it stays where it is until it is dropped or the record freed. NULL when the name is there already, the shape is impossible or memory is out. */
+/* Adds a zeroed tensor at the end; the record owns it, and it stays where it is until it is dropped or the record freed. NULL when the name is
+ * there already, the shape is impossible or memory is out. */
 dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error);
 size_t dbi_record_count(const dbi_record *record);
 dbi_tensor *dbi_record_at(const dbi_record *record, size_t index);
@@ -79,8 +80,8 @@ const char *dbi_meta_key(const dbi_record *record, size_t index);
 int dbi_meta_copy(dbi_record *to, const dbi_record *from, dbi_error *error);
 
 /* History ("history" in the metadata): a JSON array with one entry per tool, {"tool", "version", "settings": {...}, "inputs": {role: checksum}}.
- * Appends an entry. tool: the program, "sdf" or "dbisl-sdf"; the long name is written. settings: compact JSON object of what changes the result, without paths, hosts, times or thread counts. inputs: pairs
- * role, checksum (of dbi_record_checksum), ended by NULL. */
+ * Appends an entry. tool: the program, "sdf" or "dbisl-sdf"; the long name is written. settings: compact JSON object of what changes the result,
+ * without paths, hosts, times or thread counts. inputs: pairs role, checksum (of dbi_record_checksum), ended by NULL. */
 int dbi_history_add(dbi_record *record, const char *tool, const struct json_t *settings, dbi_error *error, ...) __attribute__((sentinel));
 /* XXH3 128 bits over the record as it would be written, uncompressed, in hexadecimal: 32 characters and a NUL. */
 int dbi_record_checksum(const dbi_record *record, char text[33], dbi_error *error);
