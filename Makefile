@@ -61,6 +61,10 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(library)
 	@mkdir -p $(@D)
 	$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
 
+$(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(library)
+	@mkdir -p $(@D)
+	$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
+
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: units
 units: $(unit_tests)
@@ -115,6 +119,13 @@ check-full: all units ## the same and the long tests (ten kills of the demo, mem
 check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built in $(BUILD)/asan
 	SANITIZED=1 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) BUILD='$(BUILD)/asan' \
 	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
+
+# BASELINE: a program that times the same by another library and takes the same arguments; run in turns with ours, as machines have moods.
+bench_net = $(BUILD)/tests/bench_net $(1)$(if $(BASELINE), && $(BASELINE) $(1))
+.PHONY: bench
+bench: $(BUILD)/tests/bench_net ## time a training step and the inference of one patch of 112x112x80 (BASELINE='python3 FILE')
+	$(call bench_net,step 112x112x80 2 3)
+	$(call bench_net,infer 112x112x80 1 5)
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 
