@@ -120,12 +120,13 @@ check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built
 	SANITIZED=1 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) BUILD='$(BUILD)/asan' \
 	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
 
-# BASELINE: a program that times the same by another library and takes the same arguments; run in turns with ours, as machines have moods.
-bench_net = $(BUILD)/tests/bench_net $(1)$(if $(BASELINE), && $(BASELINE) $(1))
+# BASELINE: a command that times another library, taking `step PATCH BATCH REPEATS` and `infer PATCH REPEATS`; in the same run, as machines have moods.
 .PHONY: bench
 bench: $(BUILD)/tests/bench_net ## time a training step and the inference of one patch of 112x112x80 (BASELINE='python3 FILE')
-	$(call bench_net,step 112x112x80 2 3)
-	$(call bench_net,infer 112x112x80 1 5)
+	$(BUILD)/tests/bench_net step 112x112x80 2 3
+	$(if $(BASELINE),$(BASELINE) step 112x112x80 2 3)
+	$(BUILD)/tests/bench_net infer 112x112x80 1 5
+	$(if $(BASELINE),$(BASELINE) infer 112x112x80 5)
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 
