@@ -196,6 +196,7 @@ typedef struct run {
     char checksum[33]; /* of the checkpoint's record */
     dbi_predictor *predictor;
     dbi_writer *writer; /* of a stream */
+    dbi_record *only;   /* what goes into one NIfTI file, once it is known that nothing follows */
     char **ids;         /* of the cases done, in a folder */
     size_t cases;
     bool warned; /* of crops */
@@ -227,6 +228,7 @@ static int open_run(run *r, dbi_error *error)
 static void close_run(run *r)
 {
     dbi_writer_abort(r->writer);
+    dbi_record_free(r->only);
     dbi_predictor_close(r->predictor);
     dbi_checkpoint_free(r->checkpoint);
     for (size_t i = 0; r->ids && i < r->cases; i++)
@@ -268,18 +270,22 @@ static int write_nifti(const settings *s, const dbi_record *prediction, const ch
     return dbi_restore_to_file(prediction, &how, path, error);
 }
 
-static int emit(run *r, const dbi_record *prediction, dbi_error *error)
+/* Frees the prediction, or keeps it. */
+static int emit(run *r, dbi_record *prediction, dbi_error *error)
 {
     const settings *s = r->settings;
-    if (s->target == TARGET_STREAM)
-        return dbi_writer_put(r->writer, prediction, error);
-    if (s->target == TARGET_NIFTI)
-        return r->cases++ ? dbi_fail(error, "more than one case for one NIfTI file") : write_nifti(s, prediction, s->tool.output, error);
+    if (s->target == TARGET_NIFTI) {
+        r->only = prediction;
+        return 0;
+    }
     char *path = NULL;
-    int status = name_in_folder(r, dbi_meta_get(prediction, "id"), &path, error);
-    if (!status)
+    int status;
+    if (s->target == TARGET_STREAM)
+        status = dbi_writer_put(r->writer, prediction, error);
+    else if (!(status = name_in_folder(r, dbi_meta_get(prediction, "id"), &path, error)))
         status = s->nifti ? write_nifti(s, prediction, path, error) : dbi_record_save(prediction, path, &s->tool.compression, error);
     free(path);
+    dbi_record_free(prediction);
     return status;
 }
 
@@ -304,6 +310,8 @@ static int note_window(const run *r, const dbi_record *input, const char *name, 
 
 static int check(run *r, const dbi_record *input, const char *name, dbi_error *error)
 {
+    if (r->only)
+        return dbi_fail(error, "more than one case for one NIfTI file");
     if (dbi_predictor_check(r->predictor, input, error))
         return -1;
     if (dbi_predictor_check_preparation(r->predictor, input, error)) {
@@ -324,9 +332,7 @@ static int predict(run *r, dbi_record *input, const char *name, dbi_error *error
     dbi_record *prediction =
         check(r, input, name, error) ? NULL : dbi_predict(r->predictor, input, r->checksum, show, (void *)(uintptr_t)name, error);
     dbi_record_free(input);
-    int status = prediction ? emit(r, prediction, error) : -1;
-    dbi_record_free(prediction);
-    return status;
+    return prediction ? emit(r, prediction, error) : -1;
 }
 
 static int predict_stream(run *r, const char *path, dbi_error *error)
@@ -424,6 +430,8 @@ static int predict_all(run *r, dbi_error *error)
                                                                        : predict_stream(r, s->inputs[i], error))
             return -1;
     tool_progress_end();
+    if (r->only)
+        return write_nifti(s, r->only, s->tool.output, error) ? dbi_fail_in(error, "%s", s->inputs[0]) : 0;
     dbi_writer *writer = r->writer;
     r->writer = NULL;
     return writer ? dbi_writer_commit(writer, error) : 0;

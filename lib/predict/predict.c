@@ -315,7 +315,7 @@ static int add_history(const dbi_predictor *p, dbi_record *out, const dbi_record
                                  s->threshold, "largest", s->largest, "output", outputs);
     if (settings && needs_step(s))
         json_object_set_new(settings, "k", json_real(p->k));
-    int status = settings ? dbi_history_add(out, "dbisl-predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
+    int status = settings ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
                           : dbi_fail(error, "out of memory");
     json_decref(settings);
     return status;
