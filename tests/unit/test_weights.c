@@ -1,0 +1,326 @@
+/* Weights: fresh, through records, optimizer and average. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/checkpoint.h"
+
+static const dbi_arch arch = {2, 3, 2};
+
+static dbi_checkpoint *fresh(uint64_t seed)
+{
+    dbi_error error;
+    dbi_checkpoint *c = dbi_checkpoint_new(&arch, true, seed, &error);
+    assert_non_null(c);
+    for (size_t i = 0; i < c->layout.parameters; i++)
+        c->weights.momentum[i] = (float)i;
+    return c;
+}
+
+static dbi_record *record_of(const dbi_checkpoint *c)
+{
+    dbi_error error;
+    dbi_record *record = dbi_checkpoint_to_record(c, &error);
+    assert_non_null(record);
+    return record;
+}
+
+static void test_layout_is_complete(void **state)
+{
+    (void)state;
+    dbi_arch usual = {1, 1, 16};
+    dbi_layout layout;
+    dbi_error error;
+    assert_int_equal(dbi_layout_make(&usual, &layout, &error), 0);
+    assert_int_equal(layout.layers, 29);
+    assert_int_equal(layout.tensors, 29 * 6 + 4);
+    assert_in_range(layout.parameters, 9400000, 9500000);
+    for (int l = 0; l < layout.layers; l++)
+        if (layout.layer[l].skip >= 0) {
+            const dbi_layer *from = &layout.layer[layout.layer[l].skip];
+            assert_int_equal(from->out, layout.layer[l].out);
+            assert_int_equal(from->level, layout.layer[l].level);
+        }
+}
+
+static void test_fresh_weights_have_their_spread(void **state)
+{
+    (void)state;
+    dbi_arch wide = {1, 1, 8};
+    dbi_error error;
+    dbi_checkpoint *c = dbi_checkpoint_new(&wide, false, 1, &error), *same = dbi_checkpoint_new(&wide, false, 1, &error);
+    dbi_checkpoint *other = dbi_checkpoint_new(&wide, false, 2, &error);
+    assert_true(c && same && other);
+    for (int l = 5; l < c->layout.layers; l++) { /* the first ones are too small to tell */
+        const dbi_named *t = &c->layout.tensor[c->layout.layer[l].weight];
+        double squares = 0, fan = (double)(t->shape[1] * t->shape[2] * t->shape[3] * t->shape[4]);
+        if (t->count < 10000)
+            continue;
+        for (size_t i = 0; i < t->count; i++)
+            squares += (double)c->weights.parameters[t->offset + i] * c->weights.parameters[t->offset + i];
+        assert_true(fabs(squares / (double)t->count * fan / 2 - 1) < 0.05);
+    }
+    assert_memory_equal(c->weights.parameters, same->weights.parameters, c->layout.parameters * sizeof(float));
+    assert_memory_not_equal(c->weights.parameters, other->weights.parameters, c->layout.parameters * sizeof(float));
+    dbi_checkpoint_free(c);
+    dbi_checkpoint_free(same);
+    dbi_checkpoint_free(other);
+}
+
+static void test_records_keep_everything(void **state)
+{
+    (void)state;
+    dbi_error error;
+    dbi_checkpoint *c = fresh(1);
+    c->step = 77;
+    c->weights.batches = 78;
+    assert_int_equal(dbi_meta_set(c->meta, "preprocessing", "{}", &error), 0);
+    dbi_record *record = record_of(c);
+    assert_string_equal(dbi_meta_get(record, "kind"), "checkpoint");
+    assert_int_equal(dbi_record_find(record, "block_one.conv.1.num_batches_tracked")->ndim, 0);
+    dbi_checkpoint *back = dbi_checkpoint_from_record(record, &error);
+    assert_non_null(back);
+    assert_int_equal(back->step, 77);
+    assert_int_equal(back->weights.batches, 78);
+    assert_string_equal(dbi_meta_get(back->meta, "preprocessing"), "{}");
+    assert_memory_equal(back->weights.parameters, c->weights.parameters, c->layout.parameters * sizeof(float));
+    assert_memory_equal(back->weights.momentum, c->weights.momentum, c->layout.parameters * sizeof(float));
+    assert_memory_equal(back->weights.statistics, c->weights.statistics, c->layout.statistics * sizeof(float));
+    dbi_record_free(record);
+    dbi_checkpoint_free(c);
+    dbi_checkpoint_free(back);
+}
+
+/* A public state_dict: no metadata, num_batches_tracked as [1], some tensors in other floating types. */
+static void test_public_models_are_read(void **state)
+{
+    (void)state;
+    dbi_error error;
+    dbi_checkpoint *c = fresh(1);
+    dbi_record *record = record_of(c), *public = dbi_record_new(&error);
+    for (size_t i = 0; i < dbi_record_count(record); i++) {
+        const dbi_tensor *t = dbi_record_at(record, i);
+        if (!strncmp(t->name, "momentum.", 9))
+            continue;
+        bool norm = strstr(t->name, "conv.1.weight"), variance = strstr(t->name, "running_var"), count = t->ndim == 0;
+        int64_t one[] = {1};
+        dbi_dtype dtype = norm ? DBI_F64 : variance ? DBI_F16 : t->dtype;
+        dbi_tensor *to = dbi_record_add(public, t->name, dtype, count ? 1 : t->ndim, count ? one : t->shape, &error);
+        assert_non_null(to);
+        for (size_t e = 0; e < t->count; e++)
+            if (norm)
+                ((double *)to->data)[e] = ((const float *)t->data)[e];
+            else if (variance)
+                ((uint16_t *)to->data)[e] = 0x3c00; /* 1 */
+        if (!norm && !variance)
+            memcpy(to->data, t->data, t->count * dbi_dtype_size(t->dtype));
+    }
+    dbi_checkpoint *back = dbi_checkpoint_from_record(public, &error);
+    if (!back)
+        fail_msg("%s", error.text);
+    assert_null(back->weights.momentum);
+    assert_int_equal(back->step, 0);
+    assert_int_equal(back->layout.arch.channels, arch.channels);
+    assert_int_equal(back->layout.arch.classes, arch.classes);
+    assert_memory_equal(back->weights.parameters, c->weights.parameters, c->layout.parameters * sizeof(float));
+    assert_memory_equal(back->weights.statistics, c->weights.statistics, c->layout.statistics * sizeof(float));
+    assert_int_equal(dbi_checkpoint_restart(back, true, &error), 0);
+    const dbi_named *head = &back->layout.tensor[back->layout.sdf_head];
+    assert_true(back->weights.parameters[head->offset] == -c->weights.parameters[head->offset]);
+    assert_true(back->weights.parameters[0] == c->weights.parameters[0]);
+    dbi_record_free(record);
+    dbi_record_free(public);
+    dbi_checkpoint_free(c);
+    dbi_checkpoint_free(back);
+}
+
+typedef void change(dbi_record *record);
+
+static void no_tensor(dbi_record *record)
+{
+    dbi_record_drop(record, "block_six.conv.4.running_mean");
+}
+
+static void no_first_tensor(dbi_record *record)
+{
+    dbi_record_drop(record, "block_one.conv.0.weight");
+}
+
+static void not_finite(dbi_record *record)
+{
+    ((float *)dbi_record_find(record, "block_two.conv.0.bias")->data)[1] = NAN;
+}
+
+static void negative_variance(dbi_record *record)
+{
+    ((float *)dbi_record_find(record, "block_two.conv.1.running_var")->data)[1] = -1;
+}
+
+static void negative_count(dbi_record *record)
+{
+    *(int64_t *)dbi_record_find(record, "block_one.conv.1.num_batches_tracked")->data = -1;
+}
+
+static void other_shape(dbi_record *record)
+{
+    dbi_error error;
+    int64_t shape[] = {5};
+    dbi_record_drop(record, "block_two.conv.0.bias");
+    assert_non_null(dbi_record_add(record, "block_two.conv.0.bias", DBI_F32, 1, shape, &error));
+}
+
+static void other_type(dbi_record *record)
+{
+    dbi_error error;
+    int64_t shape[] = {4};
+    dbi_record_drop(record, "block_two.conv.0.bias");
+    assert_non_null(dbi_record_add(record, "block_two.conv.0.bias", DBI_I32, 1, shape, &error));
+}
+
+static void other_network(dbi_record *record)
+{
+    dbi_error error;
+    dbi_meta_set(record, "architecture", "{\"name\":\"u-net\",\"channels\":1,\"classes\":1,\"filters\":1}", &error);
+}
+
+static void huge_network(dbi_record *record)
+{
+    dbi_error error;
+    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":3,\"filters\":256}", &error);
+}
+
+static void no_number(dbi_record *record)
+{
+    dbi_error error;
+    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":\"3\",\"filters\":2}", &error);
+}
+
+static void other_kind(dbi_record *record)
+{
+    dbi_error error;
+    dbi_meta_set(record, "kind", "batch", &error);
+}
+
+static void other_sign(dbi_record *record)
+{
+    dbi_error error;
+    dbi_meta_set(record, "sdf_sign", "negative-inside", &error);
+}
+
+static void negative_step(dbi_record *record)
+{
+    dbi_error error;
+    dbi_meta_set(record, "step", "-4", &error);
+}
+
+static void test_wrong_records_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        change *change;
+        const char *text;
+    } wrong[] = {{no_tensor, "block_six.conv.4.running_mean"},
+                 {no_first_tensor, "block_one.conv.0.weight"},
+                 {not_finite, "finite"},
+                 {negative_variance, "negative"},
+                 {negative_count, "negative"},
+                 {other_shape, "shape"},
+                 {other_type, "I32"},
+                 {other_network, "u-net"},
+                 {huge_network, "256 filters"},
+                 {no_number, "classes"},
+                 {other_kind, "batch"},
+                 {other_sign, "negative-inside"},
+                 {negative_step, "step"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        dbi_error error = {""};
+        dbi_checkpoint *c = fresh(1);
+        dbi_record *record = record_of(c);
+        if (wrong[i].change == no_first_tensor)
+            dbi_meta_set(record, "architecture", NULL, &error);
+        wrong[i].change(record);
+        assert_null(dbi_checkpoint_from_record(record, &error));
+        if (!strstr(error.text, wrong[i].text))
+            fail_msg("\"%s\" does not say \"%s\"", error.text, wrong[i].text);
+        dbi_record_free(record);
+        dbi_checkpoint_free(c);
+    }
+}
+
+static void test_sgd_is_pytorchs(void **state)
+{
+    (void)state;
+    dbi_error error;
+    dbi_layout layout;
+    dbi_weights_f64 w;
+    dbi_sgd sgd = {0.1, 0.9, 0.01};
+    assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
+    assert_int_equal(dbi_weights_new_f64(&w, &layout, true, &error), 0);
+    double *gradient = calloc(layout.parameters, sizeof *gradient);
+    assert_non_null(gradient);
+    w.parameters[7] = 2;
+    gradient[7] = 0.5;
+    double m = 0, value = 2;
+    for (int step = 0; step < 3; step++) {
+        m = 0.9 * m + (0.5 + 0.01 * value);
+        value -= 0.1 * m;
+        dbi_sgd_step_f64(&w, &sgd, gradient);
+        assert_true(fabs(w.parameters[7] - value) < 1e-14);
+    }
+    assert_true(w.parameters[8] == 0);
+    dbi_weights_free_f64(&w);
+    free(gradient);
+}
+
+static void test_average(void **state)
+{
+    (void)state;
+    dbi_error error;
+    assert_true(dbi_average_decay(1, 0.99, true) == 0.5);
+    assert_true(fabs(dbi_average_decay(9, 0.99, true) - 0.9) < 1e-15);
+    assert_true(dbi_average_decay(1000, 0.99, true) == 0.99);
+    assert_true(dbi_average_decay(1, 0.99, false) == 0.99);
+    dbi_checkpoint *teacher = fresh(1), *student = fresh(2), *before = fresh(1);
+    student->step = 3;
+    student->weights.batches = 4;
+    for (size_t i = 0; i < student->layout.statistics; i++)
+        student->weights.statistics[i] = 5;
+    assert_int_equal(dbi_meta_set(student->meta, "preprocessing", "{\"a\":1}", &error), 0);
+    assert_int_equal(dbi_checkpoint_average(teacher, student, 0.99, true, &error), 0);
+    for (size_t i = 0; i < teacher->layout.parameters; i++)
+        assert_true(fabs(teacher->weights.parameters[i] - (0.75 * before->weights.parameters[i] + 0.25 * student->weights.parameters[i])) < 1e-6);
+    for (size_t i = 0; i < teacher->layout.statistics; i++)
+        assert_true(fabs(teacher->weights.statistics[i] - (0.75 * before->weights.statistics[i] + 0.25 * 5)) < 1e-6);
+    assert_int_equal(teacher->step, 3);
+    assert_int_equal(teacher->weights.batches, 4);
+    assert_null(teacher->weights.momentum);
+    assert_string_equal(dbi_meta_get(teacher->meta, "preprocessing"), "{\"a\":1}");
+    dbi_arch other = {1, 3, 2};
+    dbi_checkpoint *stranger = dbi_checkpoint_new(&other, false, 1, &error);
+    assert_int_equal(dbi_checkpoint_average(stranger, student, 0.99, true, &error), -1);
+    dbi_checkpoint_free(teacher);
+    dbi_checkpoint_free(student);
+    dbi_checkpoint_free(before);
+    dbi_checkpoint_free(stranger);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_layout_is_complete),
+        cmocka_unit_test(test_fresh_weights_have_their_spread),
+        cmocka_unit_test(test_records_keep_everything),
+        cmocka_unit_test(test_public_models_are_read),
+        cmocka_unit_test(test_wrong_records_are_refused),
+        cmocka_unit_test(test_sgd_is_pytorchs),
+        cmocka_unit_test(test_average),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
