@@ -8,7 +8,7 @@ setup_file() {
     bats_require_minimum_version 1.5.0
     need zstd || return
     need_python numpy || return
-    cd "$BATS_FILE_TMPDIR"
+    cd "$BATS_FILE_TMPDIR" || return
     tool checkpoint bare.st
     tool meta bare.st net.st 'preprocessing={"crop":"none","downsample":1,"normalize":"zscore","spacing":null}' 'regression={"k":40,"normalize":"clip:10"}'
     dbisl-phantom --train 2 --test 0 --size 40 --seed 3 -q -o phantom
@@ -20,7 +20,7 @@ setup_file() {
 }
 
 setup() {
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || return
     cp "$BATS_FILE_TMPDIR"/*.* .
 }
 
@@ -336,6 +336,24 @@ END
         expect_fault "." dbisl-predict --output prob net.st case.st.zst -o small/$name
     done
     [ "$(ls -A small)" = ballast ]
+}
+
+@test "the examples run" {
+    need zip unzip tar
+    mkdir -p a b
+    cp scan.nii.gz a/mr.nii.gz
+    cp other.nii.gz b/mr.nii.gz
+    zip -q scans.zip a/mr.nii.gz b/mr.nii.gz
+    tar -czf scans.tar.gz ./a ./b
+    "$ROOT/examples/predict-archive.sh" net.st scans.zip from-zip
+    "$ROOT/examples/predict-archive.sh" net.st scans.tar.gz from-tar
+    for name in a_mr.nii.gz b_mr.nii.gz; do
+        same from-zip/$name from-tar/$name
+    done
+    run "$ROOT/examples/label-next.sh" net.st case.st.zst other.st.zst
+    [ "${#lines[@]}" -eq 2 ]
+    [[ ${lines[0]} =~ ^0\.[0-9]+$'\t'(scan|other)$ ]] || fail "$output"
+    printf '%s\n' "${lines[@]}" | sort -rgc
 }
 
 @test "wrong usage" {
