@@ -89,6 +89,8 @@ static void test_boxes(void **state)
     assert_true(fabs(s.value[DBI_METRIC_ASD] - 28.0 / 26) < 1e-6);
     assert_true(s.value[DBI_METRIC_HD95] > 1 && s.value[DBI_METRIC_HD95] <= s.value[DBI_METRIC_HD]);
     assert_int_equal(s.empty, DBI_EMPTY_NONE);
+    /* Within 1, that included: all but those two, and of the 98 outer ones the 9 opposite to each y and z face. */
+    assert_true(fabs(s.value[DBI_METRIC_SURFACE_DICE] - (24.0 + 36) / (26 + 98)) < 1e-12);
     /* The other way round: directions change places. */
     dbi_scores t;
     assert_int_equal(dbi_score(r, p, 3, shape, spacing, 1, &t, &error), 0);

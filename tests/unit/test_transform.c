@@ -104,7 +104,33 @@ static void test_torch(void **state)
     dbi_record_free(fixture);
 }
 
-/* The window: the formula, term by term; both ways of summing (h = 0.03 is beyond the reach of plain sums). */
+/* Few voxels of 1 and of a small probability among zeros. */
+static void specks(double p[COUNT])
+{
+    dbi_random r;
+    dbi_random_start(&r, 8, DBI_ROLE_TEST, 0, 0);
+    for (int i = 0; i < COUNT; i++) {
+        const uint32_t kind = dbi_random_below(&r, 40);
+        p[i] = kind == 0 ? 1 : kind == 1 ? 0.001 : 0;
+    }
+}
+
+/* The soft distance of one voxel, term by term. */
+static double formula(const double *p, int i, double h, int radius)
+{
+    const int x = i / (12 * 14), y = i / 14 % 12, z = i % 14;
+    double sum[2] = {0, 0};
+    for (int j = 0; j < COUNT; j++) {
+        const int a = j / (12 * 14) - x, b = j / 14 % 12 - y, c = j % 14 - z, d2 = a * a + b * b + c * c;
+        if (d2 > radius * radius)
+            continue;
+        sum[0] += (1 - p[j]) * exp(-sqrt(d2) / h);
+        sum[1] += p[j] * exp(-sqrt(d2) / h);
+    }
+    return fmin(fmax(h * (log(sum[1]) - log(sum[0])), -radius), radius);
+}
+
+/* The window, and both ways of summing (h = 0.03 and 0.01 are beyond the reach of plain sums). */
 static void test_window(void **state)
 {
     (void)state;
@@ -112,30 +138,52 @@ static void test_window(void **state)
         const char *text;
         double h;
         int radius;
-    } cases[] = {{"conv:0.7,3", 0.7, 3}, {"conv:0.03,3", 0.03, 3}, {"conv:2,30", 2, 30}};
+    } cases[] = {{"conv:0.7,3", 0.7, 3}, {"conv:0.03,3", 0.03, 3}, {"conv:0.01,4", 0.01, 4}, {"conv:2,30", 2, 30}};
     static double p[COUNT], s[COUNT];
     static float pf[COUNT], sf[COUNT];
     dbi_error error;
-    soft_ball(p);
-    for (int i = 0; i < COUNT; i++)
-        pf[i] = (float)p[i];
-    for (size_t c = 0; c < 3; c++) {
-        const dbi_transform t = parsed(cases[c].text);
-        forward(&t, &none, p, s, NULL);
-        assert_int_equal(dbi_transform_forward_f32(&t, &none, shape, pf, sf, NULL, &error), 0);
-        for (int i = 0; i < COUNT; i += 7) {
-            const int x = i / (12 * 14), y = i / 14 % 12, z = i % 14;
-            double sum[2] = {0, 0};
-            for (int j = 0; j < COUNT; j++) {
-                const int a = j / (12 * 14) - x, b = j / 14 % 12 - y, e = j % 14 - z, d2 = a * a + b * b + e * e;
-                if (d2 > cases[c].radius * cases[c].radius)
-                    continue;
-                sum[0] += (1 - p[j]) * exp(-sqrt(d2) / cases[c].h);
-                sum[1] += p[j] * exp(-sqrt(d2) / cases[c].h);
+    for (int sparse = 0; sparse < 2; sparse++) {
+        if (sparse)
+            specks(p);
+        else
+            soft_ball(p);
+        for (int i = 0; i < COUNT; i++)
+            pf[i] = (float)p[i];
+        for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+            const dbi_transform t = parsed(cases[c].text);
+            forward(&t, &none, p, s, NULL);
+            assert_int_equal(dbi_transform_forward_f32(&t, &none, shape, pf, sf, NULL, &error), 0);
+            for (int i = 0; i < COUNT; i += 7) {
+                const double want = formula(p, i, cases[c].h, cases[c].radius);
+                assert_true(fabs(s[i] - want) < 1e-9);
+                assert_true(fabs(sf[i] - want) < 1e-4);
             }
-            const double want = fmin(fmax(cases[c].h * (log(sum[1]) - log(sum[0])), -cases[c].radius), cases[c].radius);
-            assert_true(fabs(s[i] - want) < 1e-9);
-            assert_true(fabs(sf[i] - want) < 1e-4);
+        }
+    }
+}
+
+/* Where a window sees one side alone there is its radius, and nothing to learn. */
+static void test_beyond_window(void **state)
+{
+    (void)state;
+    static double p[COUNT], s[COUNT], ds[COUNT], dp[COUNT];
+    static const char *const transforms[] = {"conv:1,2", "conv:0.1,2", "conv:0.03,2"};
+    dbi_error error;
+    for (int i = 0; i < COUNT; i++) {
+        const int x = i / (12 * 14);
+        p[i] = x < 6;
+        ds[i] = x < 4 || x >= 8;
+    }
+    for (int k = 0; k < 3; k++) {
+        const dbi_transform t = parsed(transforms[k]);
+        dbi_tape_f64 *tape;
+        memset(dp, 0, sizeof dp);
+        forward(&t, &none, p, s, &tape);
+        assert_int_equal(dbi_transform_backward_f64(tape, ds, dp, &error), 0);
+        dbi_tape_free_f64(tape);
+        for (int i = 0; i < COUNT; i++) {
+            assert_true(dp[i] == 0);
+            assert_true(ds[i] == 0 || s[i] == (p[i] > 0 ? 2 : -2));
         }
     }
 }
@@ -451,9 +499,9 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_torch),     cmocka_unit_test(test_window),  cmocka_unit_test(test_feet),   cmocka_unit_test(test_closeness),
-        cmocka_unit_test(test_gradients), cmocka_unit_test(test_maximum), cmocka_unit_test(test_finite), cmocka_unit_test(test_no_level),
-        cmocka_unit_test(test_exact),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_torch),     cmocka_unit_test(test_window),    cmocka_unit_test(test_beyond_window), cmocka_unit_test(test_feet),
+        cmocka_unit_test(test_closeness), cmocka_unit_test(test_gradients), cmocka_unit_test(test_maximum),       cmocka_unit_test(test_finite),
+        cmocka_unit_test(test_no_level),  cmocka_unit_test(test_exact),     cmocka_unit_test(test_threads),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, NULL, NULL);
