@@ -15,19 +15,19 @@ typedef struct dbi_arch {
 } dbi_arch;
 
 typedef enum dbi_layer_kind {
-    DBI_LAYER_CONV3,  /* 3^3, padding 1 */
-    DBI_LAYER_DOWN,   /* 2^3, stride 2 */
-    DBI_LAYER_UP      /* transposed 2^3, stride 2 */
+    DBI_LAYER_CONV3, /* 3^3, padding 1 */
+    DBI_LAYER_DOWN,  /* 2^3, stride 2 */
+    DBI_LAYER_UP     /* transposed 2^3, stride 2 */
 } dbi_layer_kind;
 
 /* One convolution with bias, batch normalization and ReLU; then, where given, dropout, the sum with an earlier layer's output, or both. */
 typedef struct dbi_layer {
     dbi_layer_kind kind;
-    int in, out;   /* channels */
-    int level;     /* of the output: its sizes are the image's >> level */
-    int skip;      /* index of the layer whose output is added to this one's, -1: none */
-    bool dropout;  /* whole-channel dropout behind it in training */
-    int weight;    /* index of its first tensor in dbi_layout.tensors: weight, bias, norm weight, norm bias; running mean and var at [weight + 4], [+ 5] */
+    int in, out;  /* channels */
+    int level;    /* of the output: its sizes are the image's >> level */
+    int skip;     /* index of the layer whose output is added to this one's, -1: none */
+    bool dropout; /* whole-channel dropout behind it in training */
+    int weight; /* index of its first tensor in dbi_layout.tensors: weight, bias, norm weight, norm bias; running mean and var at [weight + 4], [+ 5] */
 } dbi_layer;
 
 typedef enum dbi_tensor_role { DBI_PARAMETER, DBI_STATISTIC } dbi_tensor_role;
@@ -46,7 +46,8 @@ typedef struct dbi_layout {
     dbi_arch arch;
     int layers;
     dbi_layer layer[DBI_MAX_LAYERS];
-    int sdf_head, seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the distance, out_conv2 the logits */
+    int sdf_head,
+        seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the distance, out_conv2 the logits */
     int tensors;
     dbi_named tensor[DBI_MAX_TENSORS];
     size_t parameters, statistics; /* sizes of the flat arrays */

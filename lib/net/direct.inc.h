@@ -61,8 +61,8 @@ INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *pac
     for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++)
         for (int tap = 0; tap < 8; tap++)
             D(accumulate)
-            (sum, count, a + (((block * X + 2 * x + tap / 4) * Y + 2 * y + tap / 2 % 2) * Z + 2 * z + tap % 2) * A_LANES, 2,
-             packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES, 0, count);
+    (sum, count, a + (((block * X + 2 * x + tap / 4) * Y + 2 * y + tap / 2 % 2) * Z + 2 * z + tap % 2) * A_LANES, 2,
+     packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES, 0, count);
     for (int k = 0; k < count; k++)
         b[k] = sum[k];
 }
@@ -83,8 +83,8 @@ INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *pa
     vec sum[TILE] = {{0}};
     for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++)
         D(accumulate)
-        (sum, count, a + (block * v + (x * d->a.size[1] + y) * d->a.size[2] + z) * A_LANES, 1,
-         packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES, 0, count);
+    (sum, count, a + (block * v + (x * d->a.size[1] + y) * d->a.size[2] + z) * A_LANES, 1, packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES, 0,
+     count);
     vec *to = b + ((2 * x + tap / 4) * d->b.size[1] + 2 * y + tap / 2 % 2) * d->b.size[2] + 2 * z + tap % 2;
     for (int k = 0; k < count; k++)
         to[2 * k] = sum[k];
@@ -157,16 +157,16 @@ INLINE void D(gather_sums)(const dbi_direct *d, const float *a, const float *b, 
 {
     for (int tap = 0; tap < 8; tap++)
         D(correlate)
-        (sums + (int64_t)tap * A_LANES * B_LANES, a + (((2 * x + tap / 4) * d->a.size[1] + 2 * y + tap / 2 % 2) * d->a.size[2] + tap % 2) * A_LANES,
-         2, b + (x * d->b.size[1] + y) * d->b.size[2] * B_LANES, 1, d->b.size[2]);
+    (sums + (int64_t)tap * A_LANES * B_LANES, a + (((2 * x + tap / 4) * d->a.size[1] + 2 * y + tap / 2 % 2) * d->a.size[2] + tap % 2) * A_LANES, 2,
+     b + (x * d->b.size[1] + y) * d->b.size[2] * B_LANES, 1, d->b.size[2]);
 }
 
 INLINE void D(scatter_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
 {
     for (int tap = 0; tap < 8; tap++)
         D(correlate)
-        (sums + (int64_t)tap * A_LANES * B_LANES, a + (x * d->a.size[1] + y) * d->a.size[2] * A_LANES, 1,
-         b + (((2 * x + tap / 4) * d->b.size[1] + 2 * y + tap / 2 % 2) * d->b.size[2] + tap % 2) * B_LANES, 2, d->a.size[2]);
+    (sums + (int64_t)tap * A_LANES * B_LANES, a + (x * d->a.size[1] + y) * d->a.size[2] * A_LANES, 1,
+     b + (((2 * x + tap / 4) * d->b.size[1] + 2 * y + tap / 2 % 2) * d->b.size[2] + tap % 2) * B_LANES, 2, d->a.size[2]);
 }
 
 /* partial [group][b block][a block][tap][a lane][b lane] */

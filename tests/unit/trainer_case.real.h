@@ -1,6 +1,6 @@
 /* Included by test_trainer.c for float and for double. */
 
-static void R(load_state)(R(dbi_weights) *weights, const char *prefix, bool statistics)
+static void R(load_state)(R(dbi_weights) * weights, const char *prefix, bool statistics)
 {
     for (int i = 0; i < layout.tensors; i++) {
         const dbi_named *t = &layout.tensor[i];
@@ -44,7 +44,7 @@ static void R(compare_gradient)(const real *gradient, const char *prefix, const 
 
 /* The update w_k - w_0 as one vector, and the running statistics as another. The fixture holds single-precision numbers: what their rounding hides does
  * not count. */
-static void R(compare_update)(const R(dbi_weights) *weights, const char *prefix, double tolerance, const tolerances *tol)
+static void R(compare_update)(const R(dbi_weights) * weights, const char *prefix, double tolerance, const tolerances *tol)
 {
     double error2[2] = {0}, norm2[2] = {0};
     for (int i = 0; i < layout.tensors; i++) {
@@ -90,8 +90,8 @@ static void R(train)(const char *name, const char *device, const tolerances *tol
     const float *fixed = tensor_of("", "image");
     for (size_t i = 0; i < count; i++)
         image[i] = fixed[i];
-    const R(dbi_samples) samples = {
-        .image = image, .label = (const uint8_t *)(const void *)tensor_of("", "label"), .label_sdf = tensor_of("", "sdf")};
+    const R(dbi_samples)
+        samples = {.image = image, .label = (const uint8_t *)(const void *)tensor_of("", "label"), .label_sdf = tensor_of("", "sdf")};
     for (int step = 0; step < steps; step++) {
         dbi_step_log log;
         if (R(dbi_trainer_step)(trainer, &weights, NULL, &samples, step, &log, &error))
