@@ -259,7 +259,7 @@ static void test_affine_and_anatomy_agree(void **state)
     dbi_phantom_settings s = small_settings();
     s.variability = 0;
     s.classes = 2;
-    double first[3];
+    double first[3] = {0};
     for (uint32_t i = 0; i < 12; i++) {
         dbi_phantom p = make(&s, i);
         double body[3], chamber[3], along = 0, length = 0;
@@ -270,7 +270,8 @@ static void test_affine_and_anatomy_agree(void **state)
             length += pow(chamber[r] - body[r], 2);
         for (int r = 0; r < 3; r++) {
             chamber[r] = (chamber[r] - body[r]) / sqrt(length);
-            first[r] = i ? first[r] : chamber[r];
+            if (i == 0)
+                first[r] = chamber[r];
             along += chamber[r] * first[r];
         }
         assert_true(chamber[0] < -0.2 && chamber[1] > 0.5 && chamber[2] < -0.2);
