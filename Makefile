@@ -30,40 +30,42 @@ programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
 
+# A short line for each file; V=1 shows the commands.
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2);)
+
 .PHONY: all
 all: $(programs) ## build the programs into $(BUILD)/bin (the default)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
-	$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c $< -o $@
 
 $(BUILD)/%.f32.o: %.real.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
-	$(CC) $(all_cppflags) -DDBI_REAL_BITS=32 $(all_cflags) -MMD -MP -c $< -o $@
+	$(call say,CC,'$< (float)')$(CC) $(all_cppflags) -DDBI_REAL_BITS=32 $(all_cflags) -MMD -MP -c $< -o $@
 
 $(BUILD)/%.f64.o: %.real.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
-	$(CC) $(all_cppflags) -DDBI_REAL_BITS=64 $(all_cflags) -MMD -MP -c $< -o $@
+	$(call say,CC,'$< (double)')$(CC) $(all_cppflags) -DDBI_REAL_BITS=64 $(all_cflags) -MMD -MP -c $< -o $@
 
 $(library): $(lib_objects)
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
 	@mkdir -p $(@D)
-	$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
 
 $(BUILD)/bin/dbisl: $(BUILD)/tools/dbisl.o
 	@mkdir -p $(@D)
-	$(CC) $(all_cflags) $(LDFLAGS) $^ -o $@
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ -o $@
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(library)
 	@mkdir -p $(@D)
-	$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(library)
 	@mkdir -p $(@D)
-	$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
 
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: units
@@ -109,11 +111,11 @@ full_files := $(sort $(wildcard tests/full/*.bats))
 
 .PHONY: check
 check: all units ## run the unit tests and the tool tests; ends with "N passed, N failed"
-	BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' tests/run $(unit_tests) $(bats_files)
+	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' tests/run $(unit_tests) $(bats_files)
 
 .PHONY: check-full
 check-full: all units ## the same and the long tests (ten kills of the demo, memory of a large scan, ...; more than an hour)
-	BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' LIMIT=7200 tests/run $(unit_tests) $(bats_files) $(full_files)
+	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' LIMIT=7200 tests/run $(unit_tests) $(bats_files) $(full_files)
 
 .PHONY: check-asan
 check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built in $(BUILD)/asan
