@@ -373,7 +373,7 @@ static void compare_jobs(const job *narrow, const job *wide, const char *text)
     assert_below(distance(narrow->logits, wide->logits, outputs(wide)), 1e-4, "%s: logits", text);
     assert_below(distance(narrow->sdf, wide->sdf, outputs(wide)), 1e-4, "%s: sdf", text);
     assert_below(distance(narrow->statistics, wide->statistics, wide->layout.statistics), 1e-4, "%s: statistics", text);
-    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), 5e-3, "%s: gradient", text);
+    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), 2e-3, "%s: gradient", text);
     for (int t = 0; t < wide->layout.tensors; t++) {
         const dbi_named *tensor = &wide->layout.tensor[t];
         bool idle = is_idle_bias(&wide->layout, t) && wide->pass.statistics == DBI_BATCH_STATISTICS;
@@ -389,10 +389,10 @@ static void test_devices_agree(void **state)
 {
     (void)state;
     static const sample_case cases[] = {
-        {{1, 1, 1}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},    {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
-        {{1, 1, 4}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},  {{2, 3, 5}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 1, 8}, 2, {32, 32, 32}, 0.5, DBI_BATCH_STATISTICS},  {{5, 1, 9}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
-        {{1, 2, 12}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS}, {{1, 1, 17}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 1}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},     {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 1, 4}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},   {{2, 3, 5}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 8}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS}, {{5, 1, 9}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{1, 2, 12}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},  {{1, 1, 17}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const sample_case *c = &cases[i];
