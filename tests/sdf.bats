@@ -72,13 +72,15 @@ assert abs(exact - level).mean() < 0.04, abs(exact - level).mean()
 END
 }
 
-@test "sdf: an empty label is outside everywhere, with a warning" {
+@test "sdf: an empty label is an error; where it is allowed it is outside everywhere, with a warning" {
     need_python numpy scipy
     labels make empty.st kind=empty
-    expect 0 dbisl-sdf --compress=none empty.st -o out.st
+    expect_fault 'empty.st: record 0: tensor "label" has no foreground' dbisl-sdf empty.st -o out.st
+    absent out.st
+    expect 0 dbisl-sdf --allow-empty --compress=none empty.st -o out.st
     [[ $stderr == *"empty.st: record 0: no foreground"* ]] || fail "$stderr"
     labels sdf out.st clip:10
-    expect 0 dbisl-sdf -q empty.st -o out.st
+    expect 0 dbisl-sdf -q --allow-empty empty.st -o out.st
     [ -z "$stderr" ]
 }
 

@@ -7,18 +7,19 @@
 #include "tool.h"
 
 typedef struct arguments {
-    bool from_prob;
+    bool from_prob, allow_empty;
     dbi_transform transform;
     dbi_normalize normalize;
     const char *input;
 } arguments;
 
-enum { KEY_FROM = 1, KEY_TRANSFORM, KEY_NORMALIZE };
+enum { KEY_FROM = 1, KEY_TRANSFORM, KEY_NORMALIZE, KEY_ALLOW_EMPTY };
 
 static const struct argp_option options[] = {
     {"from", KEY_FROM, "TENSOR", 0, "label (the default) or prob", 0},
     {"transform", KEY_TRANSFORM, "HOW", 0, "exact (the default), levelset or conv:H,RADIUS", 0},
     {"normalize", KEY_NORMALIZE, "HOW", 0, "clip:T, max or none (default clip:10)", 0},
+    {"allow-empty", KEY_ALLOW_EMPTY, 0, 0, "Take a label without foreground: its map says outside everywhere", 0},
     {0},
 };
 
@@ -39,6 +40,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_NORMALIZE:
         if (dbi_normalize_parse(arg, &a->normalize, &error))
             tool_usage(state, "normalize", &error);
+        return 0;
+    case KEY_ALLOW_EMPTY:
+        a->allow_empty = true;
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0)
@@ -62,13 +66,15 @@ static int add_history(dbi_record *record, const arguments *a, const char *check
     return status;
 }
 
+/* A label without foreground is more often a mistake than a finding: a warning is for probabilities and for those who asked. */
 static int convert(dbi_record *record, const arguments *a, bool *empty, dbi_error *error)
 {
     char checksum[33];
-    return dbi_record_checksum(record, checksum, error) || dbi_record_add_sdf(record, a->from_prob, &a->transform, &a->normalize, empty, error) ||
-                   add_history(record, a, checksum, error)
-               ? -1
-               : 0;
+    if (dbi_record_checksum(record, checksum, error) || dbi_record_add_sdf(record, a->from_prob, &a->transform, &a->normalize, empty, error))
+        return -1;
+    if (*empty && !a->from_prob && !a->allow_empty)
+        return dbi_fail(error, "tensor \"label\" has no foreground (--allow-empty takes it)");
+    return add_history(record, a, checksum, error);
 }
 
 int main(int argc, char **argv)
