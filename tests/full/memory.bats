@@ -19,10 +19,11 @@ random = numpy.random.default_rng(1)
 scan = random.integers(0, 1000, (512, 512, 400), dtype="int16")
 nibabel.save(nibabel.Nifti1Image(scan, numpy.diag([0.8, 0.8, 1.0, 1.0])), "scan.nii")
 END
-    dbisl-init --channels 1 --classes 1 --filters 16 --seed 1 -o net.st.zst
+    dbisl-init --channels 1 --classes 1 --filters 16 --seed 1 --compress=none -o fresh.st
+    "$PYTHON" "$ROOT/tests/interop/predict.py" meta fresh.st net.st 'preprocessing={"crop":"none","downsample":1,"normalize":"zscore","spacing":null}'
     export OMP_NUM_THREADS
     OMP_NUM_THREADS=$(nproc)
-    run peak dbisl-predict --window 112,112,80 net.st.zst scan.nii -o label.nii.gz
+    run peak dbisl-predict --window 112,112,80 --stride 112,112,80 net.st scan.nii -o label.nii.gz
     echo "$output"
     [ "$status" -eq 0 ]
     [ "${lines[-1]}" -lt 3000 ]
