@@ -217,8 +217,9 @@ DBI_CLONES static void L(heads)(const dbi_blocked *at, int classes, const float 
                     s[j] += L(total)(&two);
                 }
             }
+#pragma omp simd
             for (int64_t j = begin; j < end; j++)
-                s[j] = tanhf(s[j]);
+                s[j] = tanh_of(s[j]);
         }
     }
 }
