@@ -40,6 +40,12 @@ programs() {
     expect_usage dbisl
 }
 
+@test "the example of a whole run without make" {
+    expect 0 "$ROOT/examples/step-by-step.sh" "$BATS_TEST_TMPDIR"
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/log.40.tsv")" -eq 21 ]
+    [ -s "$BATS_TEST_TMPDIR/segmentation.nii.gz" ]
+}
+
 @test "install, and uninstall leaves nothing" {
     [ -z "${SANITIZED:-}" ] || skip "the same without sanitizers"
     cd "$ROOT"
