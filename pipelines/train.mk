@@ -16,6 +16,9 @@ here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 BIN ?= $(wildcard $(here)/../build/bin)
 export PATH := $(if $(BIN),$(abspath $(BIN)):)$(PATH)
 
+# A thread that has nothing to do sleeps: the programs of a pipe, and of make -j, share the cores, and threads that spin take them from each other.
+export OMP_WAIT_POLICY ?= passive
+
 # --- what can be set -------------------------------------------------------------------------------------------------------------------------------
 
 RUNS ?= runs/$(NAME)
