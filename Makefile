@@ -149,13 +149,11 @@ lint: all ## clang-format, cppcheck, shellcheck, mandoc, and that --help and the
 
 .PHONY: demo
 demo: all ## a synthetic cohort, supervised and dbisl trained on 4 labelled scans, both tables (RUNS=DIR)
-	@$(MAKE) --no-print-directory -f pipelines/demo/Makefile train
-	@$(MAKE) --no-print-directory -f pipelines/demo/Makefile table
+	@$(MAKE) --no-print-directory -f pipelines/demo/Makefile
 
 .PHONY: la
 la: all ## the left atrium at half resolution: make la DATA=DIR (see pipelines/la/Makefile)
-	@$(MAKE) --no-print-directory -f pipelines/la/Makefile train
-	@$(MAKE) --no-print-directory -f pipelines/la/Makefile table
+	@$(MAKE) --no-print-directory -f pipelines/la/Makefile
 
 .PHONY: help
 help: ## this list
