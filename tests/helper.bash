@@ -82,6 +82,12 @@ same() {
     cmp -- "$1" "$2" >&2
 }
 
+# same_run RUNS RUNS STEP: two runs of a pipeline have trained dbisl to the same bytes.
+same_run() {
+    same "$1/dbisl/student.$3.st.zst" "$2/dbisl/student.$3.st.zst" &&
+        same "$1/dbisl/teacher.$3.st.zst" "$2/dbisl/teacher.$3.st.zst" && same "$1/dbisl/log.tsv" "$2/dbisl/log.tsv"
+}
+
 # close_to A B TOLERANCE: |A - B| <= TOLERANCE.
 close_to() {
     [[ $1 =~ ^[-+.0-9eE]+$ && $2 =~ ^[-+.0-9eE]+$ ]] || fail "$1 and $2 are not both numbers" || return

@@ -26,11 +26,6 @@ made_again() {
     find "$runs" -type f -newer "$BATS_TEST_TMPDIR/before" ! -path '*/settings/*' -printf '%P\n' | sort
 }
 
-same_run() {
-    same "$1/dbisl/student.$3.st.zst" "$2/dbisl/student.$3.st.zst" &&
-        same "$1/dbisl/teacher.$3.st.zst" "$2/dbisl/teacher.$3.st.zst" && same "$1/dbisl/log.tsv" "$2/dbisl/log.tsv"
-}
-
 @test "make -n: a title for each stage, the commands, and nothing is done" {
     expect 0 pipeline demo RUNS=run STEPS=8 CHUNK=4 -n
     absent run

@@ -12,11 +12,6 @@ demo() {
     make --no-print-directory -f "$ROOT/pipelines/demo/Makefile" "$@"
 }
 
-same_run() {
-    same "$1/dbisl/student.$3.st.zst" "$2/dbisl/student.$3.st.zst" &&
-        same "$1/dbisl/teacher.$3.st.zst" "$2/dbisl/teacher.$3.st.zst" && same "$1/dbisl/log.tsv" "$2/dbisl/log.tsv"
-}
-
 @test "the demo's network: 20 steps as one process, in chunks of 7, and as a process for every step and every average" {
     demo RUNS=fused METHODS=dbisl STEPS=20 CHUNK=20 train
     demo RUNS=chunks METHODS=dbisl STEPS=20 CHUNK=7 train
