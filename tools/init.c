@@ -31,7 +31,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         a->arch.channels = (int)tool_int(state, "channels", arg, 1, 256);
         return 0;
     case KEY_CLASSES:
-        a->arch.classes = (int)tool_int(state, "classes", arg, 1, 254);
+        a->arch.classes = (int)tool_int(state, "classes", arg, 1, DBI_MAX_CLASSES);
         return 0;
     case KEY_FILTERS:
         a->arch.filters = (int)tool_int(state, "filters", arg, 1, 256);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_CHANNELS = 256, MAX_CLASSES = 254, MAX_FILTERS = 256 };
+enum { MAX_CHANNELS = 256, MAX_FILTERS = 256 };
 
 static int add_tensor(dbi_layout *layout, const char *block, const char *part, dbi_tensor_role role, int ndim, const int64_t *shape)
 {
@@ -65,8 +65,8 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
     static const int depth[] = {1, 2, 3, 3};
     if (arch->channels < 1 || arch->channels > MAX_CHANNELS)
         return dbi_fail(error, "%d channels: from 1 to %d are possible", arch->channels, MAX_CHANNELS);
-    if (arch->classes < 1 || arch->classes > MAX_CLASSES)
-        return dbi_fail(error, "%d classes: from 1 to %d are possible", arch->classes, MAX_CLASSES);
+    if (arch->classes < 1 || arch->classes > DBI_MAX_CLASSES)
+        return dbi_fail(error, "%d classes: from 1 to %d are possible", arch->classes, DBI_MAX_CLASSES);
     if (arch->filters < 1 || arch->filters > MAX_FILTERS)
         return dbi_fail(error, "%d filters: from 1 to %d are possible", arch->filters, MAX_FILTERS);
     memset(layout, 0, sizeof *layout);

@@ -40,6 +40,9 @@ typedef struct dbi_named {
     size_t offset, count; /* into the flat array of its role */
 } dbi_named;
 
+/* Labels are bytes. */
+enum { DBI_MAX_CLASSES = 255 };
+
 enum { DBI_MAX_LAYERS = 32, DBI_MAX_TENSORS = 6 * DBI_MAX_LAYERS + 4 };
 
 typedef struct dbi_layout {

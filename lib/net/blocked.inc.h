@@ -224,17 +224,21 @@ DBI_CLONES static void L(heads)(const dbi_blocked *at, int classes, const float 
     }
 }
 
-/* Gradient of a at a voxel, from the heads. */
-INLINE void L(from_heads)(vec *g, const dbi_blocked *at, int classes, const dbi_heads_f32 *h, int64_t block, const float *dlogits, const float *dr,
-                          int64_t v)
+/* Block `block` of both heads' rows: segmentation, distance, class after class. */
+INLINE void L(head_rows)(vec *rows, const dbi_blocked *at, int classes, const dbi_heads_f32 *h, int64_t block)
 {
-    *g = (vec){0};
     for (int k = 0; k < classes; k++) {
-        vec seg, distance;
-        L(head_row)(&seg, at, h->seg_weight, k, block);
-        L(head_row)(&distance, at, h->sdf_weight, k, block);
-        *g += seg * dlogits[k * v] + distance * dr[k * v];
+        L(head_row)(&rows[2 * k], at, h->seg_weight, k, block);
+        L(head_row)(&rows[2 * k + 1], at, h->sdf_weight, k, block);
     }
+}
+
+/* Gradient of a at a voxel, from the heads. */
+INLINE void L(from_heads)(vec *g, const vec *rows, int classes, const float *dlogits, const float *dr, int64_t v)
+{
+    *g = rows[0] * dlogits[0] + rows[1] * dr[0];
+    for (int k = 1; k < classes; k++)
+        *g += rows[2 * k] * dlogits[k * v] + rows[2 * k + 1] * dr[k * v];
 }
 
 DBI_CLONES static void L(heads_sums)(const dbi_blocked *at, int classes, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h,
@@ -250,10 +254,12 @@ DBI_CLONES static void L(heads_sums)(const dbi_blocked *at, int classes, const f
         L(load_factors)(&f, at, norm, c.sample, c.block);
         const vec *from = (const vec *)(z + c.base);
         const float *dl = dlogits + c.sample * classes * v, *dd = dr + c.sample * classes * v;
+        vec rows[2 * DBI_MAX_CLASSES];
+        L(head_rows)(rows, at, classes, h, c.block);
         vec *to = (vec *)(partial + i * per_chunk * LANES), s = {0}, d = {0};
         for (int64_t j = c.begin; j < c.end; j++) {
             vec y = NORMALIZED(f, from[j]), g;
-            L(from_heads)(&g, at, classes, h, c.block, dl + j, dd + j, v);
+            L(from_heads)(&g, rows, classes, dl + j, dd + j, v);
             vec dy = WHERE_POSITIVE(y, g * f.drop);
             s += dy;
             d += dy * (from[j] - f.mean);
@@ -296,9 +302,11 @@ DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, flo
         L(load)(&rest, constant + c.block * LANES);
         vec *to = (vec *)(z + c.base);
         const float *dl = dlogits + c.sample * classes * v, *dd = dr + c.sample * classes * v;
+        vec rows[2 * DBI_MAX_CLASSES];
+        L(head_rows)(rows, at, classes, h, c.block);
         for (int64_t j = c.begin; j < c.end; j++) {
             vec y = NORMALIZED(f, to[j]), g;
-            L(from_heads)(&g, at, classes, h, c.block, dl + j, dd + j, v);
+            L(from_heads)(&g, rows, classes, dl + j, dd + j, v);
             to[j] = dy_factor * WHERE_POSITIVE(y, g * f.drop) + z_factor * (to[j] - f.mean) + rest;
         }
     }

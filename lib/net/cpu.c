@@ -214,8 +214,8 @@ static void make_direct(state *s, conv *c, const dbi_layer *l)
     dbi_direct_kind forward = up ? DBI_DIRECT_SCATTER : DBI_DIRECT_GATHER, back = up ? DBI_DIRECT_GATHER : DBI_DIRECT_SCATTER;
     if (l->kind == DBI_LAYER_CONV3)
         forward = back = DBI_DIRECT_SAME;
-    c->forward.direct = c->weight.direct = (dbi_direct){forward, in, out, in_lanes, out_lanes, in_step, out_step, false};
-    c->data.direct = (dbi_direct){back, out, in, out_lanes, in_lanes, out_step, in_step, l->kind == DBI_LAYER_CONV3};
+    c->forward.direct = c->weight.direct = (dbi_direct){forward, in, out, in_lanes, out_lanes, in_step, out_step, false, s->lanes == 16};
+    c->data.direct = (dbi_direct){back, out, in, out_lanes, in_lanes, out_step, in_step, l->kind == DBI_LAYER_CONV3, s->lanes == 16};
     if (!c->forward.primitive || (s->shape.training && !c->data.primitive))
         s->weight_bytes = larger(s->weight_bytes, sizeof(float) * dbi_direct_packed(&c->forward.direct));
     if (s->shape.training && !c->weight.primitive)

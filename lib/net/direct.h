@@ -20,6 +20,7 @@ typedef struct dbi_direct {
     int a_lanes, b_lanes; /* 8 or 16 each */
     int64_t a_step, b_step;
     bool mirrored;
+    bool long_vectors; /* the processor has vectors of 16: blocks of 8 are then taken two at a time where they can be */
 } dbi_direct;
 
 /* Floats of working memory that the two functions need. */

@@ -21,7 +21,9 @@ INLINE void D(same_tile)(const dbi_direct *d, const float *a, const float *packe
                          bool last)
 {
     int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
-    vec sum[TILE] = {{0}};
+    vec sum[TILE];
+    for (int k = 0; k < count; k++)
+        sum[k] = (vec){0};
     for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++)
         for (int kx = 0; kx < 3; kx++)
             for (int ky = 0; ky < 3; ky++) {
@@ -57,7 +59,9 @@ INLINE void D(same_row)(const dbi_direct *d, const float *a, const float *packed
 INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int count)
 {
     int64_t X = d->a.size[0], Y = d->a.size[1], Z = d->a.size[2];
-    vec sum[TILE] = {{0}};
+    vec sum[TILE];
+    for (int k = 0; k < count; k++)
+        sum[k] = (vec){0};
     for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++)
         for (int tap = 0; tap < 8; tap++)
             D(accumulate)
@@ -80,7 +84,9 @@ INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *pack
 INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int tap, int count)
 {
     int64_t v = d->a.size[0] * d->a.size[1] * d->a.size[2];
-    vec sum[TILE] = {{0}};
+    vec sum[TILE];
+    for (int k = 0; k < count; k++)
+        sum[k] = (vec){0};
     for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++)
         D(accumulate)
     (sum, count, a + (block * v + (x * d->a.size[1] + y) * d->a.size[2] + z) * A_LANES, 1, packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES, 0,

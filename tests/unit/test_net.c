@@ -543,7 +543,7 @@ static void test_impossible_nets_are_refused(void **state)
     }
     int64_t size[] = {16, 16, 16};
     assert_null(dbi_net_open_f64(&layout, "cpu", 1, size, false, &error));
-    static const dbi_arch impossible[] = {{0, 1, 1}, {1, 0, 1}, {1, 1, 0}, {1, 255, 1}, {1, 1, 100000}};
+    static const dbi_arch impossible[] = {{0, 1, 1}, {1, 0, 1}, {1, 1, 0}, {1, 256, 1}, {1, 1, 100000}};
     for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++)
         assert_int_equal(dbi_layout_make(&impossible[i], &layout, &error), -1);
 }
