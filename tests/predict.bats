@@ -56,6 +56,14 @@ both 0.4 2
 END
 }
 
+@test "a pass gives what PyTorch gives" {
+    tool fixture images.st
+    for device in cpu reference; do
+        dbisl-predict --device $device --output logits,sdf bare.st images.st -o seen.st.zst
+        tool evaluated seen.st.zst
+    done
+}
+
 @test "the checkpoint's slope is the default of --k" {
     dbisl-predict --head sdf --output prob net.st case.st.zst -o a.st.zst
     dbisl-predict --head sdf --output prob --k 40 bare.st case.st.zst -o b.st.zst
@@ -253,13 +261,14 @@ END
     tool drop net.st missing.st block_six.conv.3.weight
     tool spoil net.st nan.st block_six.conv.3.weight nan
     tool spoil net.st huge.st block_nine.conv.0.weight 3e38
+    tool retype net.st type.st block_six.conv.3.weight
     tool meta net.st another.st 'architecture={"channels":1,"classes":1,"filters":2,"name":"u-net"}'
     tool meta four.st wider.st 'architecture={"channels":1,"classes":1,"filters":8,"name":"dual-vnet"}'
     tool meta net.st sign.st sdf_sign=negative-inside
     tool meta net.st json.st 'preprocessing={"crop":' regression='{"k":-1}'
     : >empty.st
     echo "no tensor file at all, and long enough for a header" >text.st
-    for file in missing nan another wider sign empty text none; do
+    for file in missing nan type another wider sign empty text none; do
         expect_fault "$file.st: .+" dbisl-predict $file.st case.st.zst -o x.st.zst
     done
     expect_fault "case.st.zst: a case, not a checkpoint" dbisl-predict case.st.zst case.st.zst -o x.st.zst

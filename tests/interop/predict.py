@@ -1,9 +1,12 @@
 """Sliding windows, heads, labels and uncertainty written down a second time, in numpy, to compare dbisl-predict's records with.
 
     predict.py checkpoint FILE [KEY=VALUE...]       the weights of tests/fixtures/network.safetensors as a checkpoint
+    predict.py fixture FILE                         the fixture's two images as cases
+    predict.py evaluated PREDICTION                 are logits and distances those that PyTorch gave for these images?
     predict.py meta IN OUT [KEY=VALUE...]           the same records with other metadata; an empty value removes the key
     predict.py drop IN OUT NAME                     without a tensor
     predict.py spoil IN OUT NAME VALUE              with one other value in a tensor
+    predict.py retype IN OUT NAME                   with one tensor as bytes
     predict.py double IN OUT                        with a second channel, the first one upside down
     predict.py cut CASE OUT WINDOW STRIDE           a stream of one case per window, as the sliding windows cut them
     predict.py mean WINDOWS PREDICTION WINDOW STRIDE uniform|gaussian K   is PREDICTION the mean of the predictions of the windows?
@@ -53,10 +56,25 @@ def changed(metadata, settings):
     return metadata
 
 
+FIXTURE = os.path.join(os.path.dirname(__file__), "..", "fixtures", "network.safetensors")
+
+
 def checkpoint(path, *settings):
-    fixture = os.path.join(os.path.dirname(__file__), "..", "fixtures", "network.safetensors")
-    tensors = {name[6:]: array for name, array in load(fixture)[0][0].items() if name.startswith("state.")}
+    tensors = {name[6:]: array for name, array in load(FIXTURE)[0][0].items() if name.startswith("state.")}
     save(path, [(tensors, changed({}, settings))])
+
+
+def fixture(path):
+    images = load(FIXTURE)[0][0]["image"]
+    save(path, [({"image": image}, {"kind": "case", "id": f"image{i}"}) for i, image in enumerate(images)])
+
+
+def evaluated(prediction):
+    wanted, seen = load(FIXTURE)[0][0], load(prediction)
+    assert len(seen) == len(wanted["image"])
+    for name in ("logits", "sdf"):
+        there = numpy.stack([tensors[name] for tensors, _ in seen])
+        assert numpy.linalg.norm(there - wanted["eval." + name]) < 1e-4 * numpy.linalg.norm(wanted["eval." + name]), name
 
 
 def meta(path, out, *settings):
@@ -74,6 +92,10 @@ def spoil(path, out, name, value):
         array.flat[array.size // 3] = float(value)
         tensors[name] = array
     save(out, all_records)
+
+
+def retype(path, out, name):
+    save(out, [(tensors | {name: tensors[name].astype("u1")}, metadata) for tensors, metadata in load(path)])
 
 
 def double(path, out):
@@ -208,7 +230,7 @@ def peak(*command):
     print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 // 10**6)
 
 
-COMMANDS = (checkpoint, meta, drop, spoil, double, cut, mean, formulas, same, near, mixed, largest, place, peak)
+COMMANDS = (checkpoint, fixture, evaluated, meta, drop, spoil, retype, double, cut, mean, formulas, same, near, mixed, largest, place, peak)
 
 if __name__ == "__main__":
     command = {c.__name__: c for c in COMMANDS}.get(sys.argv[1] if len(sys.argv) > 1 else "")
