@@ -305,12 +305,12 @@ static void *cpu_open(const dbi_net_shape *shape, size_t *scratch, dbi_error *er
 static void cpu_bind(void *opaque, void *scratch)
 {
     state *s = opaque;
-    char *at = scratch;
-    s->weight = (float *)at;
-    s->plain = (float *)(at += page(s->weight_bytes));
-    s->scratch = at += page(s->plain_bytes);
-    s->partial = (float *)(at += page(s->scratch_bytes));
-    s->image = (float *)(at + page(s->partial_bytes));
+    float *at = scratch;
+    s->weight = at;
+    s->plain = at += page(s->weight_bytes) / sizeof *at;
+    s->scratch = at += page(s->plain_bytes) / sizeof *at;
+    s->partial = at += page(s->scratch_bytes) / sizeof *at;
+    s->image = at + page(s->partial_bytes) / sizeof *at;
 }
 
 /* The weights' two channel dimensions as they lie in memory, with and without rounding. */
