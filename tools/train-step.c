@@ -257,7 +257,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 /* What one process of training holds. */
-typedef struct session {
+typedef struct training {
     const arguments *arguments;
     const tool_options *common;
     dbi_checkpoint *student, *teacher;
@@ -265,7 +265,7 @@ typedef struct session {
     dbi_loss_shape shape; /* of the trainer */
     dbi_run *run;
     dbi_sink *log;
-} session;
+} training;
 
 /* What the distance head will mean, and the cohort: written into the checkpoint with the first batch, compared from then on. */
 static int agree(dbi_checkpoint *student, const char *key, const char *value, dbi_error *error)
@@ -290,7 +290,7 @@ static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
     return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && !memcmp(a->size, b->size, sizeof a->size);
 }
 
-static int train_on(session *s, const dbi_record *record, dbi_error *error)
+static int train_on(training *s, const dbi_record *record, dbi_error *error)
 {
     const arguments *a = s->arguments;
     dbi_batch batch;
@@ -326,7 +326,7 @@ done:
     return status;
 }
 
-static int train(session *s, dbi_error *error)
+static int train(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
     const char *name = a->batches && strcmp(a->batches, "-") ? a->batches : "standard input";
@@ -351,7 +351,7 @@ static int train(session *s, dbi_error *error)
     return got;
 }
 
-static int open_session(session *s, dbi_error *error)
+static int open_training(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
     if (!(s->student = dbi_checkpoint_load(a->student, error)) || dbi_checkpoint_need_momentum(s->student, error) ||
@@ -375,7 +375,7 @@ static int open_session(session *s, dbi_error *error)
 }
 
 /* Everything is written and synced before the first name changes, so that a full disk leaves none of the outputs. */
-static int publish(session *s, dbi_error *error)
+static int publish(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
     dbi_writer *student = NULL, *teacher = NULL;
@@ -405,7 +405,7 @@ fail:
     return -1;
 }
 
-static void close_session(session *s)
+static void close_training(training *s)
 {
     dbi_sink_abort(s->log);
     dbi_run_close(s->run);
@@ -438,9 +438,9 @@ int main(int argc, char **argv)
         explain(&a);
         return TOOL_DONE;
     }
-    session s = {.arguments = &a, .common = &common};
-    const bool failed = open_session(&s, &error) || train(&s, &error) || publish(&s, &error);
-    close_session(&s);
+    training s = {.arguments = &a, .common = &common};
+    const bool failed = open_training(&s, &error) || train(&s, &error) || publish(&s, &error);
+    close_training(&s);
     if (failed)
         tool_die(&error);
     tool_progress_end();
