@@ -120,7 +120,7 @@ check-full: all units ## the same and the long tests (ten kills of the demo, mem
 .PHONY: check-asan
 check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built in $(BUILD)/asan
 	SANITIZED=1 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) BUILD='$(BUILD)/asan' \
-	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
+	    CFLAGS='-O2 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
 
 # BASELINE: a command that times another library, taking `step PATCH BATCH REPEATS` and `infer PATCH REPEATS`; in the same run, as machines have moods.
 .PHONY: bench
