@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 build="gcc libc6-dev make pkg-config libzstd-dev libarchive-dev libjansson-dev libxxhash-dev zlib1g-dev libhdf5-dev libnifti2-dev libdnnl-dev librandom123-dev"
-tests="libcmocka-dev bats parallel zstd procps mandoc python3 python3-numpy python3-scipy python3-nibabel python3-h5py"
+tests="libcmocka-dev bats parallel zstd zip unzip procps mandoc python3 python3-numpy python3-scipy python3-nibabel python3-h5py"
 style="clang-format cppcheck shellcheck mandoc"
 
 wanted=$build
