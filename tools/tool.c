@@ -22,7 +22,7 @@ static const struct {
 } shared_options[] = {
     {TOOL_OUTPUT, {"output", 'o', "FILE", 0, "Write to FILE; - is standard output (the default)", 100}},
     {TOOL_DEVICE, {"device", KEY_DEVICE, "NAME", 0, "Compute on cpu (the default) or reference (plain C, slow)", 100}},
-    {TOOL_THREADS, {"threads", KEY_THREADS, "N", 0, "Use N threads (default: all cores)", 100}},
+    {TOOL_THREADS, {"threads", KEY_THREADS, "N", 0, "Use N threads (default: OMP_NUM_THREADS, else all cores)", 100}},
     {TOOL_SEED, {"seed", KEY_SEED, "N", 0, "Seed of the random numbers (default 0)", 100}},
     {TOOL_COMPRESS, {"compress", KEY_COMPRESS, "HOW", 0, "none, zstd or zstd:LEVEL (default zstd)", 100}},
     {TOOL_PROGRESS, {"progress", KEY_PROGRESS, 0, 0, "Show progress even when standard error is no terminal", 100}},
