@@ -135,7 +135,7 @@ typedef struct dbi_cuda_parameters {
     uint64_t seed;
     uint32_t step;
     float rate, momentum, weight_decay;
-    float average; /* share of the old value in the teacher's average; < 0: the teacher stays */
+    float average, average_rest; /* shares of the old value and the student's in the teacher's average; average < 0: the teacher stays */
 } dbi_cuda_parameters;
 
 /* ---- bfloat16: the upper half of a float ---- */
