@@ -58,24 +58,32 @@ static int set_metadata(dbi_record *record, const dbi_transform *transform, cons
     return status;
 }
 
+int dbi_record_distance_source(const dbi_record *record, bool from_prob, const dbi_tensor **from, int64_t *classes, bool *empty, dbi_error *error)
+{
+    bool nothing = true;
+    *from = from_prob ? dbi_record_need(record, "prob", DBI_F32, 4, NULL, error) : dbi_record_need(record, "label", DBI_U8, 3, NULL, error);
+    if (!*from)
+        return -1;
+    *classes = (*from)->shape[0];
+    if (!from_prob && dbi_meta_get_int(record, "classes", classes, error))
+        return -1;
+    if (*classes < 1 || *classes > UINT8_MAX)
+        return dbi_fail(error, "%lld classes, not from 1 to %d", (long long)*classes, UINT8_MAX);
+    if (!(*from)->count)
+        return dbi_fail(error, "tensor \"%s\" has no voxels", (*from)->name);
+    if (from_prob ? check_prob(*from, &nothing, error) : check_label(*from, *classes, &nothing, error))
+        return -1;
+    if (empty)
+        *empty = nothing;
+    return 0;
+}
+
 int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, bool *empty,
                        dbi_error *error)
 {
+    const dbi_tensor *from;
     int64_t classes;
-    bool nothing = true;
-    const dbi_tensor *from =
-        from_prob ? dbi_record_need(record, "prob", DBI_F32, 4, NULL, error) : dbi_record_need(record, "label", DBI_U8, 3, NULL, error);
-    if (!from)
-        return -1;
-    if (from_prob)
-        classes = from->shape[0];
-    else if (dbi_meta_get_int(record, "classes", &classes, error))
-        return -1;
-    if (classes < 1 || classes > UINT8_MAX)
-        return dbi_fail(error, "%lld classes, not from 1 to %d", (long long)classes, UINT8_MAX);
-    if (!from->count)
-        return dbi_fail(error, "tensor \"%s\" has no voxels", from->name);
-    if (from_prob ? check_prob(from, &nothing, error) : check_label(from, classes, &nothing, error))
+    if (dbi_record_distance_source(record, from_prob, &from, &classes, empty, error))
         return -1;
     const int64_t *extent = from->shape + (from_prob ? 1 : 0), shape[4] = {classes, extent[0], extent[1], extent[2]}, *size = shape + 1;
     const size_t count = from->count / (size_t)(from_prob ? classes : 1);
@@ -91,7 +99,5 @@ int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *
                            : map_label(from, (uint8_t)(k + 1), transform, normalize, scratch, out, error);
     }
     free(scratch);
-    if (empty)
-        *empty = nothing;
     return status ? -1 : set_metadata(record, transform, normalize, error);
 }

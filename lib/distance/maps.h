@@ -13,4 +13,7 @@
 int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, bool *empty,
                        dbi_error *error);
 
+/* What such maps are made from: `label` or `prob`, borrowed from the record and checked as said above, and K. */
+int dbi_record_distance_source(const dbi_record *record, bool from_prob, const dbi_tensor **from, int64_t *classes, bool *empty, dbi_error *error);
+
 #endif
