@@ -88,7 +88,7 @@ bin_dir := $(DESTDIR)$(PREFIX)/bin
 man_dir := $(DESTDIR)$(PREFIX)/share/man
 share_dir := $(DESTDIR)$(PREFIX)/share/dbisl
 man_pages := $(sort $(wildcard man/*.[1-9]))
-pipeline_files := $(sort $(wildcard pipelines/*.mk pipelines/*.awk pipelines/*/Makefile pipelines/*/*.mk))
+pipeline_files := $(sort $(wildcard pipelines/*.mk pipelines/*.awk pipelines/*/Makefile pipelines/*/*.mk pipelines/*/*.awk))
 example_files := $(sort $(wildcard examples/*))
 
 .PHONY: install
@@ -154,6 +154,10 @@ demo: all ## a synthetic cohort, supervised and dbisl trained on 4 labelled scan
 .PHONY: la
 la: all ## the left atrium at half resolution: make la DATA=DIR (see pipelines/la/Makefile)
 	@$(MAKE) --no-print-directory -f pipelines/la/Makefile
+
+.PHONY: ablation
+ablation: all ## methods x variants x seeds x numbers of labels in one table: make ablation DATA=DIR RUNS=DIR (see dbisl-pipelines(7))
+	@$(MAKE) --no-print-directory -f pipelines/ablation/Makefile
 
 .PHONY: help
 help: ## this list

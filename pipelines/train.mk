@@ -22,6 +22,8 @@ export OMP_WAIT_POLICY ?= passive
 # --- what can be set -------------------------------------------------------------------------------------------------------------------------------
 
 RUNS ?= runs/$(NAME)
+# Cases, distances and split; runs that differ in nothing of these can share them.
+PREPARED ?= $(RUNS)
 SCORED_IDS ?= $(TEST_IDS)
 METHODS ?= supervised dbisl
 METHODS_WITH_TEACHER ?= dbisl mean-teacher ua-mt
@@ -56,16 +58,21 @@ RESTORE_FLAGS ?=
 METRICS ?= dbisl-metrics
 METRICS_FLAGS ?= --unit voxel
 TABLE ?= awk -f $(here)/table.awk
-# FLAGS_dbisl, FLAGS_dtc, ...: options of train-step for one method alone.
+# FLAGS_dbisl, FLAGS_dtc, ...: options of train-step for one method alone. VARIANT_FLAGS: more of them, which come last.
+VARIANT_FLAGS ?=
 
 # --- settings --------------------------------------------------------------------------------------------------------------------------------------
 
 # Each stage depends on RUNS/settings/STAGE, which holds the variables of its command and is written anew only when they change: another rate or
 # program makes again what depends on it, and nothing else. Under `make -n` the stage's title is printed instead.
 dry := $(findstring n,$(firstword -$(MAKEFLAGS)))
-quote = '$(subst $$,$$$$,$(subst ','\'',$(1)))'
+idle := $(or $(dry),$(filter describe,$(MAKECMDGOALS)))
+quoted = '$(subst ','\'',$(1))'
+escape = $(subst $$,$$$$,$(1))
+quote = $(call escape,$(call quoted,$(1)))
 same = $(if $(subst x$(1),,x$(2))$(subst x$(2),,x$(1)),,yes)
-settings = $(RUNS)/settings/$(1)
+preparing := phantom preprocess sdf split
+settings = $(if $(filter $(1),$(preparing)),$(PREPARED),$(RUNS))/settings/$(1)
 
 comma := ,
 define nl
@@ -76,30 +83,32 @@ endef
 .PHONY: force
 # $(call stage,STAGE,TITLE,SETTINGS)
 define stage
+stages += $(1)
+settings_$(1) := $(call escape,$(strip $(3)))
 $(call settings,$(1)): $(if $(call same,$(strip $(3)),$(file <$(call settings,$(1)))),,force)
 	@$(if $(dry),# $(2),mkdir -p $$(@D) && printf '%s\n' $(call quote,$(strip $(3))) >$$@.part && mv $$@.part $$@)
 endef
 
-$(if $(dry),,$(shell mkdir -p $(addprefix $(RUNS)/,cases distances settings $(METHODS) $(METHODS:%=%/predictions) $(METHODS:%=%/nifti))))
+$(if $(idle),,$(shell mkdir -p $(addprefix $(PREPARED)/,cases distances settings) $(addprefix $(RUNS)/,settings $(METHODS) $(METHODS:%=%/predictions) $(METHODS:%=%/nifti))))
 
 # --- data ------------------------------------------------------------------------------------------------------------------------------------------
 
-training := $(LABELED_IDS:%=$(RUNS)/distances/%.st.zst) $(UNLABELED_IDS:%=$(RUNS)/cases/%.st.zst)
-testing := $(TEST_IDS:%=$(RUNS)/cases/%.st.zst)
+training := $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst) $(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst)
+testing := $(TEST_IDS:%=$(PREPARED)/cases/%.st.zst)
 
 $(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES)))
-$(addsuffix .st.zst,$(addprefix $(RUNS)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
+$(addsuffix .st.zst,$(addprefix $(PREPARED)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
 	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* --classes $(CLASSES) $(call label,$*) $(call scan,$*) -o $@)
 
-$(UNLABELED_IDS:%=$(RUNS)/cases/%.st.zst): $(RUNS)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
+$(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
 	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(call scan,$*) -o $@)
 
 $(eval $(call stage,sdf,Labels get their signed distance map.,$(SDF) $(SDF_FLAGS)))
-$(LABELED_IDS:%=$(RUNS)/distances/%.st.zst): $(RUNS)/distances/%.st.zst: $(RUNS)/cases/%.st.zst $(call settings,sdf)
+$(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst): $(PREPARED)/distances/%.st.zst: $(PREPARED)/cases/%.st.zst $(call settings,sdf)
 	$(LAUNCH) $(SDF) $(SDF_FLAGS) $< -o $@
 
 $(eval $(call stage,split,The first $(words $(LABELED_IDS)) cases are labelled and the other $(words $(UNLABELED_IDS)) unlabelled.,$(SPLIT) $(LABELED_IDS) / $(UNLABELED_IDS)))
-$(RUNS)/split.tsv: $(training) $(call settings,split)
+$(PREPARED)/split.tsv: $(training) $(call settings,split)
 	$(LAUNCH) $(SPLIT) --order given --labeled $(words $(LABELED_IDS)) $(training) -o $@
 
 # --- training --------------------------------------------------------------------------------------------------------------------------------------
@@ -123,7 +132,7 @@ log = $(RUNS)/$(1)/log.$(2).tsv
 checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p)))
 # Of one method: options of sample and train-step that hold for the whole run.
 sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) --seed $(SEED)
-stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1))
+stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)
 
 $(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(SEED)))
 $(METHODS:%=$(RUNS)/%/student.0.st.zst): $(call settings,init)
@@ -136,8 +145,8 @@ $(METHODS:%=$(RUNS)/%/teacher.0.st.zst): %/teacher.0.st.zst: %/student.0.st.zst
 # inputs give equal bytes, what an interrupted attempt has left and what the next one makes do not mix to anything else.
 define chunk
 $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
-    $(RUNS)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
-	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
+    $(PREPARED)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
+	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) $(if $(call has_teacher,$(1)),--ema $(DECAY)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2)),--out-teacher ) \
@@ -147,8 +156,8 @@ endef
 # The same with the average of the teacher as a process of its own; for chunks of one step, as nothing moves the teacher in between.
 define chunk_then_ema
 $(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
-    $(RUNS)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
-	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(RUNS)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
+    $(PREPARED)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
+	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) --log $(call log,$(1),$(call to,$(2))))
@@ -172,13 +181,18 @@ $(foreach m,$(METHODS),$(eval $(call method,$(m))))
 
 # --- results ---------------------------------------------------------------------------------------------------------------------------------------
 
+pairs = $(foreach id,$(SCORED_IDS),$(RUNS)/$(1)/predictions/$(id).st.zst $(PREPARED)/cases/$(id).st.zst)
+
 # $(call results,METHOD)
 define results
-$(TEST_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst): $(RUNS)/$(1)/predictions/%.st.zst: $(call student,$(1),$(STEPS)) $(RUNS)/cases/%.st.zst $(call settings,predict)
+$(TEST_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst): $(RUNS)/$(1)/predictions/%.st.zst: $(call student,$(1),$(STEPS)) $(PREPARED)/cases/%.st.zst $(call settings,predict)
 	$$(LAUNCH) $$(PREDICT) $$(PREDICT_FLAGS) $$(wordlist 1,2,$$^) -o $$@
 
-$(RUNS)/$(1)/metrics.tsv: $(SCORED_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst) $(SCORED_IDS:%=$(RUNS)/cases/%.st.zst) $(call settings,metrics)
-	$$(LAUNCH) $$(METRICS) $$(METRICS_FLAGS) $(foreach id,$(SCORED_IDS),$(RUNS)/$(1)/predictions/$(id).st.zst $(RUNS)/cases/$(id).st.zst) -o $$@
+$(RUNS)/$(1)/metrics.tsv: $(SCORED_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst) $(SCORED_IDS:%=$(PREPARED)/cases/%.st.zst) $(call settings,metrics)
+	$$(LAUNCH) $$(METRICS) $$(METRICS_FLAGS) $(call pairs,$(1)) -o $$@
+
+$(RUNS)/$(1)/metrics.largest.tsv: $(RUNS)/$(1)/metrics.tsv
+	$$(LAUNCH) $$(METRICS) $$(METRICS_FLAGS) --largest $(call pairs,$(1)) -o $$@
 
 $(TEST_IDS:%=$(RUNS)/$(1)/nifti/%.nii.gz): $(RUNS)/$(1)/nifti/%.nii.gz: $(RUNS)/$(1)/predictions/%.st.zst $(call settings,restore)
 	$$(LAUNCH) $$(RESTORE) $$(RESTORE_FLAGS) $$< -o $$@
@@ -192,9 +206,21 @@ $(eval $(call stage,table,All methods in one table.,$(TABLE) $(METHODS)))
 $(RUNS)/table.txt: $(METHODS:%=$(RUNS)/%/metrics.tsv) $(call settings,table)
 	$(TABLE) $(METHODS:%=$(RUNS)/%/metrics.tsv) >$@.part && mv $@.part $@
 
-.PHONY: cases train table nifti help
-cases: $(training) $(testing)
+.PHONY: cases train scores table nifti describe
+cases: $(training) $(testing) $(PREPARED)/split.tsv
 train: $(foreach m,$(METHODS),$(call student,$(m),$(STEPS)) $(call teacher,$(m),$(STEPS)) $(RUNS)/$(m)/log.tsv)
+# Raw scores, and those of the largest component of each class.
+scores: $(METHODS:%=$(RUNS)/%/log.tsv) $(METHODS:%=$(RUNS)/%/metrics.tsv) $(METHODS:%=$(RUNS)/%/metrics.largest.tsv)
 table: $(METHODS:%=$(RUNS)/%/log.tsv) $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/predictions/%.st.zst)) $(if $(SCORED_IDS),$(RUNS)/table.txt)
 	$(if $(SCORED_IDS),@cat $(RUNS)/table.txt)
 nifti: $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/nifti/%.nii.gz))
+
+# All that the scores depend on, but for the scans themselves and the versions of the programs: settings in the words of the stages, those of the
+# training as train-step understands them. No folders, so that equal settings on two machines are equal texts.
+plain = $(foreach w,$(1),$(if $(filter-out /,$(filter /% ./% ../%,$(w))),$(notdir $(w)),$(w)))
+understands := $(filter dbisl-train-step,$(notdir $(TRAIN_STEP)))
+describe:
+	@printf '%s\n' $(foreach s,$(filter $(preparing),$(stages)) init predict metrics,$(call quoted,$(s): $(call plain,$(settings_$(s)))))
+	@$(foreach m,$(METHODS),printf '%s\n' $(call quoted,train: $(m): $(call plain,$(SAMPLE) $(call sampling,$(m)) | $(TRAIN_STEP) \
+	    $(if $(understands),--seed $(SEED),$(call stepping,$(m))) $(if $(call has_teacher,$(m)),$(EMA) $(DECAY)))); \
+	    $(if $(understands),$(TRAIN_STEP) $(call stepping,$(m)) --explain;))

@@ -11,6 +11,6 @@ train_ids := $(call ids,$(shell echo $$(($(LABELED) + $(UNLABELED)))),phantom_)
 LABELED_IDS := $(wordlist 1,$(LABELED),$(train_ids))
 UNLABELED_IDS := $(filter-out $(LABELED_IDS),$(train_ids))
 TEST_IDS := $(call ids,$(TEST),phantom_test_)
-folder = $(RUNS)/scans/$(1)$(if $(findstring _test_,$(2)),Ts,Tr)/$(2).nii.gz
+folder = $(PREPARED)/scans/$(1)$(if $(findstring _test_,$(2)),Ts,Tr)/$(2).nii.gz
 scan = $(call folder,images,$(1))
 label = --label $(call folder,labels,$(1))
