@@ -244,6 +244,37 @@ static void R(label_targets)(R(dbi_loss) * l, span labeled, const R(dbi_loss_inp
     }
 }
 
+static bool has_pseudo_terms(const dbi_method *m)
+{
+    for (int t = DBI_TERM_PSEUDO_SEG; t <= DBI_TERM_PSEUDO_CROSS_REG; t++)
+        if (m->weight[t] > 0)
+            return true;
+    return false;
+}
+
+/* For a method whose teacher gives nothing but its probability: that is the pseudo-label, and what masks the teacher's term (NULL: 1) is the voxel
+ * weight. Returns the mean weight. The mask starts at the first unlabelled sample. */
+static double R(teacher_targets)(R(dbi_loss) * l, span unlabeled, const real *mask)
+{
+    const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
+    double mean = 0;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, unlabeled, c, at, n, sum)
+        double weights = 0;
+        for (int64_t i = at; i < at + n; i++) {
+            l->y[i] = l->teacher_p[i];
+            weights += mask ? (double)mask[i - before] : 1;
+        }
+        sum[0] = weights;
+        sum[1] = sum[2] = 0;
+        END_CHUNKS
+        double total[MAX_SUMS];
+        R(add_up)(l, unlabeled, total);
+        mean += total[0];
+    }
+    return mean / (double)(unlabeled.count * l->shape.classes * l->voxels);
+}
+
 /* The teacher's two outputs, each also seen through its transform, make the soft pseudo-label y, the pseudo-distance r and the voxel weights. Returns
  * the mean weight. teacher arrays start at the first unlabelled sample; the targets' at the first sample. */
 static double R(pseudo_targets)(R(dbi_loss) * l, span unlabeled, const R(dbi_loss_input) * in)
@@ -354,7 +385,7 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
         if ((m->weight[DBI_TERM_PSEUDO_REG] > 0 || m->weight[DBI_TERM_PSEUDO_CROSS_REG] > 0) &&
             R(transform)(l, unlabeled, l->teacher_p, l->teacher_s, false, error))
             return -1;
-        values->voxel_weight = R(pseudo_targets)(l, unlabeled, in);
+        values->voxel_weight = has_pseudo_terms(m) ? R(pseudo_targets)(l, unlabeled, in) : R(teacher_targets)(l, unlabeled, in->teacher_mask);
         if (in->truth)
             values->pseudo_dice = R(pseudo_dice)(l, unlabeled, in->truth);
     }
