@@ -41,7 +41,7 @@ extern "C" {
 typedef struct CUstream_st *dbi_stream;
 
 #ifdef __CUDACC__
-#define DBI_KERNEL(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                         \
+#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                         \
     static __global__ void __launch_bounds__(THREADS) NAME##_kernel(const __grid_constant__ ARGUMENTS a)                                             \
     {                                                                                                                                                \
         __shared__ SHARED shared;                                                                                                                    \
@@ -64,7 +64,7 @@ typedef struct CUstream_st *dbi_stream;
 #else
 /* Threads run backwards where this is true: a result that depends on it is a race. */
 extern bool dbi_emulated_backwards;
-#define DBI_KERNEL(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                         \
+#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                         \
     static int NAME##_launch(dbi_stream stream, int64_t blocks, const ARGUMENTS *a, dbi_error *error)                                                \
     {                                                                                                                                                \
         (void)stream;                                                                                                                                \
@@ -79,6 +79,9 @@ extern bool dbi_emulated_backwards;
         return 0;                                                                                                                                    \
     }
 #endif
+
+/* So that NAME may be a macro. */
+#define DBI_KERNEL(NAME, ARGUMENTS, THREADS, PHASES, SHARED) DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)
 
 /* Blocks of `threads` for `count` things, one each. */
 DBI_HD int64_t dbi_cuda_blocks(int64_t count, int64_t threads)

@@ -5,6 +5,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #include "base/error.h"
 
 typedef enum dbi_precision {
@@ -28,5 +32,9 @@ const char *dbi_precision_name(dbi_precision precision);
 
 /* 0 when the device can be used here; otherwise one line that says what is missing: CUDA in this build, the driver, the device, its generation, or cuDNN. */
 int dbi_cuda_check_device(const char *name, dbi_error *error);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

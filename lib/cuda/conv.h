@@ -1,0 +1,38 @@
+/* Convolutions on the device, by cuDNN. Activations [batch,X,Y,Z,channels] and weights [A,taps,B] of float or bfloat16, channels padded as in geometry.h; A
+ * and B are output and input channels, of a transposed convolution input and output channels. */
+#ifndef DBI_CUDA_CONV_H
+#define DBI_CUDA_CONV_H
+
+#include "cuda/cuda.h"
+#include "cuda/device.h"
+#include "net/arch.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dbi_conv_shape {
+    dbi_layer_kind kind;
+    int in, out; /* channels, padded */
+    int64_t batch, in_size[3], out_size[3];
+} dbi_conv_shape;
+
+typedef struct dbi_convs dbi_convs;
+
+/* Chooses an algorithm for each layer's passes, from the cache (algorithms.h) where it knows them. gradients: the two backward passes will be wanted too.
+ * *workspace: bytes that each call needs. */
+dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error);
+void dbi_convs_close(dbi_convs *convs);
+
+/* Outputs are overwritten. */
+int dbi_convs_forward(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *weight, void *out, void *workspace, dbi_error *error);
+int dbi_convs_data(dbi_convs *convs, dbi_stream stream, int layer, const void *dout, const void *weight, void *din, void *workspace,
+                   dbi_error *error);
+int dbi_convs_weight(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *dout, void *dweight, void *workspace,
+                     dbi_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

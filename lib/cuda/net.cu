@@ -1,0 +1,671 @@
+/* The network on the device: the order of the passes is that of net.real.c, and so is what each buffer holds. Training keeps z (convolved) and a (normalized
+ * and what follows) of each layer; the gradient of z overwrites z, that of a overwrites a. Without training, z becomes a in place, and buffers are used again
+ * after their last reader. */
+#include "cuda/net.h"
+
+#include <stdlib.h>
+
+#include "cuda/common.h"
+#include "cuda/conv.h"
+
+#define T       float
+#define E(name) name##_float
+#define LOAD(x) (x)
+#define STORE(f) (f)
+#include "cuda/element.inc.h"
+#undef T
+#undef E
+#undef LOAD
+#undef STORE
+#define T        dbi_bf16
+#define E(name)  name##_bf16
+#define LOAD(x)  dbi_bf16_to_float(x)
+#define STORE(f) dbi_bf16_from_float(f)
+#include "cuda/element.inc.h"
+#undef T
+#undef E
+#undef LOAD
+#undef STORE
+
+/* PyTorch's BatchNorm3d. */
+#define EPSILON       1e-5
+#define RUNNING_SHARE 0.1
+
+/* ---- Per-channel numbers: one block for each channel adds the chunks' sums in double ---- */
+
+/* From a batch's moments, or (chunks 0) the running statistics: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take
+ * out again: it only shows in the running mean. */
+typedef struct statistics_arguments {
+    const float *chunk_shift, *chunk_sum, *chunk_squares; /* [chunks,padded] */
+    int64_t chunks, chunk, count;                         /* count: values of a channel */
+    int padded;
+    bool update;
+    const float *bias, *gamma, *beta;
+    float *running_mean, *running_variance;
+    float *mean, *scale, *shift;
+    double *inverse; /* 1 / deviation */
+} statistics_arguments;
+
+DBI_HD int64_t values_of_chunk(const statistics_arguments *a, int64_t j)
+{
+    return (j + 1) * a->chunk < a->count ? a->chunk : a->count - j * a->chunk;
+}
+
+DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
+{
+    const int64_t c = block;
+    if (phase == 0) {
+        double sum = 0;
+        for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
+            const int64_t i = j * a->padded + c;
+            sum += (double)a->chunk_shift[i] * (double)values_of_chunk(a, j) + (double)a->chunk_sum[i];
+        }
+        shared->first[thread] = sum;
+    } else if (phase <= DBI_FINISH_LOG) {
+        dbi_halve_double(shared->first, phase, thread);
+    } else if (phase == DBI_FINISH_LOG + 1) {
+        /* Chan's way to join variances: those within the chunks and those of the chunks' means. */
+        const double mean = shared->first[0] / (double)a->count;
+        double squares = 0;
+        for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
+            const int64_t i = j * a->padded + c;
+            const double n = (double)values_of_chunk(a, j), part = (double)a->chunk_sum[i] / n;
+            const double away = (double)a->chunk_shift[i] + part - mean;
+            squares += (double)a->chunk_squares[i] - part * (double)a->chunk_sum[i] + n * away * away;
+        }
+        shared->second[thread] = squares;
+    } else if (phase <= 2 * DBI_FINISH_LOG + 1) {
+        dbi_halve_double(shared->second, phase - DBI_FINISH_LOG - 1, thread);
+    } else if (thread == 0) {
+        const bool batch = a->chunks > 0;
+        const double n = (double)a->count, squares = shared->second[0];
+        const double mean = batch ? shared->first[0] / n : (double)a->running_mean[c] - (double)a->bias[c];
+        const double variance = batch ? (squares > 0 ? squares / n : 0) : (double)a->running_variance[c];
+        const double inverse = 1 / sqrt(variance + EPSILON);
+        a->inverse[c] = inverse;
+        a->mean[c] = (float)mean;
+        a->scale[c] = (float)((double)a->gamma[c] * inverse);
+        a->shift[c] = a->beta[c];
+        if (a->update) {
+            a->running_mean[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_mean[c] + RUNNING_SHARE * (mean + (double)a->bias[c]));
+            a->running_variance[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_variance[c] + RUNNING_SHARE * variance * n / (n - 1));
+        }
+    }
+}
+DBI_KERNEL(statistics, statistics_arguments, DBI_FINISH, 2 * DBI_FINISH_LOG + 3, dbi_finish_sums)
+
+/* From the sums over dy: the gradients of the normalization's weight and bias and the convolution's bias, and the factors of dz (see
+ * normalization_gradient in net.real.c). */
+typedef struct factors_arguments {
+    const float *chunk_sum, *chunk_dot; /* [chunks,padded] */
+    int64_t chunks, count;
+    int padded;
+    bool batch;
+    const float *scale;
+    const double *inverse;
+    float *dbias, *dgamma, *dbeta;
+    float *by_dy, *by_z, *constant;
+} factors_arguments;
+
+DBI_HD void factors(const factors_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
+{
+    const int64_t c = block;
+    if (phase == 0) {
+        double sum = 0, dot = 0;
+        for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
+            sum += (double)a->chunk_sum[j * a->padded + c];
+            dot += (double)a->chunk_dot[j * a->padded + c];
+        }
+        shared->first[thread] = sum;
+        shared->second[thread] = dot;
+    } else if (phase <= DBI_FINISH_LOG) {
+        dbi_halve_double(shared->first, phase, thread);
+        dbi_halve_double(shared->second, phase, thread);
+    } else if (thread == 0) {
+        const double sum = shared->first[0], dot = shared->second[0], inverse = a->inverse[c], scale = (double)a->scale[c], n = (double)a->count;
+        a->dgamma[c] = (float)(dot * inverse);
+        a->dbeta[c] = (float)sum;
+        a->dbias[c] = a->batch ? 0 : (float)(scale * sum);
+        a->by_dy[c] = (float)scale;
+        a->by_z[c] = a->batch ? (float)(-scale * inverse * inverse * dot / n) : 0;
+        a->constant[c] = a->batch ? (float)(-scale * sum / n) : 0;
+    }
+}
+DBI_KERNEL(factors, factors_arguments, DBI_FINISH, DBI_FINISH_LOG + 2, dbi_finish_sums)
+
+/* The heads' gradients: block (channels + 1) output + c, the last one of each output for the bias. */
+typedef struct head_finish_arguments {
+    const float *weight, *bias; /* [2 classes,chunks,padded], [2 classes,chunks] */
+    int64_t chunks;
+    int channels, padded, classes;
+    float *sdf_weight, *sdf_bias, *seg_weight, *seg_bias;
+} head_finish_arguments;
+
+DBI_HD void head_finish(const head_finish_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
+{
+    const int64_t output = dbi_divide(block, a->channels + 1), c = block - output * (a->channels + 1);
+    if (phase == 0) {
+        double sum = 0;
+        for (int64_t j = thread; j < a->chunks; j += DBI_FINISH)
+            sum += (double)(c < a->channels ? a->weight[(output * a->chunks + j) * a->padded + c] : a->bias[output * a->chunks + j]);
+        shared->first[thread] = sum;
+    } else if (phase <= DBI_FINISH_LOG) {
+        dbi_halve_double(shared->first, phase, thread);
+    } else if (thread == 0) {
+        const bool seg = output >= a->classes;
+        const int64_t k = seg ? output - a->classes : output;
+        float *weight = seg ? a->seg_weight : a->sdf_weight, *bias = seg ? a->seg_bias : a->sdf_bias;
+        if (c < a->channels)
+            weight[k * a->channels + c] = (float)shared->first[0];
+        else
+            bias[k] = (float)shared->first[0];
+    }
+}
+DBI_KERNEL(head_finish, head_finish_arguments, DBI_FINISH, DBI_FINISH_LOG + 2, dbi_finish_sums)
+
+/* ---- Whole-channel dropout: draw_dropout of net.real.c; channel c of sample n takes numbers 2 (n C + c) and the next ---- */
+
+typedef struct drop_arguments {
+    const dbi_cuda_parameters *parameters;
+    float *drop; /* [batch,padded] */
+    int64_t batch;
+    int channels, padded;
+    uint32_t role, passes, index, layer;
+    double probability;
+} drop_arguments;
+
+DBI_HD void drop(const drop_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    (void)phase;
+    (void)shared;
+    const int64_t i = block * DBI_BLOCK + thread;
+    if (i >= a->batch * a->channels)
+        return;
+    const int64_t n = dbi_divide(i, a->channels), c = i - n * a->channels;
+    const int at = (int)(2 * i % 4);
+    uint32_t number[4];
+    dbi_random_block(a->parameters->seed, a->role, a->parameters->step * a->passes + a->index, a->layer, (uint32_t)(2 * i / 4), number);
+    a->drop[n * a->padded + c] = dbi_uniform_of(number[at], number[at + 1]) < a->probability ? 0 : (float)(1 / (1 - a->probability));
+}
+DBI_KERNEL(drop, drop_arguments, DBI_BLOCK, 1, dbi_nothing)
+
+/* ---- The net ---- */
+
+struct dbi_cuda_net {
+    const dbi_layout *layout;
+    int64_t batch, size[3];
+    bool training, bf16;
+    dbi_convs *convs;
+    dbi_pack_table table;
+    dbi_tiling tiling[DBI_MAX_LAYERS];
+    unsigned char *activations; /* what z and a point into */
+    size_t z_at[DBI_MAX_LAYERS], a_at[DBI_MAX_LAYERS];
+    void *input, *packed, *dpacked, *workspace;
+    float *mean[DBI_MAX_LAYERS], *scale[DBI_MAX_LAYERS], *shift[DBI_MAX_LAYERS], *drop[DBI_MAX_LAYERS];
+    double *inverse[DBI_MAX_LAYERS];
+    float *by_dy, *by_z, *constant, *partial[3], *head_weight, *head_bias;
+    /* Of the last forward pass with keep. */
+    bool kept, dropout;
+    dbi_statistics_mode statistics;
+};
+
+static int64_t voxels_at(const dbi_cuda_net *net, int level)
+{
+    return (net->size[0] >> level) * (net->size[1] >> level) * (net->size[2] >> level);
+}
+
+static size_t element_size(const dbi_cuda_net *net)
+{
+    return net->bf16 ? sizeof(dbi_bf16) : sizeof(float);
+}
+
+static size_t activation_bytes(const dbi_cuda_net *net, int layer)
+{
+    const dbi_layer *l = &net->layout->layer[layer];
+    const size_t bytes = (size_t)(net->batch * voxels_at(net, l->level)) * (size_t)dbi_padded(l->out) * element_size(net);
+    return (bytes + 255) / 256 * 256;
+}
+
+/* The last layer that reads layer l's output; the number of layers for the heads. */
+static int last_reader(const dbi_layout *layout, int l)
+{
+    int last = l + 1;
+    for (int t = l + 1; t < layout->layers; t++)
+        if (layout->layer[t].skip == l)
+            last = t;
+    return last;
+}
+
+/* Without training: gives each layer, in their order, the lowest place where nothing lies that is still read. */
+static size_t place_activations(dbi_cuda_net *net)
+{
+    const dbi_layout *layout = net->layout;
+    size_t all = 0;
+    for (int l = 0; l < layout->layers; l++) {
+        const size_t bytes = activation_bytes(net, l);
+        size_t at = 0;
+        for (int j = 0; j < l; j++) {
+            const bool read = last_reader(layout, j) >= l;
+            if (read && at < net->z_at[j] + activation_bytes(net, j) && net->z_at[j] < at + bytes) {
+                at = net->z_at[j] + activation_bytes(net, j);
+                j = -1; /* the new place may hit an earlier one */
+            }
+        }
+        net->z_at[l] = net->a_at[l] = at;
+        all = at + bytes > all ? at + bytes : all;
+    }
+    return all;
+}
+
+static size_t place_all(dbi_cuda_net *net)
+{
+    size_t all = 0;
+    for (int l = 0; l < net->layout->layers; l++) {
+        const size_t bytes = activation_bytes(net, l);
+        net->z_at[l] = all;
+        net->a_at[l] = all + bytes; /* the last layer's is not used */
+        all += l < net->layout->layers - 1 ? 2 * bytes : bytes;
+    }
+    return all;
+}
+
+static void make_table(dbi_cuda_net *net)
+{
+    dbi_pack_table *t = &net->table;
+    t->layers = net->layout->layers;
+    t->count = 0;
+    for (int l = 0; l < t->layers; l++) {
+        const dbi_layer *layer = &net->layout->layer[l];
+        const bool up = layer->kind == DBI_LAYER_UP;
+        t->layer[l].flat = (int64_t)net->layout->tensor[layer->weight].offset;
+        t->layer[l].packed = t->count;
+        t->layer[l].a = up ? layer->in : layer->out;
+        t->layer[l].b = up ? layer->out : layer->in;
+        t->layer[l].taps = layer->kind == DBI_LAYER_CONV3 ? 27 : 8;
+        t->count += (int64_t)dbi_padded(t->layer[l].a) * dbi_padded(t->layer[l].b) * t->layer[l].taps;
+    }
+}
+
+static int open_convs(dbi_cuda_net *net, const dbi_cuda_device *device, size_t *workspace, dbi_error *error)
+{
+    dbi_conv_shape shapes[DBI_MAX_LAYERS];
+    for (int l = 0; l < net->layout->layers; l++) {
+        const dbi_layer *layer = &net->layout->layer[l];
+        const int in_level = layer->level + (layer->kind == DBI_LAYER_UP) - (layer->kind == DBI_LAYER_DOWN);
+        shapes[l].kind = layer->kind;
+        shapes[l].in = dbi_padded(layer->in);
+        shapes[l].out = dbi_padded(layer->out);
+        shapes[l].batch = net->batch;
+        for (int d = 0; d < 3; d++) {
+            shapes[l].in_size[d] = net->size[d] >> in_level;
+            shapes[l].out_size[d] = net->size[d] >> layer->level;
+        }
+    }
+    net->convs = dbi_convs_open(device, net->layout->layers, shapes, net->training, workspace, error);
+    return net->convs ? 0 : -1;
+}
+
+static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    const int widest = dbi_padded(16 * layout->arch.filters), last = layout->layers - 1;
+    const size_t size = element_size(net), image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
+    const size_t outputs = 2 * (size_t)layout->arch.classes, head_chunks = (size_t)net->tiling[last].chunks;
+    size_t partial = 0;
+    for (int l = 0; l <= last; l++) {
+        const dbi_layer *layer = &layout->layer[l];
+        const size_t channels = (size_t)dbi_padded(layer->out), chunks = (size_t)net->tiling[l].chunks;
+        partial = partial < channels * chunks ? channels * chunks : partial;
+        if (dbi_arena_need(arena, &net->mean[l], channels * sizeof(float), error) ||
+            dbi_arena_need(arena, &net->scale[l], channels * sizeof(float), error) ||
+            dbi_arena_need(arena, &net->shift[l], channels * sizeof(float), error) ||
+            dbi_arena_need(arena, &net->inverse[l], channels * sizeof(double), error) ||
+            (layer->dropout && dbi_arena_need(arena, &net->drop[l], (size_t)net->batch * channels * sizeof(float), error)))
+            return -1;
+    }
+    for (int i = 0; i < 3; i++)
+        if (dbi_arena_need(arena, &net->partial[i], partial * sizeof(float), error))
+            return -1;
+    if (net->training &&
+        (dbi_arena_need(arena, &net->dpacked, (size_t)net->table.count * size, error) ||
+         dbi_arena_need(arena, &net->by_dy, (size_t)widest * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->by_z, (size_t)widest * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->constant, (size_t)widest * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->head_weight, outputs * head_chunks * (size_t)dbi_padded(layout->arch.filters) * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->head_bias, outputs * head_chunks * sizeof(float), error)))
+        return -1;
+    return dbi_arena_need(arena, &net->activations, net->training ? place_all(net) : place_activations(net), error) ||
+                   dbi_arena_need(arena, &net->input, image * size, error) ||
+                   dbi_arena_need(arena, &net->packed, (size_t)net->table.count * size, error) ||
+                   dbi_arena_need(arena, &net->workspace, workspace, error)
+               ? -1
+               : 0;
+}
+
+dbi_cuda_net *dbi_cuda_net_new(const dbi_layout *layout, const dbi_cuda_device *device, int64_t batch, const int64_t size[3], bool training,
+                               dbi_arena *arena, dbi_error *error)
+{
+    size_t workspace = 0;
+    dbi_cuda_net *net = (dbi_cuda_net *)calloc(1, sizeof *net);
+    if (!net) {
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    net->layout = layout;
+    net->batch = batch;
+    memcpy(net->size, size, sizeof net->size);
+    net->training = training;
+    net->bf16 = device->precision == DBI_BF16;
+    for (int l = 0; l < layout->layers; l++)
+        net->tiling[l] = dbi_tiling_make(batch * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
+    make_table(net);
+    if (open_convs(net, device, &workspace, error) || need_memory(net, arena, workspace, error)) {
+        dbi_cuda_net_free(net);
+        return NULL;
+    }
+    return net;
+}
+
+void dbi_cuda_net_free(dbi_cuda_net *net)
+{
+    if (!net)
+        return;
+    dbi_convs_close(net->convs);
+    free(net);
+}
+
+static void *z_of(const dbi_cuda_net *net, int l)
+{
+    return net->activations + net->z_at[l];
+}
+
+static void *a_of(const dbi_cuda_net *net, int l)
+{
+    return net->activations + net->a_at[l];
+}
+
+static void *packed_of(const dbi_cuda_net *net, void *array, int l)
+{
+    return (unsigned char *)array + (size_t)net->table.layer[l].packed * element_size(net);
+}
+
+/* Tensor `index` of the layer: 0 weight, 1 bias, 2 and 3 the normalization's weight and bias, 4 and 5 running mean and variance. */
+static size_t offset_of(const dbi_layout *layout, int l, int index)
+{
+    return layout->tensor[layout->layer[l].weight + index].offset;
+}
+
+/* return LAUNCH(...): calls the kernel for the net's type of activations, `element`, with the fields that the statements set in `a`. */
+#define LAUNCH(KERNEL, ARGUMENTS, BLOCKS, ...)                                                                                                       \
+    do {                                                                                                                                             \
+        if (net->bf16) {                                                                                                                             \
+            typedef dbi_bf16 element __attribute__((unused));                                                                                        \
+            ARGUMENTS##_bf16 a;                                                                                                                      \
+            memset(&a, 0, sizeof a);                                                                                                                 \
+            __VA_ARGS__                                                                                                                              \
+            return KERNEL##_bf16_launch(stream, (BLOCKS), &a, error);                                                                                \
+        } else {                                                                                                                                     \
+            typedef float element __attribute__((unused));                                                                                           \
+            ARGUMENTS##_float a;                                                                                                                     \
+            memset(&a, 0, sizeof a);                                                                                                                 \
+            __VA_ARGS__                                                                                                                              \
+            return KERNEL##_float_launch(stream, (BLOCKS), &a, error);                                                                               \
+        }                                                                                                                                            \
+    } while (0)
+
+int dbi_cuda_net_weights(dbi_cuda_net *net, dbi_stream stream, const float *parameters, dbi_error *error)
+{
+    LAUNCH(pack, pack_arguments, dbi_cuda_blocks(net->table.count, DBI_BLOCK), a.table = net->table; a.parameters = parameters;
+           a.packed = (element *)net->packed;);
+}
+
+static int unpack_gradient(dbi_cuda_net *net, dbi_stream stream, float *gradient, dbi_error *error)
+{
+    LAUNCH(unpack, unpack_arguments, dbi_cuda_blocks(net->table.count, DBI_BLOCK), a.table = net->table; a.packed = (const element *)net->dpacked;
+           a.gradient = gradient;);
+}
+
+static int take_image(dbi_cuda_net *net, dbi_stream stream, const float *image, dbi_error *error)
+{
+    const int64_t voxels = voxels_at(net, 0), all = net->batch * voxels;
+    LAUNCH(image, image_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.image = image; a.out = (element *)net->input; a.voxels = voxels; a.all = all;
+           a.channels = net->layout->arch.channels; a.padded = dbi_padded(net->layout->arch.channels););
+}
+
+static int take_moments(dbi_cuda_net *net, dbi_stream stream, int l, dbi_error *error)
+{
+    LAUNCH(moments, moments_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l]; a.z = (const element *)z_of(net, l);
+           a.shift = net->partial[0]; a.sum = net->partial[1]; a.squares = net->partial[2];);
+}
+
+/* Mean, scale and shift of the layer's normalization. */
+static int normalization(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running, const dbi_cuda_pass *pass,
+                         dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    const bool batch = pass->statistics == DBI_BATCH_STATISTICS;
+    statistics_arguments a;
+    memset(&a, 0, sizeof a);
+    if (batch && take_moments(net, stream, l, error))
+        return -1;
+    a.chunk_shift = net->partial[0];
+    a.chunk_sum = net->partial[1];
+    a.chunk_squares = net->partial[2];
+    a.chunks = batch ? net->tiling[l].chunks : 0;
+    a.chunk = net->tiling[l].chunk;
+    a.count = net->tiling[l].voxels;
+    a.padded = dbi_padded(layout->layer[l].out);
+    a.update = batch && pass->update_running;
+    a.bias = parameters + offset_of(layout, l, 1);
+    a.gamma = parameters + offset_of(layout, l, 2);
+    a.beta = parameters + offset_of(layout, l, 3);
+    a.running_mean = running + offset_of(layout, l, 4);
+    a.running_variance = running + offset_of(layout, l, 5);
+    a.mean = net->mean[l];
+    a.scale = net->scale[l];
+    a.shift = net->shift[l];
+    a.inverse = net->inverse[l];
+    return statistics_launch(stream, layout->layer[l].out, &a, error);
+}
+
+static int draw_dropout(dbi_cuda_net *net, dbi_stream stream, int l, const dbi_cuda_pass *pass, dbi_error *error)
+{
+    drop_arguments a;
+    memset(&a, 0, sizeof a);
+    a.parameters = pass->parameters;
+    a.drop = net->drop[l];
+    a.batch = net->batch;
+    a.channels = net->layout->layer[l].out;
+    a.padded = dbi_padded(a.channels);
+    a.role = (uint32_t)pass->role;
+    a.passes = pass->passes;
+    a.index = pass->index;
+    a.layer = (uint32_t)l;
+    a.probability = pass->dropout;
+    return drop_launch(stream, dbi_cuda_blocks(a.batch * a.channels, DBI_BLOCK), &a, error);
+}
+
+static dbi_norm_cuda norm_of(const dbi_cuda_net *net, int l, bool dropout)
+{
+    dbi_norm_cuda norm;
+    norm.mean = net->mean[l];
+    norm.scale = net->scale[l];
+    norm.shift = net->shift[l];
+    norm.drop = dropout && net->layout->layer[l].dropout ? net->drop[l] : NULL;
+    return norm;
+}
+
+static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters)
+{
+    dbi_heads_cuda h;
+    memset(&h, 0, sizeof h);
+    h.sdf_weight = parameters + layout->tensor[layout->sdf_head].offset;
+    h.sdf_bias = parameters + layout->tensor[layout->sdf_head + 1].offset;
+    h.seg_weight = parameters + layout->tensor[layout->seg_head].offset;
+    h.seg_bias = parameters + layout->tensor[layout->seg_head + 1].offset;
+    h.classes = layout->arch.classes;
+    h.channels = layout->arch.filters;
+    return h;
+}
+
+static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, dbi_error *error)
+{
+    const dbi_tiling *t = &net->tiling[l];
+    const int skip = net->layout->layer[l].skip;
+    LAUNCH(normalize, normalize_arguments, dbi_cuda_blocks(t->voxels * t->groups, DBI_BLOCK), a.norm = norm_of(net, l, dropout);
+           a.z = (const element *)z_of(net, l); a.skip = skip < 0 ? NULL : (const element *)a_of(net, skip); a.a = (element *)a_of(net, l);
+           a.all = t->voxels; a.voxels = voxels_at(net, net->layout->layer[l].level); a.groups = t->groups;);
+}
+
+static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf, dbi_error *error)
+{
+    const int last = net->layout->layers - 1;
+    const int64_t all = net->tiling[last].voxels;
+    LAUNCH(heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, dropout);
+           a.heads = heads_of(net->layout, parameters); a.z = (const element *)z_of(net, last); a.logits = logits; a.sdf = sdf; a.all = all;
+           a.voxels = voxels_at(net, 0););
+}
+
+static int check_pass(const dbi_cuda_net *net, const dbi_cuda_pass *pass, dbi_error *error)
+{
+    if (pass->keep && !net->training)
+        return dbi_fail(error, "a net that was not opened for training cannot keep a pass");
+    if (!(pass->dropout >= 0 && pass->dropout < 1))
+        return dbi_fail(error, "dropout %g is not in [0, 1)", pass->dropout);
+    for (int l = 0; pass->statistics == DBI_BATCH_STATISTICS && l < net->layout->layers; l++)
+        if (net->tiling[l].voxels < 2)
+            return dbi_fail(error, "a batch's statistics need more than one value per channel: take a larger patch or more samples");
+    return 0;
+}
+
+int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running, const dbi_cuda_pass *pass,
+                         const float *image, float *logits, float *sdf, dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    const int last = layout->layers - 1;
+    const bool dropout = pass->dropout > 0;
+    net->kept = false;
+    if (check_pass(net, pass, error) || take_image(net, stream, image, error))
+        return -1;
+    for (int l = 0; l <= last; l++) {
+        if (dbi_convs_forward(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, packed_of(net, net->packed, l), z_of(net, l), net->workspace,
+                              error) ||
+            normalization(net, stream, l, parameters, running, pass, error) ||
+            (dropout && layout->layer[l].dropout && draw_dropout(net, stream, l, pass, error)) ||
+            (l < last && normalize(net, stream, l, dropout, error)))
+            return -1;
+    }
+    if (heads(net, stream, parameters, dropout, logits, sdf, error))
+        return -1;
+    net->kept = pass->keep;
+    net->statistics = pass->statistics;
+    net->dropout = dropout;
+    return 0;
+}
+
+/* Where the gradient of layer l's activation comes from: the layers that read it, or (last layer) the heads. */
+typedef struct source {
+    const void *da, *da_skip;
+    dbi_heads_cuda heads;
+} source;
+
+static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
+{
+    LAUNCH(sums, gradient_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l]; a.norm = norm_of(net, l, net->dropout);
+           a.da = (const element *)from->da; a.da_skip = (const element *)from->da_skip; a.heads = from->heads; a.z = (element *)z_of(net, l);
+           a.voxels = voxels_at(net, net->layout->layer[l].level); a.sum = net->partial[0]; a.dot = net->partial[1];);
+}
+
+static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
+{
+    const dbi_tiling *t = &net->tiling[l];
+    LAUNCH(gradient, gradient_arguments, dbi_cuda_blocks(t->voxels * t->groups, DBI_BLOCK), a.at = *t; a.norm = norm_of(net, l, net->dropout);
+           a.da = (const element *)from->da; a.da_skip = (const element *)from->da_skip; a.heads = from->heads; a.z = (element *)z_of(net, l);
+           a.voxels = voxels_at(net, net->layout->layer[l].level); a.by_dy = net->by_dy; a.by_z = net->by_z; a.constant = net->constant;);
+}
+
+static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, dbi_error *error)
+{
+    const int last = net->layout->layers - 1;
+    LAUNCH(head_weights, head_weights_arguments, 2 * (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]), a.at = net->tiling[last];
+           a.norm = norm_of(net, last, net->dropout); a.heads = *h; a.z = (const element *)z_of(net, last); a.voxels = voxels_at(net, 0);
+           a.weight = net->head_weight; a.bias = net->head_bias;);
+}
+
+static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, float *gradient, dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    head_finish_arguments a;
+    memset(&a, 0, sizeof a);
+    if (head_weight_sums(net, stream, h, error))
+        return -1;
+    a.weight = net->head_weight;
+    a.bias = net->head_bias;
+    a.chunks = net->tiling[layout->layers - 1].chunks;
+    a.channels = h->channels;
+    a.padded = dbi_padded(h->channels);
+    a.classes = h->classes;
+    a.sdf_weight = gradient + layout->tensor[layout->sdf_head].offset;
+    a.sdf_bias = gradient + layout->tensor[layout->sdf_head + 1].offset;
+    a.seg_weight = gradient + layout->tensor[layout->seg_head].offset;
+    a.seg_bias = gradient + layout->tensor[layout->seg_head + 1].offset;
+    return head_finish_launch(stream, 2 * (int64_t)h->classes * (h->channels + 1), &a, error);
+}
+
+static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, float *gradient, dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    const size_t channels = (size_t)layout->layer[l].out, padded = (size_t)dbi_padded(layout->layer[l].out);
+    float *const by[] = {net->by_dy, net->by_z, net->constant};
+    factors_arguments a;
+    memset(&a, 0, sizeof a);
+    for (int i = 0; i < 3; i++) /* an earlier layer had more channels */
+        if (padded > channels && dbi_cuda_clear(stream, by[i] + channels, (padded - channels) * sizeof(float), error))
+            return -1;
+    a.chunk_sum = net->partial[0];
+    a.chunk_dot = net->partial[1];
+    a.chunks = net->tiling[l].chunks;
+    a.count = net->tiling[l].voxels;
+    a.padded = (int)padded;
+    a.batch = net->statistics == DBI_BATCH_STATISTICS;
+    a.scale = net->scale[l];
+    a.inverse = net->inverse[l];
+    a.dbias = gradient + offset_of(layout, l, 1);
+    a.dgamma = gradient + offset_of(layout, l, 2);
+    a.dbeta = gradient + offset_of(layout, l, 3);
+    a.by_dy = net->by_dy;
+    a.by_z = net->by_z;
+    a.constant = net->constant;
+    return factors_launch(stream, (int64_t)channels, &a, error);
+}
+
+int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf, const float *dlogits, const float *dsdf,
+                          float *gradient, dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    const int last = layout->layers - 1;
+    dbi_heads_cuda h = heads_of(layout, parameters);
+    if (!net->kept)
+        return dbi_fail(error, "a backward pass without a forward pass that was kept");
+    net->kept = false;
+    h.sdf = sdf;
+    h.dlogits = dlogits;
+    h.dsdf = dsdf;
+    if (head_gradients(net, stream, &h, gradient, error))
+        return -1;
+    for (int l = last; l >= 0; l--) {
+        const int reader = last_reader(layout, l);
+        source from;
+        memset(&from, 0, sizeof from);
+        from.heads = h;
+        from.da = l < last ? a_of(net, l) : NULL;
+        from.da_skip = l < last && reader > l + 1 ? a_of(net, reader) : NULL; /* the gradient of a sum is that of both its terms */
+        if (gradient_sums(net, stream, l, &from, error) || normalization_gradient(net, stream, l, gradient, error) ||
+            gradient_of_z(net, stream, l, &from, error) ||
+            dbi_convs_weight(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, z_of(net, l), packed_of(net, net->dpacked, l), net->workspace,
+                             error) ||
+            (l && dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l), a_of(net, l - 1), net->workspace, error)))
+            return -1;
+    }
+    return unpack_gradient(net, stream, gradient, error);
+}
