@@ -29,6 +29,8 @@ tool_sources := $(filter-out tools/tool.c tools/dbisl.c,$(sort $(wildcard tools/
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
+bench_sources := $(sort $(wildcard tests/bench/bench_*.c))
+bench_programs := $(bench_sources:tests/bench/%.c=$(BUILD)/tests/%)
 
 # A short line for each file; V=1 shows the commands.
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2);)
@@ -122,18 +124,15 @@ check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built
 	SANITIZED=1 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) BUILD='$(BUILD)/asan' \
 	    CFLAGS='-O2 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
 
-# BASELINE: a command that times another library, taking `step PATCH BATCH REPEATS` and `infer PATCH REPEATS`; in the same run, as machines have moods.
+# Ours and what people use today in turns, as a table; tests/bench/README.md says what, and which variables it takes (TORCH_PYTHON, LA_SCAN, CHECKPOINT, ...).
 .PHONY: bench
-bench: $(BUILD)/tests/bench_net ## time a training step and the inference of one patch of 112x112x80 (BASELINE='python3 FILE')
-	$(BUILD)/tests/bench_net step 112x112x80 2 3
-	$(if $(BASELINE),$(BASELINE) step 112x112x80 2 3)
-	$(BUILD)/tests/bench_net infer 112x112x80 1 5
-	$(if $(BASELINE),$(BASELINE) infer 112x112x80 5)
+bench: all $(bench_programs) ## time our programs and PyTorch, scipy, h5py in turns and print the table; minutes
+	@BUILD='$(BUILD)' PYTHON='$(PYTHON)' CC='$(CC)' tests/bench/run
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 
-c_files := $(sort $(wildcard lib/*/*.[ch] tools/*.[ch] tests/unit/*.[ch]))
-shell_files := setup.sh .ci/run tests/run tests/helper.bash $(sort $(wildcard scripts/* examples/*.sh))
+c_files := $(sort $(wildcard lib/*/*.[ch] tools/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch]))
+shell_files := setup.sh .ci/run tests/run tests/helper.bash tests/bench/run $(sort $(wildcard scripts/* examples/*.sh))
 
 .PHONY: lint
 lint: all ## clang-format, cppcheck, shellcheck, mandoc, and that --help and the manual pages agree

@@ -1,0 +1,60 @@
+/* The machine's own speed: loops of multiply-adds in registers, and of reading and writing memory. */
+#ifndef BENCH_REFERENCE_H
+#define BENCH_REFERENCE_H
+
+#include <dnnl.h>
+
+#include "bench.h"
+
+/* The vectors that oneDNN uses here, and our kernels with it: floats in one. ONEDNN_MAX_CPU_ISA=AVX2 limits both. */
+static inline int vector_floats(void)
+{
+    const int isa = (int)dnnl_get_effective_cpu_isa();
+    return (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? 16 : (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? 8 : 4;
+}
+
+static inline const char *vector_name(void)
+{
+    const int n = vector_floats();
+    return n == 16 ? "AVX-512" : n == 8 ? "AVX2" : "SSE4";
+}
+
+/* 12 independent chains: more than latency times throughput of any FMA unit, and they fit 16 registers. */
+enum { FMA_CHAINS = 12 };
+
+#define FMA_LOOP(name, bytes, attributes)                                                                                                            \
+    attributes __attribute__((noinline)) static float name(long rounds)                                                                              \
+    {                                                                                                                                                \
+        typedef float vector __attribute__((vector_size(bytes)));                                                                                    \
+        const vector zero = {0};                                                                                                                     \
+        volatile float one = 1.0f, tiny = 1e-9f;                                                                                                     \
+        const vector m = zero + one, a = zero + tiny;                                                                                                \
+        vector c0 = a, c1 = a, c2 = a, c3 = a, c4 = a, c5 = a, c6 = a, c7 = a, c8 = a, c9 = a, c10 = a, c11 = a;                                     \
+        for (long i = 0; i < rounds; i++) {                                                                                                          \
+            c0 = c0 * m + a, c1 = c1 * m + a, c2 = c2 * m + a, c3 = c3 * m + a, c4 = c4 * m + a, c5 = c5 * m + a;                                    \
+            c6 = c6 * m + a, c7 = c7 * m + a, c8 = c8 * m + a, c9 = c9 * m + a, c10 = c10 * m + a, c11 = c11 * m + a;                                \
+        }                                                                                                                                            \
+        c0 += c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9 + c10 + c11;                                                                                \
+        return c0[0];                                                                                                                                \
+    }
+
+FMA_LOOP(fma_plain, 16, )
+#ifdef __x86_64__
+FMA_LOOP(fma_avx2, 32, __attribute__((target("avx2,fma"))))
+FMA_LOOP(fma_avx512, 64, __attribute__((target("avx512f"))))
+#endif
+
+/* floats: in a vector; which must be there. Operations: 2 floats FMA_CHAINS rounds. */
+static inline float fma_loop(int floats, long rounds)
+{
+#ifdef __x86_64__
+    if (floats == 16)
+        return fma_avx512(rounds);
+    if (floats == 8)
+        return fma_avx2(rounds);
+#endif
+    (void)floats;
+    return fma_plain(rounds);
+}
+
+#endif
