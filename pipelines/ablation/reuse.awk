@@ -1,14 +1,29 @@
-# usage: awk -f reuse.awk method=M variant=V labels=N seed=S settings=HASH RESULTS.tsv...
-# The rows of a table of results that have these settings, under the names that the cell has here.
+# usage: awk -f reuse.awk RESULTS.tsv...
+#        awk -f reuse.awk method=M variant=V labels=N seed=S settings=HASH RESULTS.tsv...
+# The settings that tables of results have rows of; and, with a cell's name and settings, its rows under that name.
 BEGIN {
     FS = OFS = "\t"
-    print "method", "variant", "labels", "seed", "case", "class", "largest", "dice", "jaccard", "hd95", "asd", "empty", "settings"
+    header = "method\tvariant\tlabels\tseed\tcase\tclass\tlargest\tdice\tjaccard\thd95\tasd\tempty\tsettings"
 }
 
-FNR > 1 && $NF == settings {
-    # The same cell may be in several tables, or twice in one under two names.
-    if (seen[$5, $6, $7]++)
-        next
+FNR == 1 {
+    if ($0 != header) {
+        printf "reuse.awk: %s: not the header of a table of results\n", FILENAME >"/dev/stderr"
+        exit 1
+    }
+    if (settings != "" && !begun++)
+        print
+    next
+}
+
+settings == "" {
+    if (!seen[$NF]++)
+        print $NF
+    next
+}
+
+# The same cell may be in several tables, or twice in one under two names.
+$NF == settings && !seen[$5, $6, $7]++ {
     $1 = method
     $2 = variant
     $3 = labels
