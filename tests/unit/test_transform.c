@@ -188,41 +188,75 @@ static void test_beyond_window(void **state)
     }
 }
 
-/* The level set's feet by brute force: all crossings of all edges. */
+static double to_surface(double d)
+{
+    return d + fmin(2 * d, fmin(0.5, 0.5 / sqrt(d)));
+}
+
+/* All crossings of all edges of a volume n. */
+static int all_feet(const double *p, const int64_t n[3], double (*feet)[3])
+{
+    const int64_t stride[3] = {n[1] * n[2], n[2], 1};
+    int count = 0;
+    for (int64_t i = 0; i < n[0] * n[1] * n[2]; i++) {
+        const int64_t at[3] = {i / stride[0], i / stride[1] % n[1], i % n[2]};
+        for (int a = 0; a < 3; a++) {
+            if (at[a] + 1 >= n[a] || (p[i] > 0.5) == (p[i + stride[a]] > 0.5))
+                continue;
+            for (int b = 0; b < 3; b++)
+                feet[count][b] = (double)at[b];
+            feet[count++][a] += (0.5 - p[i]) / (p[i + stride[a]] - p[i]);
+        }
+    }
+    return count;
+}
+
+/* The level set's distances by brute force, as they are and clipped. */
+static void check_feet(const double *p, const int64_t n[3])
+{
+    const int64_t voxels = n[0] * n[1] * n[2];
+    const dbi_transform t = parsed("levelset");
+    double *s = malloc((size_t)voxels * sizeof *s), *clipped = malloc((size_t)voxels * sizeof *clipped);
+    double(*feet)[3] = malloc(3 * (size_t)voxels * sizeof *feet);
+    dbi_error error;
+    const int count = all_feet(p, n, feet);
+    assert_int_equal(dbi_transform_forward_f64(&t, &none, n, p, s, NULL, &error), 0);
+    assert_int_equal(dbi_transform_forward_f64(&t, &clip3, n, p, clipped, NULL, &error), 0);
+    for (int64_t i = 0; i < voxels; i++) {
+        const double x = (double)(i / (n[1] * n[2])), y = (double)(i / n[2] % n[1]), z = (double)(i % n[2]);
+        double d2 = INFINITY;
+        for (int f = 0; f < count; f++) {
+            const double dx = feet[f][0] - x, dy = feet[f][1] - y, dz = feet[f][2] - z;
+            d2 = fmin(d2, dx * dx + dy * dy + dz * dz);
+        }
+        const double want = (p[i] > 0.5 ? 1 : -1) * to_surface(sqrt(d2));
+        if (!(fabs(s[i] - want) < 1e-5) || !(fabs(clipped[i] - fmax(-1, fmin(1, want / 3))) < 1e-5))
+            fail_msg("[%lld,%lld,%lld], voxel %lld: %g, clipped %g, not %g", (long long)n[0], (long long)n[1], (long long)n[2], (long long)i, s[i],
+                     clipped[i], want);
+    }
+    free(s);
+    free(clipped);
+    free(feet);
+}
+
 static void test_feet(void **state)
 {
     (void)state;
-    static double p[COUNT], s[COUNT], feet[3 * COUNT][3];
-    static const int stride[3] = {12 * 14, 14, 1};
-    const dbi_transform t = parsed("levelset");
+    static double p[COUNT];
+    soft_ball(p);
+    check_feet(p, shape);
+    /* specks, few enough that distances are long; along each axis more voxels than are compared at once, in multiples and not */
+    static const int64_t shapes[][3] = {{13, 12, 14}, {3, 37, 50}, {40, 5, 32}, {34, 35, 3}, {1, 1, 70}, {70, 1, 1}, {2, 64, 16}};
     dbi_random r;
-    for (int smooth = 0; smooth < 2; smooth++) {
-        int count = 0;
-        dbi_random_start(&r, 4, DBI_ROLE_TEST, 0, 0);
-        soft_ball(p);
-        for (int i = 0; i < COUNT && !smooth; i++) /* specks, few enough that distances are long */
-            p[i] = dbi_random_below(&r, 100) == 0 ? 0.5 + dbi_random_uniform(&r) / 2 : dbi_random_uniform(&r) / 2;
-        for (int i = 0; i < COUNT; i++) {
-            const int at[3] = {i / (12 * 14), i / 14 % 12, i % 14};
-            for (int a = 0; a < 3; a++) {
-                if (at[a] + 1 >= shape[a] || (p[i] > 0.5) == (p[i + stride[a]] > 0.5))
-                    continue;
-                for (int b = 0; b < 3; b++)
-                    feet[count][b] = at[b];
-                feet[count++][a] += (0.5 - p[i]) / (p[i + stride[a]] - p[i]);
-            }
-        }
-        forward(&t, &none, p, s, NULL);
-        for (int i = 0; i < COUNT; i++) {
-            const double x = i / (12 * 14), y = i / 14 % 12, z = i % 14;
-            double d2 = INFINITY;
-            for (int f = 0; f < count; f++) {
-                const double dx = feet[f][0] - x, dy = feet[f][1] - y, dz = feet[f][2] - z;
-                d2 = fmin(d2, dx * dx + dy * dy + dz * dz);
-            }
-            const double d = sqrt(d2), want = d + fmin(2 * d, fmin(0.5, 0.5 / sqrt(d)));
-            assert_true(fabs(s[i] - (p[i] > 0.5 ? want : -want)) < 1e-5);
-        }
+    dbi_random_start(&r, 4, DBI_ROLE_TEST, 0, 0);
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        const int64_t voxels = shapes[k][0] * shapes[k][1] * shapes[k][2];
+        double *sparse = malloc((size_t)voxels * sizeof *sparse);
+        for (int64_t i = 0; i < voxels; i++)
+            sparse[i] = dbi_random_below(&r, 200) == 0 ? 0.5 + dbi_random_uniform(&r) / 2 : dbi_random_uniform(&r) / 2;
+        sparse[voxels / 3] = 0.9;
+        check_feet(sparse, shapes[k]);
+        free(sparse);
     }
 }
 
