@@ -54,8 +54,8 @@ cells_made() {
     [ "$(find "$whole/data" -name 'phantom_001.st.zst' -path '*/cases/*' | wc -l)" -eq 1 ]
     [ -z "$(find "$whole/cells" -path '*/cases/*')" ]
     # The command in the cell's folder, elsewhere.
-    sed "s|$whole|elsewhere|g" "$whole/cells/dbisl.2.1/command" >command
-    bash -eu command >&2
+    sed "s|$whole|elsewhere|g" "$whole/cells/dbisl.2.1/command" >alone
+    bash -eu alone >&2
     same "$whole/cells/dbisl.2.1/dbisl/metrics.largest.tsv" elsewhere/cells/dbisl.2.1/dbisl/metrics.largest.tsv
     # Largest components are scored as dbisl-metrics does it.
     awk -F '\t' '$1 == "dbisl" && $2 == "-" && $7 == 1 { print $5, $8 }' "$whole/results.tsv" >ours
@@ -95,8 +95,8 @@ cells_made() {
 }
 
 @test "killed at random moments and started again, with two jobs: the same bytes as never killed" {
-    local pid i
-    for i in 1 2 3; do
+    local pid
+    for _ in 1 2 3; do
         setsid make -s -j2 -f "$ROOT/pipelines/ablation/Makefile" PIPELINE=demo RUNS=killed UNLABELED=2 TEST=2 PHANTOM_FLAGS="--size 32" PATCH=16,16,16 \
             FILTERS=2 STEPS=4 CHUNK=2 LABELS=2 SEEDS=1 METHODS="supervised dbisl" VARIANTS=no-pseudo >/dev/null 2>&1 3>&- &
         pid=$!
