@@ -23,7 +23,8 @@ static const struct {
     {"predict", "cases or scans and a checkpoint to segmentations"},
     {"restore", "a result to NIfTI in the scan's own grid"},
     {"metrics", "predictions and references to scores"},
-    {"transforms", "how close transforms to distance come to the exact distance"},
+    {"compare", "results of many trainings to means, intervals and tests"},
+    {"transforms", ""how close transforms to distance come to the exact distance"},
     {"info", "what is in a tensor file"},
 };
 

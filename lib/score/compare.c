@@ -161,9 +161,9 @@ static int read_row(dbi_results *results, char *line, const int position[COLUMNS
 int dbi_results_read(dbi_results *results, const char *path, dbi_error *error)
 {
     dbi_lines lines;
-    if (dbi_lines_read(path, &lines, error))
+    const char *file = own(results, strdup(strcmp(path, "-") ? path : "standard input"), error);
+    if (!file || dbi_lines_read(path, &lines, error))
         return -1;
-    const char *file = strcmp(path, "-") ? path : "standard input";
     int position[COLUMNS];
     int status = lines.count ? read_header(lines.line[0], position, error) : dbi_fail(error, "empty");
     if (status)
@@ -173,7 +173,7 @@ int dbi_results_read(dbi_results *results, const char *path, dbi_error *error)
         if (status) {
             dbi_fail_in(error, "%s: line %zu", file, i + 1);
         } else {
-            results->rows[results->count - 1].file = path;
+            results->rows[results->count - 1].file = file;
             results->rows[results->count - 1].line = i + 1;
         }
     }
@@ -388,7 +388,7 @@ static int describe(const group *g, int score, uint64_t seed, dbi_compared_score
     *out = (dbi_compared_score){
         .mean = NAN, .low = NAN, .high = NAN, .sd = NAN, .difference = NAN, .difference_low = NAN, .difference_high = NAN, .p = NAN};
     for (size_t i = 0; i < g->count; i++)
-        out->missing += isnan(g->rows[i].score[score]);
+        out->missing += isnan(g->rows[i].score[score]) ? 1 : 0;
     if (!status && n) {
         dbi_score_summary summary;
         for (size_t i = 0; i < n; i++)
