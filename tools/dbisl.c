@@ -24,7 +24,7 @@ static const struct {
     {"restore", "a result to NIfTI in the scan's own grid"},
     {"metrics", "predictions and references to scores"},
     {"compare", "results of many trainings to means, intervals and tests"},
-    {"transforms", ""how close transforms to distance come to the exact distance"},
+    {"transforms", "how close transforms to distance come to the exact distance"},
     {"info", "what is in a tensor file"},
 };
 
