@@ -18,12 +18,30 @@ package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 # -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
 all_cflags := -std=gnu17 -fopenmp -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
 all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
-libs := -lnifti2 -lznz $(package_libs) -ldnnl -lm
+cuda_libs = $(if $(cuda),-L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lpthread)
+libs = -lnifti2 -lznz $(package_libs) -ldnnl $(cuda_libs) -lm
+# The last architecture is embedded as PTX too.
+nvcc_flags = -std=c++17 $(NVCCFLAGS) $(foreach arch,$(CUDA_ARCH),-gencode arch=compute_$(arch),code=sm_$(arch)) \
+    -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics -Ilib \
+    $(patsubst cudnn=%,-I%,$(filter cudnn=%,$(cuda))) $(patsubst library=%,-DDBI_CUDNN_FOLDER=\"%\",$(filter library=/%,$(cuda)))
 
-lib_sources := $(sort $(wildcard lib/*/*.c))
+# CUDA, where nvcc and the headers of cuDNN 9 are found: CUDA=0 does without, CUDA_HOME and CUDNN_ROOT say where they are, CUDA_ARCH for which GPUs (the last
+# one also as PTX, which drivers translate for newer ones). cuDNN is loaded at run time: programs start without it, and without a GPU.
+CUDA ?= auto
+CUDA_HOME ?= $(or $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null))),/usr/local/cuda)
+CUDA_ARCH ?= 80 90
+NVCC ?= $(CUDA_HOME)/bin/nvcc
+NVCCFLAGS ?= -O3
+cuda := $(if $(filter 0 no off,$(CUDA)),,$(shell CC='$(CC)' CXX='$(CXX)' NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' CUDNN_ROOT='$(CUDNN_ROOT)' CACHE='$(BUILD)/cuda' scripts/find-cuda))
+
+lib_sources := $(filter-out $(if $(cuda),lib/cuda/absent.c),$(sort $(wildcard lib/*/*.c)))
+cuda_sources := $(sort $(wildcard lib/cuda/*.cu))
 real_sources := $(filter %.real.c,$(lib_sources))
 plain_sources := $(filter-out %.real.c,$(lib_sources))
-lib_objects := $(plain_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f32.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o)
+lib_objects := $(plain_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f32.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o) \
+    $(if $(cuda),$(cuda_sources:%.cu=$(BUILD)/%.cu.o))
+# The CUDA device's sources but for the calls of CUDA itself, compiled for the host: what the unit tests of the device run.
+emulated := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))) $(BUILD)/tests/unit/emulated.o
 library := $(BUILD)/libdbisl.a
 tool_sources := $(filter-out tools/tool.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
@@ -50,6 +68,14 @@ $(BUILD)/%.f64.o: %.real.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(call say,CC,'$< (double)')$(CC) $(all_cppflags) -DDBI_REAL_BITS=64 $(all_cflags) -MMD -MP -c $< -o $@
 
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)$(NVCC) $(nvcc_flags) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+$(BUILD)/emulated/%.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
+	@mkdir -p $(@D)
+	$(call say,CC,'$< (host)')$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -x c -c $< -o $@
+
 $(library): $(lib_objects)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
 
@@ -60,6 +86,10 @@ $(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
 $(BUILD)/bin/dbisl: $(BUILD)/tools/dbisl.o
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ -o $@
+
+$(BUILD)/tests/test_cuda_%: $(BUILD)/tests/unit/test_cuda_%.o $(emulated) $(library)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(library)
 	@mkdir -p $(@D)
@@ -75,9 +105,10 @@ units: $(unit_tests)
 
 # Rewritten only when the compiler or its flags change, so that a change of flags rebuilds everything and nothing else does.
 .PHONY: force
+flags_line = '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' $(if $(cuda),'$(NVCC) $(nvcc_flags)')
 $(BUILD)/flags: force
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' | cmp -s - $@ || printf '%s\n' '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' > $@
+	@printf '%s\n' $(flags_line) | cmp -s - $@ || printf '%s\n' $(flags_line) > $@
 
 # One clear message about a missing library instead of a page of the compiler's.
 $(BUILD)/libraries: scripts/check-libraries $(BUILD)/flags

@@ -116,6 +116,8 @@ typedef struct dbi_arena {
 /* pointer: the address of a pointer that gets `bytes` of device memory, aligned to 256, when the arena is opened (0 bytes: NULL). It must not move until
  * then. */
 int dbi_arena_need(dbi_arena *arena, void *pointer, size_t bytes, dbi_error *error);
+/* Sets the pointers, for dbi_arena_open. */
+void dbi_arena_point(const dbi_arena *arena);
 /* Allocates, clears, and sets all the pointers. */
 int dbi_arena_open(dbi_arena *arena, dbi_error *error);
 void dbi_arena_close(dbi_arena *arena);

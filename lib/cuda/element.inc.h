@@ -1,28 +1,6 @@
-/* Included by net.cu for each type of activations: T the type, E(name) the name of what works on it, LOAD(x) and STORE(f) the conversions from T and to T.
- * Arithmetic is in float throughout. Formulas: reference.real.c. */
-
-/* 8 channels of one voxel; the address is aligned to their size. */
-DBI_HD void E(load)(const T *from, float to[DBI_GROUP])
-{
-    dbi_sixteen_bytes raw[DBI_GROUP * sizeof(T) / 16];
-    T value[DBI_GROUP];
-    for (size_t i = 0; i < sizeof raw / 16; i++)
-        raw[i] = ((const dbi_sixteen_bytes *)(const void *)from)[i];
-    memcpy(value, raw, sizeof value);
-    for (int i = 0; i < DBI_GROUP; i++)
-        to[i] = LOAD(value[i]);
-}
-
-DBI_HD void E(store)(T *to, const float from[DBI_GROUP])
-{
-    dbi_sixteen_bytes raw[DBI_GROUP * sizeof(T) / 16];
-    T value[DBI_GROUP];
-    for (int i = 0; i < DBI_GROUP; i++)
-        value[i] = STORE(from[i]);
-    memcpy(raw, value, sizeof value);
-    for (size_t i = 0; i < sizeof raw / 16; i++)
-        ((dbi_sixteen_bytes *)(void *)to)[i] = raw[i];
-}
+/* Included by net.cu for each type of activations; T, E(name), LOAD(x) and STORE(f) as in vector.inc.h. Arithmetic is in float throughout. Formulas:
+ * reference.real.c. */
+#include "cuda/vector.inc.h"
 
 /* ---- The image: plain [batch,C,voxels] -> [batch,voxels,channels], channels past C are 0 ---- */
 

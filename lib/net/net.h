@@ -18,7 +18,8 @@ typedef struct dbi_pass {
     uint64_t seed;       /* of the dropout masks, with role, step and the layer's index as the stream */
     dbi_role role;
     uint32_t step;
-    bool keep; /* keep what the backward pass needs (the net must be opened for training) */
+    bool keep;         /* keep what the backward pass needs (the net must be opened for training) */
+    bool same_weights; /* the weights have not changed since this net's last pass: a device with memory of its own need not fetch them again */
 } dbi_pass;
 
 /* Bytes that a net would need, without making it; for choosing a window. */

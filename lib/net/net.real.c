@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/memory.h"
+#include "cuda/net.h"
 #include "net/backend.h"
 
 #include "base/real.h"
@@ -18,6 +19,9 @@
 static const double epsilon = 1e-5, running_share = 0.1; /* PyTorch's BatchNorm3d */
 
 struct R(dbi_net) {
+#if DBI_REAL_BITS == 32
+    dbi_cuda_host_net *cuda; /* the CUDA device does whole passes by itself; nothing below is used then */
+#endif
     const R(dbi_backend) * device;
     void *state;
     dbi_net_shape shape;
@@ -179,6 +183,13 @@ R(dbi_net) * R(dbi_net_open)(const dbi_layout *layout, const char *device, int64
     if (!net)
         return NULL;
     net->shape = (dbi_net_shape){layout, batch, {size[0], size[1], size[2]}, training};
+#if DBI_REAL_BITS == 32
+    if (dbi_is_cuda(device)) {
+        if (check_shape(&net->shape, error) || !(net->cuda = dbi_cuda_host_net_open(layout, device, batch, size, training, error)))
+            goto failed;
+        return net;
+    }
+#endif
     if (prepare(net, &p, device, &scratch, error))
         goto failed;
     size_t page = 1 << 21, bytes = (p.bytes + page - 1) / page * page;
@@ -210,6 +221,9 @@ void R(dbi_net_close)(R(dbi_net) * net)
 {
     if (!net)
         return;
+#if DBI_REAL_BITS == 32
+    dbi_cuda_host_net_close(net->cuda);
+#endif
     if (net->state)
         net->device->close(net->state);
     free(net->arena);
@@ -222,6 +236,8 @@ size_t dbi_net_bytes(const dbi_layout *layout, const char *device, int64_t batch
     plan p = {0};
     void *scratch;
     dbi_net_f32 net = {.shape = {layout, batch, {size[0], size[1], size[2]}, training}};
+    if (dbi_is_cuda(device))
+        return check_shape(&net.shape, NULL) ? SIZE_MAX : dbi_cuda_host_net_bytes(layout, device, batch, size, training);
     bool possible = !prepare(&net, &p, device, &scratch, NULL);
     if (net.state)
         net.device->close(net.state);
@@ -318,6 +334,10 @@ int R(dbi_net_forward)(R(dbi_net) * net, R(dbi_weights) * weights, const dbi_pas
     const dbi_layout *layout = net->shape.layout;
     int last = layout->layers - 1;
     bool dropout = pass->dropout > 0;
+#if DBI_REAL_BITS == 32
+    if (net->cuda)
+        return dbi_cuda_host_net_forward(net->cuda, weights, pass, image, logits, sdf, error);
+#endif
     net->kept = false;
     if (check_pass(net, pass, error))
         return -1;
@@ -406,6 +426,10 @@ static void normalize_backward(R(dbi_net) * net, int l, real *gradient)
 int R(dbi_net_backward)(R(dbi_net) * net, const R(dbi_weights) * weights, const real *dlogits, const real *dsdf, real *gradient, dbi_error *error)
 {
     const dbi_layout *layout = net->shape.layout;
+#if DBI_REAL_BITS == 32
+    if (net->cuda)
+        return dbi_cuda_host_net_backward(net->cuda, dlogits, dsdf, gradient, error);
+#endif
     if (!net->kept)
         return dbi_fail(error, "a backward pass without a forward pass that was kept");
     net->kept = false;

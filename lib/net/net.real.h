@@ -1,6 +1,6 @@
 typedef struct R(dbi_net) R(dbi_net);
 
-/* device: "reference" or "cpu" (float only). size: X, Y, Z, multiples of 16. All memory is taken here, one arena; a step takes none. The layout must
+/* device: "reference", "cpu" or a CUDA device's name (cuda/device.h), both float only. size: X, Y, Z, multiples of 16. All memory is taken here, one arena; a step takes none. The layout must
  * outlive the net. */
 R(dbi_net) * R(dbi_net_open)(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training, dbi_error *error);
 void R(dbi_net_close)(R(dbi_net) * net);

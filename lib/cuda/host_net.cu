@@ -1,0 +1,130 @@
+/* The network on the device for callers with arrays of the host. */
+#include <stdlib.h>
+
+#include "cuda/net.h"
+#include "cuda/stream.h"
+
+struct dbi_cuda_host_net {
+    const dbi_layout *layout;
+    int64_t batch, voxels;
+    bool training, have_weights;
+    dbi_cuda_net *net;
+    dbi_stream stream;
+    dbi_arena arena;
+    float *parameters, *statistics, *image, *logits, *sdf, *dlogits, *dsdf, *gradient;
+    dbi_cuda_parameters *block;
+};
+
+static size_t image_bytes(const dbi_cuda_host_net *h)
+{
+    return (size_t)(h->batch * h->layout->arch.channels * h->voxels) * sizeof(float);
+}
+
+static size_t output_bytes(const dbi_cuda_host_net *h)
+{
+    return (size_t)(h->batch * h->layout->arch.classes * h->voxels) * sizeof(float);
+}
+
+/* Everything but the memory itself. */
+static dbi_cuda_host_net *plan(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training, dbi_error *error)
+{
+    dbi_cuda_device d;
+    dbi_cuda_host_net *h = (dbi_cuda_host_net *)calloc(1, sizeof *h);
+    if (!h) {
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    h->layout = layout;
+    h->batch = batch;
+    h->voxels = size[0] * size[1] * size[2];
+    h->training = training;
+    const size_t parameters = layout->parameters * sizeof(float), outputs = output_bytes(h);
+    if (dbi_cuda_parse(device, &d, error) || dbi_cuda_select(&d, error) || dbi_stream_open(&h->stream, error) ||
+        !(h->net = dbi_cuda_net_new(layout, &d, batch, size, training, &h->arena, error)) ||
+        dbi_arena_need(&h->arena, &h->parameters, parameters, error) ||
+        dbi_arena_need(&h->arena, &h->statistics, layout->statistics * sizeof(float), error) ||
+        dbi_arena_need(&h->arena, &h->image, image_bytes(h), error) || dbi_arena_need(&h->arena, &h->logits, outputs, error) ||
+        dbi_arena_need(&h->arena, &h->sdf, outputs, error) || dbi_arena_need(&h->arena, &h->block, sizeof *h->block, error) ||
+        (training && (dbi_arena_need(&h->arena, &h->dlogits, outputs, error) || dbi_arena_need(&h->arena, &h->dsdf, outputs, error) ||
+                      dbi_arena_need(&h->arena, &h->gradient, parameters, error)))) {
+        dbi_cuda_host_net_close(h);
+        return NULL;
+    }
+    return h;
+}
+
+dbi_cuda_host_net *dbi_cuda_host_net_open(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training,
+                                          dbi_error *error)
+{
+    dbi_cuda_host_net *h = plan(layout, device, batch, size, training, error);
+    if (h && dbi_arena_open(&h->arena, error)) {
+        dbi_cuda_host_net_close(h);
+        return NULL;
+    }
+    return h;
+}
+
+void dbi_cuda_host_net_close(dbi_cuda_host_net *h)
+{
+    if (!h)
+        return;
+    dbi_cuda_net_free(h->net);
+    dbi_arena_close(&h->arena);
+    dbi_stream_close(h->stream);
+    free(h);
+}
+
+size_t dbi_cuda_host_net_bytes(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training)
+{
+    dbi_cuda_host_net *h = plan(layout, device, batch, size, training, NULL);
+    const size_t bytes = h ? h->arena.bytes : SIZE_MAX;
+    dbi_cuda_host_net_close(h);
+    return bytes;
+}
+
+int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf,
+                              dbi_error *error)
+{
+    const size_t statistics = h->layout->statistics * sizeof(float);
+    dbi_cuda_parameters block;
+    dbi_cuda_pass p;
+    memset(&block, 0, sizeof block);
+    memset(&p, 0, sizeof p);
+    block.seed = pass->seed;
+    block.step = pass->step;
+    p.statistics = pass->statistics;
+    p.update_running = pass->update_running;
+    p.keep = pass->keep;
+    p.dropout = pass->dropout;
+    p.role = pass->role;
+    p.passes = 1;
+    p.parameters = h->block;
+    if (!pass->same_weights || !h->have_weights) {
+        h->have_weights = false;
+        if (dbi_cuda_put(h->stream, h->parameters, weights->parameters, h->layout->parameters * sizeof(float), error) ||
+            dbi_cuda_put(h->stream, h->statistics, weights->statistics, statistics, error) ||
+            dbi_cuda_net_weights(h->net, h->stream, h->parameters, error))
+            return -1;
+        h->have_weights = true;
+    }
+    if (dbi_cuda_put(h->stream, h->block, &block, sizeof block, error) || dbi_cuda_put(h->stream, h->image, image, image_bytes(h), error) ||
+        dbi_cuda_net_forward(h->net, h->stream, h->parameters, h->statistics, &p, h->image, h->logits, h->sdf, error) ||
+        dbi_cuda_get(h->stream, logits, h->logits, output_bytes(h), error) || dbi_cuda_get(h->stream, sdf, h->sdf, output_bytes(h), error) ||
+        (pass->update_running && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) ||
+        dbi_cuda_wait(h->stream, error))
+        return -1;
+    if (pass->update_running)
+        weights->batches++;
+    return 0;
+}
+
+int dbi_cuda_host_net_backward(dbi_cuda_host_net *h, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
+{
+    return !h->training                                                                                             ? dbi_fail(error, "a backward pass without a forward pass that was kept")
+           : dbi_cuda_put(h->stream, h->dlogits, dlogits, output_bytes(h), error) ||
+                   dbi_cuda_put(h->stream, h->dsdf, dsdf, output_bytes(h), error) ||
+                   dbi_cuda_net_backward(h->net, h->stream, h->parameters, h->sdf, h->dlogits, h->dsdf, h->gradient, error) ||
+                   dbi_cuda_get(h->stream, gradient, h->gradient, h->layout->parameters * sizeof(float), error) || dbi_cuda_wait(h->stream, error)
+               ? -1
+               : 0;
+}

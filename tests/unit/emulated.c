@@ -1,0 +1,197 @@
+/* Stands in for runtime.cu and cudnn.cu where the CUDA device's other sources are compiled for the host: device memory is the host's, a stream does at once
+ * what it is given, convolutions are those of direct.cu. */
+#include "emulated.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "cuda/conv.h"
+#include "cuda/direct.h"
+#include "cuda/stream.h"
+
+bool dbi_emulated_backwards;
+size_t dbi_emulated_memory;
+
+int dbi_cuda_check_device(const char *name, dbi_error *error)
+{
+    dbi_cuda_device device;
+    return dbi_cuda_parse(name, &device, error);
+}
+
+int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error)
+{
+    return device->index ? dbi_fail(error, "one device is emulated") : 0;
+}
+
+/* What the device's arena guarantees and no more: zeros, and 256-byte alignment. */
+int dbi_arena_open(dbi_arena *arena, dbi_error *error)
+{
+    dbi_emulated_memory = arena->bytes;
+    arena->base = aligned_alloc(256, arena->bytes + 256);
+    if (!arena->base)
+        return dbi_fail(error, "out of memory");
+    memset(arena->base, 0, arena->bytes);
+    dbi_arena_point(arena);
+    return 0;
+}
+
+void dbi_arena_close(dbi_arena *arena)
+{
+    free(arena->base);
+    arena->base = NULL;
+}
+
+int dbi_cuda_put(dbi_stream stream, void *device, const void *host, size_t bytes, dbi_error *error)
+{
+    (void)stream;
+    (void)error;
+    memcpy(device, host, bytes);
+    return 0;
+}
+
+int dbi_cuda_get(dbi_stream stream, void *host, const void *device, size_t bytes, dbi_error *error)
+{
+    return dbi_cuda_put(stream, host, device, bytes, error);
+}
+
+int dbi_cuda_copy(dbi_stream stream, void *device, const void *from_device, size_t bytes, dbi_error *error)
+{
+    return dbi_cuda_put(stream, device, from_device, bytes, error);
+}
+
+int dbi_cuda_clear(dbi_stream stream, void *device, size_t bytes, dbi_error *error)
+{
+    (void)stream;
+    (void)error;
+    memset(device, 0, bytes);
+    return 0;
+}
+
+int dbi_cuda_wait(dbi_stream stream, dbi_error *error)
+{
+    (void)stream;
+    (void)error;
+    return 0;
+}
+
+int dbi_stream_open(dbi_stream *stream, dbi_error *error)
+{
+    (void)error;
+    *stream = NULL;
+    return 0;
+}
+
+void dbi_stream_close(dbi_stream stream)
+{
+    (void)stream;
+}
+
+int dbi_event_open(dbi_event *event, dbi_error *error)
+{
+    (void)error;
+    *event = NULL;
+    return 0;
+}
+
+void dbi_event_close(dbi_event event)
+{
+    (void)event;
+}
+
+int dbi_event_record(dbi_event event, dbi_stream stream, dbi_error *error)
+{
+    (void)event;
+    return dbi_cuda_wait(stream, error);
+}
+
+int dbi_event_before(dbi_event event, dbi_stream stream, dbi_error *error)
+{
+    return dbi_event_record(event, stream, error);
+}
+
+int dbi_event_wait(dbi_event event, dbi_error *error)
+{
+    return dbi_event_record(event, NULL, error);
+}
+
+int dbi_pinned_open(void **memory, size_t bytes, dbi_error *error)
+{
+    return (*memory = dbi_alloc(bytes, 1, error)) ? 0 : -1;
+}
+
+void dbi_pinned_close(void *memory)
+{
+    free(memory);
+}
+
+int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context, dbi_error *error)
+{
+    (void)stream;
+    (void)run;
+    (void)context;
+    (void)error;
+    *graph = NULL;
+    return 0;
+}
+
+int dbi_graph_launch(dbi_graph graph, dbi_stream stream, dbi_error *error)
+{
+    (void)graph;
+    (void)stream;
+    return dbi_fail(error, "no graphs here");
+}
+
+void dbi_graph_close(dbi_graph graph)
+{
+    (void)graph;
+}
+
+struct dbi_convs {
+    bool bf16;
+    int layers;
+    dbi_conv_sides sides[DBI_MAX_LAYERS];
+    dbi_layer_kind kind[DBI_MAX_LAYERS];
+};
+
+dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace,
+                          dbi_error *error)
+{
+    (void)gradients;
+    dbi_convs *c = dbi_alloc(1, sizeof *c, error);
+    if (!c)
+        return NULL;
+    c->bf16 = device->precision == DBI_BF16;
+    c->layers = layers;
+    for (int l = 0; l < layers; l++) {
+        c->sides[l] = dbi_conv_sides_of(&shapes[l]);
+        c->kind[l] = shapes[l].kind;
+    }
+    *workspace = 0;
+    return c;
+}
+
+void dbi_convs_close(dbi_convs *convs)
+{
+    free(convs);
+}
+
+int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, void *workspace, dbi_error *error)
+{
+    (void)workspace;
+    return c->kind[l] == DBI_LAYER_UP ? dbi_direct(DBI_CONV_TO_X, c->bf16, &c->sides[l], stream, out, (void *)weight, (void *)in, error)
+                                      : dbi_direct(DBI_CONV_TO_Y, c->bf16, &c->sides[l], stream, (void *)in, (void *)weight, out, error);
+}
+
+int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din, void *workspace, dbi_error *error)
+{
+    (void)workspace;
+    return c->kind[l] == DBI_LAYER_UP ? dbi_direct(DBI_CONV_TO_Y, c->bf16, &c->sides[l], stream, (void *)dout, (void *)weight, din, error)
+                                      : dbi_direct(DBI_CONV_TO_X, c->bf16, &c->sides[l], stream, din, (void *)weight, (void *)dout, error);
+}
+
+int dbi_convs_weight(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *dout, void *dweight, void *workspace, dbi_error *error)
+{
+    (void)workspace;
+    const bool up = c->kind[l] == DBI_LAYER_UP;
+    return dbi_direct(DBI_CONV_TO_WEIGHT, c->bf16, &c->sides[l], stream, (void *)(up ? dout : in), dweight, (void *)(up ? in : dout), error);
+}

@@ -1,0 +1,10 @@
+/* The CUDA device on the host, see emulated.c and lib/cuda/cuda.h: linked before the library, so that a net or a trainer opened on "cuda" is this one. */
+#ifndef EMULATED_H
+#define EMULATED_H
+
+#include "cuda/cuda.h"
+
+/* Bytes of the last arena that was opened. */
+extern size_t dbi_emulated_memory;
+
+#endif

@@ -1,0 +1,278 @@
+/* The CUDA device's network without a GPU: its kernels and the order of its passes, run on the host (emulated.h), against the reference in double. What this
+ * cannot show is what CUDA and cuDNN themselves do. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emulated.h"
+#include "net/net.h"
+#include "net/weights.h"
+
+typedef struct sample_case {
+    dbi_arch arch;
+    int64_t batch, size[3];
+    double dropout;
+    dbi_statistics_mode statistics;
+} sample_case;
+
+/* Statistics of a handful of values are ill-conditioned: see test_net.c. */
+static const sample_case cases[] = {
+    {{1, 1, 1}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},     {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+    {{2, 3, 5}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},   {{1, 1, 8}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+    {{9, 1, 9}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS}, {{1, 2, 12}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+/* What a pass gives, as doubles. */
+typedef struct result {
+    dbi_layout layout;
+    size_t in, out;
+    double *image, *dlogits, *dsdf;                           /* given */
+    double *logits, *sdf, *evaluated, *gradient, *statistics; /* computed; evaluated: the logits of a second pass, with running statistics */
+} result;
+
+static void *zeros(size_t count, size_t size)
+{
+    void *p = calloc(count, size);
+    assert_non_null(p);
+    return p;
+}
+
+static void draw(double *to, size_t count, uint32_t stream, double scale, double offset)
+{
+    dbi_random random;
+    dbi_random_start(&random, 1, DBI_ROLE_TEST, 0, stream);
+    for (size_t i = 0; i < count; i++)
+        to[i] = (float)(offset + scale * dbi_random_normal(&random));
+}
+
+static void result_new(result *r, const sample_case *c)
+{
+    dbi_error error;
+    int64_t voxels = c->batch * c->size[0] * c->size[1] * c->size[2];
+    assert_int_equal(dbi_layout_make(&c->arch, &r->layout, &error), 0);
+    r->in = (size_t)(voxels * c->arch.channels);
+    r->out = (size_t)(voxels * c->arch.classes);
+    double **arrays[] = {&r->image, &r->dlogits, &r->dsdf, &r->logits, &r->sdf, &r->evaluated};
+    for (int i = 0; i < 6; i++)
+        *arrays[i] = zeros(i ? r->out : r->in, sizeof(double));
+    r->gradient = zeros(r->layout.parameters, sizeof(double));
+    r->statistics = zeros(r->layout.statistics, sizeof(double));
+    draw(r->image, r->in, 1000, 1, 0.5);
+    draw(r->dlogits, r->out, 1001, 1 / sqrt((double)r->out), 0);
+    draw(r->dsdf, r->out, 1002, 1 / sqrt((double)r->out), 0);
+}
+
+static void result_free(result *r)
+{
+    double *arrays[] = {r->image, r->dlogits, r->dsdf, r->logits, r->sdf, r->evaluated, r->gradient, r->statistics};
+    for (int i = 0; i < 8; i++)
+        free(arrays[i]);
+}
+
+/* Normalizations away from their defaults. */
+static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, size_t i)
+{
+    for (int l = 0; l < layout->layers; l++) {
+        const dbi_named *t = &layout->tensor[layout->layer[l].weight];
+        if (i >= t[2].offset && i < t[3].offset + t[3].count)
+            return (float)(fresh->parameters[i] + 0.3 * sin((double)i));
+    }
+    return fresh->parameters[i];
+}
+
+#define DEFINE_RUN(SUFFIX, REAL)                                                                                                                     \
+    static void run_##SUFFIX(result *r, const sample_case *c, const char *device)                                                                    \
+    {                                                                                                                                                \
+        dbi_error error = {""};                                                                                                                      \
+        dbi_weights_f32 fresh;                                                                                                                       \
+        dbi_weights_##SUFFIX w;                                                                                                                      \
+        assert_int_equal(dbi_weights_new_f32(&fresh, &r->layout, false, &error), 0);                                                                 \
+        dbi_weights_init_f32(&fresh, 5);                                                                                                             \
+        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &r->layout, false, &error), 0);                                                                \
+        for (size_t i = 0; i < r->layout.parameters; i++)                                                                                            \
+            w.parameters[i] = (REAL)parameter(&r->layout, &fresh, i);                                                                                \
+        for (size_t i = 0; i < r->layout.statistics; i++)                                                                                            \
+            w.statistics[i] = (REAL)(float)(1 + 0.3 * cos((double)i));                                                                               \
+        REAL *image = zeros(r->in, sizeof *image), *outs = zeros(4 * r->out, sizeof *outs);                                                          \
+        REAL *gradient = zeros(r->layout.parameters, sizeof *gradient);                                                                              \
+        for (size_t i = 0; i < r->in; i++)                                                                                                           \
+            image[i] = (REAL)r->image[i];                                                                                                            \
+        dbi_net_##SUFFIX *net = dbi_net_open_##SUFFIX(&r->layout, device, c->batch, c->size, true, &error);                                          \
+        if (!net)                                                                                                                                    \
+            fail_msg("%s", error.text);                                                                                                              \
+        dbi_pass pass = {.statistics = c->statistics,                                                                                                \
+                         .update_running = true,                                                                                                     \
+                         .keep = true,                                                                                                               \
+                         .dropout = c->dropout,                                                                                                      \
+                         .seed = 0x123456789abcdef,                                                                                                  \
+                         .role = DBI_ROLE_DROPOUT,                                                                                                   \
+                         .step = 7};                                                                                                                 \
+        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                           \
+        assert_int_equal(w.batches, 1);                                                                                                              \
+        for (size_t i = 0; i < r->out; i++) {                                                                                                        \
+            r->logits[i] = outs[i];                                                                                                                  \
+            r->sdf[i] = outs[r->out + i];                                                                                                            \
+            outs[2 * r->out + i] = (REAL)r->dlogits[i];                                                                                              \
+            outs[3 * r->out + i] = (REAL)r->dsdf[i];                                                                                                 \
+        }                                                                                                                                            \
+        assert_int_equal(dbi_net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), 0);                             \
+        assert_int_equal(dbi_net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), -1);                            \
+        dbi_net_close_##SUFFIX(net);                                                                                                                 \
+        for (size_t i = 0; i < r->layout.parameters; i++)                                                                                            \
+            r->gradient[i] = gradient[i];                                                                                                            \
+        for (size_t i = 0; i < r->layout.statistics; i++)                                                                                            \
+            r->statistics[i] = w.statistics[i];                                                                                                      \
+        net = dbi_net_open_##SUFFIX(&r->layout, device, c->batch, c->size, false, &error); /* buffers are shared now */                              \
+        assert_non_null(net);                                                                                                                        \
+        pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};                                                                                     \
+        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                           \
+        memset(outs, 0, r->out * sizeof *outs);                                                                                                      \
+        pass.same_weights = true;                                                                                                                    \
+        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                           \
+        pass.keep = true;                                                                                                                            \
+        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs + r->out, outs + 2 * r->out, &error), -1);                             \
+        for (size_t i = 0; i < r->out; i++)                                                                                                          \
+            r->evaluated[i] = outs[i];                                                                                                               \
+        dbi_net_close_##SUFFIX(net);                                                                                                                 \
+        dbi_weights_free_##SUFFIX(&w);                                                                                                               \
+        dbi_weights_free_f32(&fresh);                                                                                                                \
+        free(image);                                                                                                                                 \
+        free(outs);                                                                                                                                  \
+        free(gradient);                                                                                                                              \
+    }
+DEFINE_RUN(f32, float)
+DEFINE_RUN(f64, double)
+
+/* |a - b| / |b| as vectors. */
+static double distance(const double *a, const double *b, size_t count)
+{
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < count; i++) {
+        difference += (a[i] - b[i]) * (a[i] - b[i]);
+        norm += b[i] * b[i];
+    }
+    return sqrt(difference / (norm > 0 ? norm : 1));
+}
+
+static void below(double value, double limit, int number, const char *device, const char *what)
+{
+    if (!(value <= limit))
+        fail_msg("case %d, %s: %s: %g > %g", number, device, what, value, limit);
+}
+
+/* The bias of a convolution before a normalization by the batch: its gradient is truly 0. */
+static bool is_idle(const dbi_layout *layout, int tensor, dbi_statistics_mode statistics)
+{
+    for (int l = 0; l < layout->layers; l++)
+        if (tensor == layout->layer[l].weight + 1)
+            return statistics == DBI_BATCH_STATISTICS;
+    return false;
+}
+
+static void compare(const char *device, double output, double whole, double each)
+{
+    for (int i = 0; i < CASES; i++) {
+        result wide, narrow;
+        result_new(&wide, &cases[i]);
+        result_new(&narrow, &cases[i]);
+        run_f64(&wide, &cases[i], "reference");
+        run_f32(&narrow, &cases[i], device);
+        below(distance(narrow.logits, wide.logits, wide.out), output, i, device, "logits");
+        below(distance(narrow.sdf, wide.sdf, wide.out), output, i, device, "sdf");
+        below(distance(narrow.evaluated, wide.evaluated, wide.out), output, i, device, "logits with running statistics");
+        below(distance(narrow.statistics, wide.statistics, wide.layout.statistics), output, i, device, "statistics");
+        below(distance(narrow.gradient, wide.gradient, wide.layout.parameters), whole, i, device, "gradient");
+        for (int t = 0; t < wide.layout.tensors; t++) {
+            const dbi_named *tensor = &wide.layout.tensor[t];
+            if (tensor->role == DBI_PARAMETER && !is_idle(&wide.layout, t, cases[i].statistics))
+                below(distance(narrow.gradient + tensor->offset, wide.gradient + tensor->offset, tensor->count), each, i, device, tensor->name);
+        }
+        result_free(&wide);
+        result_free(&narrow);
+    }
+}
+
+static void test_fp32_agrees_with_the_reference(void **state)
+{
+    (void)state;
+    compare("cuda", 1e-4, 2e-3, 2e-2);
+}
+
+/* Activations of 8 bits of mantissa: what is wrong by more than rounding shows all the same, and the fp32 run judges the formulas, which are shared. */
+static void test_bf16_agrees_with_the_reference(void **state)
+{
+    (void)state;
+    compare("cuda:0,bf16", 5e-2, 1, 3);
+}
+
+/* The order in which a block's threads run within a phase must not matter, and nothing may depend on what ran before. */
+static void test_no_races(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CASES; i++) {
+        static const char *const devices[] = {"cuda", "cuda,bf16"};
+        for (int d = 0; d < 2; d++) {
+            result forwards, backwards;
+            result_new(&forwards, &cases[i]);
+            result_new(&backwards, &cases[i]);
+            run_f32(&forwards, &cases[i], devices[d]);
+            dbi_emulated_backwards = true;
+            run_f32(&backwards, &cases[i], devices[d]);
+            dbi_emulated_backwards = false;
+            assert_memory_equal(forwards.logits, backwards.logits, forwards.out * sizeof(double));
+            assert_memory_equal(forwards.evaluated, backwards.evaluated, forwards.out * sizeof(double));
+            assert_memory_equal(forwards.gradient, backwards.gradient, forwards.layout.parameters * sizeof(double));
+            assert_memory_equal(forwards.statistics, backwards.statistics, forwards.layout.statistics * sizeof(double));
+            result_free(&forwards);
+            result_free(&backwards);
+        }
+    }
+}
+
+static void test_bad_passes(void **state)
+{
+    (void)state;
+    dbi_error error;
+    dbi_layout layout;
+    const int64_t size[] = {16, 16, 16}, odd[] = {16, 17, 16};
+    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, 2}, &layout, &error), 0);
+    assert_null(dbi_net_open_f32(&layout, "cuda", 1, odd, false, &error));
+    assert_null(dbi_net_open_f32(&layout, "cuda:x", 1, size, false, &error));
+    assert_null(dbi_net_open_f32(&layout, "cuda,half", 1, size, false, &error));
+    assert_non_null(strstr(error.text, "fp32"));
+    assert_null(dbi_net_open_f64(&layout, "cuda", 1, size, false, &error));
+    assert_true(dbi_net_bytes(&layout, "cuda", 1, size, false) < dbi_net_bytes(&layout, "cuda", 1, size, true));
+    assert_true(dbi_net_bytes(&layout, "cuda", 1, odd, false) == SIZE_MAX);
+    dbi_net_f32 *net = dbi_net_open_f32(&layout, "cuda", 1, size, true, &error);
+    assert_non_null(net);
+    assert_int_equal(dbi_emulated_memory, dbi_net_bytes(&layout, "cuda", 1, size, true));
+    dbi_weights_f32 w;
+    assert_int_equal(dbi_weights_new_f32(&w, &layout, false, &error), 0);
+    float *image = zeros(4096, sizeof *image), *logits = zeros(4096, sizeof *logits), *sdf = zeros(4096, sizeof *sdf);
+    assert_int_equal(dbi_net_forward_f32(net, &w, &(dbi_pass){.statistics = DBI_BATCH_STATISTICS}, image, logits, sdf, &error), -1);
+    assert_int_equal(dbi_net_forward_f32(net, &w, &(dbi_pass){.dropout = 1}, image, logits, sdf, &error), -1);
+    dbi_net_close_f32(net);
+    dbi_weights_free_f32(&w);
+    free(image);
+    free(logits);
+    free(sdf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fp32_agrees_with_the_reference),
+        cmocka_unit_test(test_bf16_agrees_with_the_reference),
+        cmocka_unit_test(test_no_races),
+        cmocka_unit_test(test_bad_passes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
