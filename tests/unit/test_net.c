@@ -368,18 +368,45 @@ static void run_random(job *j, const sample_case *c)
     run(j, linear, NULL);
 }
 
-static void compare_jobs(const job *narrow, const job *wide, const char *text)
+enum { WOBBLES = 2 };
+
+/* How far the gradients move when the image is off by what single precision leaves of a layer's sums: the largest of some tries, for all of the gradient
+ * and per tensor. That is no small number where few voxels make a batch's statistics: a value near the kink of a ReLU may fall to its other side, and
+ * its gradient comes or goes as a whole. */
+static void wobble(const sample_case *c, const job *wide, double *whole, double *tensor)
+{
+    for (uint32_t k = 0; k < WOBBLES; k++) {
+        job off;
+        dbi_random random;
+        job_new(&off, "reference", true, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
+        random_job(&off);
+        dbi_random_start(&random, 1, DBI_ROLE_TEST, 0, 2000 + k);
+        for (size_t i = 0; i < inputs(&off); i++)
+            off.image[i] *= 1 + 1e-6 * dbi_random_normal(&random);
+        off.pass = wide->pass;
+        run(&off, linear, NULL);
+        *whole = fmax(*whole, distance(off.gradient, wide->gradient, wide->layout.parameters));
+        for (int t = 0; t < wide->layout.tensors; t++) {
+            const dbi_named *at = &wide->layout.tensor[t];
+            if (at->role == DBI_PARAMETER)
+                tensor[t] = fmax(tensor[t], distance(off.gradient + at->offset, wide->gradient + at->offset, at->count));
+        }
+        job_free(&off);
+    }
+}
+
+static void compare_jobs(const job *narrow, const job *wide, double whole, const double *wobbles, const char *text)
 {
     assert_below(distance(narrow->logits, wide->logits, outputs(wide)), 1e-4, "%s: logits", text);
     assert_below(distance(narrow->sdf, wide->sdf, outputs(wide)), 1e-4, "%s: sdf", text);
     assert_below(distance(narrow->statistics, wide->statistics, wide->layout.statistics), 1e-4, "%s: statistics", text);
-    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), 2e-3, "%s: gradient", text);
+    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), 1e-4 + 2 * whole, "%s: gradient", text);
     for (int t = 0; t < wide->layout.tensors; t++) {
         const dbi_named *tensor = &wide->layout.tensor[t];
         bool idle = is_idle_bias(&wide->layout, t) && wide->pass.statistics == DBI_BATCH_STATISTICS;
         if (tensor->role == DBI_PARAMETER && !idle)
-            assert_below(distance(narrow->gradient + tensor->offset, wide->gradient + tensor->offset, tensor->count), 2e-2, "%s: %s", text,
-                         tensor->name);
+            assert_below(distance(narrow->gradient + tensor->offset, wide->gradient + tensor->offset, tensor->count), 1e-3 + 2 * wobbles[t], "%s: %s",
+                         text, tensor->name);
     }
 }
 
@@ -401,11 +428,14 @@ static void test_devices_agree(void **state)
         job wide, narrow;
         job_new(&wide, "reference", true, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
         run_random(&wide, c);
+        double whole = 0, wobbles[DBI_MAX_TENSORS] = {0};
+        if (c->statistics == DBI_BATCH_STATISTICS)
+            wobble(c, &wide, &whole, wobbles);
         for (int d = 0; d < (is_child() ? 1 : 2); d++) {
             snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters", devices[d], c->arch.channels, c->arch.classes, c->arch.filters);
             job_new(&narrow, devices[d], false, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
             run_random(&narrow, c);
-            compare_jobs(&narrow, &wide, text);
+            compare_jobs(&narrow, &wide, whole, wobbles, text);
             job_free(&narrow);
         }
         job_free(&wide);
