@@ -12,7 +12,7 @@ ablation() {
 # What the tests compare with: two methods, a variant, one seed.
 setup_file() {
     unset MAKEFLAGS MAKELEVEL
-    # shellcheck disable=SC2030 # each test is a shell of its own
+    cd "$BATS_FILE_TMPDIR" || return # as the tests' folders, away from the pipelines, which commands then name in full
     ablation "$BATS_FILE_TMPDIR/whole" VARIANTS=no-pseudo -j2 >"$BATS_FILE_TMPDIR/whole.txt"
 }
 
@@ -120,4 +120,19 @@ cells_made() {
     done
     expect 2 ablation run VARIANTS=mine VARIANT_mine=--unheard-of
     absent run
+}
+
+@test "scans of one's own: the first so many labels are read, and no other" {
+    dbisl-phantom --train 5 --test 1 --size 16 --seed 3 -o data
+    rm data/labelsTr/phantom_005.nii.gz
+    ablation run PIPELINE=own DATA=data LABELS="1 3" METHODS=supervised HOLD_OUT=1 -n >n.txt
+    grep ' cases$' n.txt | sed 's/^make/make -n/' >preparing
+    bash -eu preparing >commands
+    grep -c -e '--label ' commands >&2
+    # One label and the held-out and the test scan's; then three.
+    [ "$(grep -c -e '--label ' commands)" -eq 8 ]
+    [ "$(grep -c 'labelsTr/phantom_001' commands)" -eq 2 ]
+    [ "$(grep -c 'labelsTr/phantom_00[23]' commands)" -eq 2 ]
+    [ "$(grep -c 'labelsTr/phantom_004' commands)" -eq 2 ] # held out
+    run ! grep -q 'labelsTr/phantom_005' commands
 }
