@@ -19,7 +19,7 @@ extern "C" {
 
 enum {
     CHUNK = 16 * DBI_BLOCK, /* voxels of a block's sums: some hundred blocks for a usual batch */
-    PARTS = 16,             /* of a block's partial sums, added before the rest */
+    PARTS = 16,             /* threads that add one of a block's sums together */
     MANY = 1024,            /* threads that add the chunks */
     COLUMNS = MANY / DBI_SUMS
 };
@@ -51,9 +51,10 @@ DBI_HD void add_chunk(const dbi_loss_arguments *a, int64_t block, int thread, in
         for (int k = 0; k < DBI_SUMS; k++)
             shared->value[k][thread] = sum[k];
     } else if (phase == 1) {
-        const int k = thread / PARTS, part = thread % PARTS;
-        for (int i = part + PARTS; i < DBI_BLOCK; i += PARTS)
-            shared->value[k][part] += shared->value[k][i];
+        const int part = thread % PARTS;
+        for (int k = thread / PARTS; k < DBI_SUMS; k += DBI_BLOCK / PARTS)
+            for (int i = part + PARTS; i < DBI_BLOCK; i += PARTS)
+                shared->value[k][part] += shared->value[k][i];
     } else if (thread < DBI_SUMS) {
         double sum = 0;
         for (int i = 0; i < PARTS; i++)
@@ -71,7 +72,7 @@ typedef struct total_shared {
 DBI_HD void add_chunks(const dbi_loss_arguments *a, int64_t block, int thread, int phase, total_shared *shared)
 {
     const int column = thread / DBI_SUMS, k = thread % DBI_SUMS;
-    if (phase == 0) {
+    if (phase == 0 && column < COLUMNS) {
         const bool labeled = block < a->set.classes;
         const int64_t c = labeled ? block : block - a->set.classes, first = labeled ? 0 : a->set.labeled;
         const int64_t samples = labeled ? a->set.labeled : a->set.batch - a->set.labeled;
@@ -81,7 +82,7 @@ DBI_HD void add_chunks(const dbi_loss_arguments *a, int64_t block, int thread, i
             sum += a->sums[(((first + n) * a->set.classes + c) * a->chunks + j - n * a->chunks) * DBI_SUMS + k];
         }
         shared->value[column][k] = sum;
-    } else if (thread < DBI_SUMS) {
+    } else if (phase == 1 && thread < DBI_SUMS) {
         double sum = 0;
         for (int i = 0; i < COLUMNS; i++)
             sum += shared->value[i][k];

@@ -24,6 +24,8 @@ typedef enum dbi_sum {
     DBI_SUM_MASK,
     DBI_SUM_BOTH, /* voxels that pseudo-label and truth have in common, and of both together */
     DBI_SUM_EITHER,
+    DBI_SUM_WEIGHTED_BOTH, /* the same with each voxel counted as much as its weight */
+    DBI_SUM_WEIGHTED_EITHER,
     DBI_SUMS
 } dbi_sum;
 
@@ -157,15 +159,18 @@ DBI_HD void dbi_loss_add(const dbi_loss_settings *set, bool labeled, const dbi_l
         sum[DBI_SUM_CONSISTENCY_REG] += dbi_squared(v->r, v->s);
     if (labeled || !set->teacher)
         return;
-    sum[DBI_SUM_WEIGHT] += set->pseudo ? w : (double)v->mask;
+    const double weight = set->pseudo ? w : (double)v->mask;
+    sum[DBI_SUM_WEIGHT] += weight;
     if (set->weight[DBI_TERM_TEACHER] > 0) {
         sum[DBI_SUM_TEACHER] += (double)v->mask * dbi_squared(v->p, v->teacher_p);
         sum[DBI_SUM_MASK] += (double)v->mask;
     }
     if (v->truth >= 0) {
-        const int here = v->y > 0.5f;
-        sum[DBI_SUM_BOTH] += here & v->truth;
-        sum[DBI_SUM_EITHER] += here + v->truth;
+        const int here = v->y > 0.5f, both = here & v->truth, either = here + v->truth;
+        sum[DBI_SUM_BOTH] += both;
+        sum[DBI_SUM_EITHER] += either;
+        sum[DBI_SUM_WEIGHTED_BOTH] += both * weight;
+        sum[DBI_SUM_WEIGHTED_EITHER] += either * weight;
     }
 }
 
@@ -241,17 +246,24 @@ DBI_HD double dbi_finish_square(const dbi_loss_finish *f, int term, int side, do
     return squares / divisor;
 }
 
+DBI_HD double dbi_pseudo_dice(const dbi_loss_finish *f, dbi_sum both, dbi_sum either)
+{
+    double dice = 0;
+    for (int64_t c = 0; c < f->set->classes; c++)
+        dice += dbi_total(f, 1, c, either) > 0 ? 2 * dbi_total(f, 1, c, both) / dbi_total(f, 1, c, either) : 1;
+    return dice / (double)f->set->classes;
+}
+
 DBI_HD void dbi_finish_teacher(const dbi_loss_finish *f, bool truth, double theirs, dbi_loss_values *values)
 {
-    double weight = 0, dice = 0;
-    for (int64_t c = 0; c < f->set->classes; c++) {
-        const double either = dbi_total(f, 1, c, DBI_SUM_EITHER);
+    double weight = 0;
+    for (int64_t c = 0; c < f->set->classes; c++)
         weight += dbi_total(f, 1, c, DBI_SUM_WEIGHT);
-        dice += either > 0 ? 2 * dbi_total(f, 1, c, DBI_SUM_BOTH) / either : 1;
-    }
     values->voxel_weight = weight / theirs;
-    if (truth)
-        values->pseudo_dice = dice / (double)f->set->classes;
+    if (truth) {
+        values->pseudo_dice = dbi_pseudo_dice(f, DBI_SUM_BOTH, DBI_SUM_EITHER);
+        values->weighted_dice = dbi_pseudo_dice(f, DBI_SUM_WEIGHTED_BOTH, DBI_SUM_WEIGHTED_EITHER);
+    }
 }
 
 /* The whole: values, and all factors (0 first). */
@@ -267,7 +279,7 @@ DBI_HD void dbi_loss_conclude(const dbi_loss_arguments *a)
     f.masked = a->in.teacher_mask != NULL;
     memset(&values, 0, sizeof values);
     memset(a->factors, 0, 2 * (size_t)set->classes * sizeof *a->factors);
-    values.pseudo_dice = (double)NAN;
+    values.pseudo_dice = values.weighted_dice = (double)NAN;
     if (set->teacher)
         dbi_finish_teacher(&f, a->in.truth != NULL, theirs, &values);
     for (int t = 0; t < DBI_TERMS; t++) {
