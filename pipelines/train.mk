@@ -3,6 +3,7 @@
 #   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are never read
 #   SCORED_IDS                             those of TEST_IDS that have a label, when it is not all
 #   scan, label                            functions of a name: the scan's file, and the options of preprocess that add the label
+#   further                                function of a name, where there are several channels: the files of the others
 # Whatever is set with ?= can be set on make's command line or in the environment: a program (SDF=./my-sdf), its options, the launcher.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -96,12 +97,12 @@ $(if $(idle),,$(shell mkdir -p $(addprefix $(PREPARED)/,cases distances settings
 training := $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst) $(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst)
 testing := $(TEST_IDS:%=$(PREPARED)/cases/%.st.zst)
 
-$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES)))
-$(addsuffix .st.zst,$(addprefix $(PREPARED)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
-	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* --classes $(CLASSES) $(call label,$*) $(call scan,$*) -o $@)
+$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES) $(filter-out 1,$(CHANNELS))))
+$(addsuffix .st.zst,$(addprefix $(PREPARED)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $$(call further,$$*) $(call settings,preprocess)
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* --classes $(CLASSES) $(call label,$*) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
 
-$(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $(call settings,preprocess)
-	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(call scan,$*) -o $@)
+$(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $$(call further,$$*) $(call settings,preprocess)
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
 
 $(eval $(call stage,sdf,Labels get their signed distance map.,$(SDF) $(SDF_FLAGS)))
 $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst): $(PREPARED)/distances/%.st.zst: $(PREPARED)/cases/%.st.zst $(call settings,sdf)

@@ -1,5 +1,6 @@
 # The scans of cohort.mk, by one command.
-scans := $(foreach id,$(train_ids) $(TEST_IDS),$(call folder,images,$(id)) $(call folder,labels,$(id)))
-$(eval $(call stage,phantom,$(words $(train_ids)) scans to train on and $(TEST) to test on are made.,$(PHANTOM) $(PHANTOM_FLAGS) $(PHANTOM_SEED) $(words $(train_ids)) $(TEST)))
+scans := $(foreach id,$(train_ids) $(TEST_IDS),$(call scan,$(id)) $(call further,$(id)) $(call folder,labels,$(id)))
+phantom_kind := $(addprefix --classes ,$(filter-out 1,$(CLASSES))) $(addprefix --channels ,$(filter-out 1,$(CHANNELS)))
+$(eval $(call stage,phantom,$(words $(train_ids)) scans to train on and $(TEST) to test on are made.,$(PHANTOM) $(PHANTOM_FLAGS) $(phantom_kind) $(PHANTOM_SEED) $(words $(train_ids)) $(TEST)))
 $(scans) $(PREPARED)/scans/dataset.json &: $(call settings,phantom)
-	$(strip $(LAUNCH) $(PHANTOM) $(PHANTOM_FLAGS) --train $(words $(train_ids)) --test $(TEST) --seed $(PHANTOM_SEED) -o $(PREPARED)/scans)
+	$(strip $(LAUNCH) $(PHANTOM) $(PHANTOM_FLAGS) $(phantom_kind) --train $(words $(train_ids)) --test $(TEST) --seed $(PHANTOM_SEED) -o $(PREPARED)/scans)
