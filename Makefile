@@ -101,7 +101,7 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(library)
 
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: units
-units: $(unit_tests)
+units: $(unit_tests) $(bench_programs)
 
 # Rewritten only when the compiler or its flags change, so that a change of flags rebuilds everything and nothing else does.
 .PHONY: force
@@ -155,10 +155,20 @@ check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built
 	SANITIZED=1 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) BUILD='$(BUILD)/asan' \
 	    CFLAGS='-O2 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
 
-# Ours and what people use today in turns, as a table; tests/bench/README.md says what, and which variables it takes (TORCH_PYTHON, LA_SCAN, CHECKPOINT, ...).
-.PHONY: bench
+# tests/bench/README.md says what is compared and which variables are taken (TORCH_PYTHON, LA_SCAN, CHECKPOINT, ...). AVX2=1: everything, PyTorch too, as on a
+# machine without AVX-512, built in $(BUILD)/avx2.
+.PHONY: bench bench-quick
+ifneq ($(AVX2),)
+bench bench-quick:
+	+@ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(MAKE) --no-print-directory AVX2= CUDA=0 BUILD='$(BUILD)/avx2' \
+	    CFLAGS='$(CFLAGS) -march=x86-64-v3' CPPFLAGS='$(CPPFLAGS) -DDBI_NO_CLONES' $@
+else
 bench: all $(bench_programs) ## time our programs and PyTorch, scipy, h5py in turns and print the table; minutes
 	@BUILD='$(BUILD)' PYTHON='$(PYTHON)' CC='$(CC)' tests/bench/run
+
+bench-quick: $(BUILD)/tests/bench_quick ## has a kernel become slower? Ratios to a loop beside it; ends with "N passed, N failed"
+	@$(BUILD)/tests/bench_quick tests/bench/quick.tsv
+endif
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 

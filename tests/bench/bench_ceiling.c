@@ -2,69 +2,22 @@
  * Rates of multiply-adds on one core and on all, memory bandwidth, and a good convolution, 3^3 from 32 to 32 channels forward by oneDNN, on a
  * volume of that size (default 56x56x40, where the network has 32 channels) and a batch of 2. Each number is the best of what fits in SECONDS.
  * Prints "NAME VALUE UNIT" lines. */
-#include <omp.h>
-
 #include "reference.h"
 
 static double seconds = 0.5;
-static volatile float sink;
 
 /* Best rate over repeated calls, in 1e9 of `work` a second. */
 static double best_rate(double work, void (*once)(void *context), void *context)
 {
     double best = 0;
     const double until = wall_clock() + seconds;
-    once(context); /* threads started, pages there */
+    once(context); /* threads started */
     do {
         const double start = wall_clock();
         once(context);
         best = fmax(best, work / (wall_clock() - start) / 1e9);
     } while (wall_clock() < until);
     return best;
-}
-
-enum { FMA_ROUNDS = 2000000 };
-
-/* The sum of what each thread reaches while the others run: it does not wait for them, so that a disturbed one costs its own share alone. */
-static double fma_rate(int floats, int threads)
-{
-    double sum = 0;
-    omp_set_num_threads(threads);
-#pragma omp parallel reduction(+ : sum)
-    {
-        double best = 0;
-        const double until = wall_clock() + seconds;
-        do {
-            const double start = wall_clock();
-            sink = fma_loop(floats, FMA_ROUNDS);
-            best = fmax(best, 2.0 * floats * FMA_CHAINS * (double)FMA_ROUNDS / (wall_clock() - start) / 1e9);
-        } while (wall_clock() < until);
-        sum += best;
-    }
-    return sum;
-}
-
-enum { TRIAD_COUNT = 16 << 20 };
-
-static void triad_once(void *context)
-{
-    float *const *array = context, *a = array[0], *b = array[1], *c = array[2];
-#pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < TRIAD_COUNT; i++)
-        a[i] = b[i] + 3 * c[i];
-}
-
-/* a = b + s c, as STREAM counts it: 12 bytes an element (a write that first reads the line moves 16). */
-static double triad_rate(int threads)
-{
-    float *array[3];
-    omp_set_num_threads(threads);
-    for (int i = 0; i < 3; i++)
-        array[i] = need_memory(sizeof(float) * TRIAD_COUNT);
-    const double rate = best_rate(12.0 * TRIAD_COUNT, triad_once, array);
-    for (int i = 0; i < 3; i++)
-        free(array[i]);
-    return rate;
 }
 
 static void check(dnnl_status_t status)
@@ -135,12 +88,12 @@ int main(int argc, char **argv)
         die("usage: bench_ceiling [XxYxZ [SECONDS]]");
     const dnnl_version_t *version = dnnl_version();
     printf("isa %s\nthreads %d\nonednn %d.%d.%d\n", vector_name(), threads, version->major, version->minor, version->patch);
-    printf("fma_core %.1f GFLOP/s\n", fma_rate(floats, 1));
-    printf("fma %.1f GFLOP/s\n", fma_rate(floats, threads));
+    printf("fma_core %.1f GFLOP/s\n", fma_rate(floats, 1, seconds));
+    printf("fma %.1f GFLOP/s\n", fma_rate(floats, threads, seconds));
     if (floats == 16)
-        printf("fma_avx2_core %.1f GFLOP/s\n", fma_rate(8, 1));
-    printf("memory_core %.1f GB/s\n", triad_rate(1));
-    printf("memory %.1f GB/s\n", triad_rate(threads));
+        printf("fma_avx2_core %.1f GFLOP/s\n", fma_rate(8, 1, seconds));
+    printf("memory_core %.1f GB/s\n", memory_rate(1, seconds));
+    printf("memory %.1f GB/s\n", memory_rate(threads, seconds));
     printf("convolution_core %.1f GFLOP/s\n", convolution_rate(size, 1));
     printf("convolution %.1f GFLOP/s\n", convolution_rate(size, threads));
     return 0;

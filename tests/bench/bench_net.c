@@ -1,76 +1,200 @@
-/* Times the network: bench_net step|infer|batch XxYxZ BATCH REPEATS [FILTERS] [DEVICE]
- * step: forward and backward pass and SGD; infer: forward pass with running statistics; batch: forward pass with the batch's, as a teacher's.
- * Prints one JSON line like the PyTorch baseline it is compared with. */
-#include <omp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-
+/* Times the network:
+ *   bench_net step|infer|batch XxYxZ BATCH REPEATS [FILTERS] [DEVICE]
+ * step: forward and backward pass and SGD; infer: forward pass with running statistics; batch: forward pass with the batch's, as a teacher's. One JSON
+ * line.
+ *   bench_net layers XxYxZ BATCH REPEATS [FILTERS]
+ * Each convolution of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of multiply-adds in registers, its
+ * bytes (each activation once, and the weights) at that of memory, both measured first. A Markdown table. */
+#include "net/backend.h"
 #include "net/net.h"
 #include "net/weights.h"
+#include "reference.h"
 
-static int by_size(const void *a, const void *b)
+/* --- a whole pass ------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct task {
+    dbi_layout layout;
+    dbi_weights_f32 weights;
+    dbi_net_f32 *net;
+    dbi_pass pass;
+    bool step;
+    float *image, *logits, *sdf, *dlogits, *dsdf, *gradient;
+} task;
+
+static dbi_error error;
+
+static void open_task(task *t, const char *what, const char *device, int64_t batch, const int64_t size[3], int filters)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
+    const dbi_arch arch = {1, 1, filters};
+    const size_t count = (size_t)(batch * size[0] * size[1] * size[2]);
+    t->step = !strcmp(what, "step");
+    if (dbi_layout_make(&arch, &t->layout, &error) || dbi_weights_new_f32(&t->weights, &t->layout, true, &error))
+        die(error.text);
+    dbi_weights_init_f32(&t->weights, 1);
+    if (!(t->net = dbi_net_open_f32(&t->layout, device, batch, size, t->step, &error)))
+        die(error.text);
+    t->image = random_array(count, 1);
+    t->logits = need_memory(sizeof(float) * count);
+    t->sdf = need_memory(sizeof(float) * count);
+    t->dlogits = random_array(count, 1e-6);
+    t->dsdf = random_array(count, 1e-6);
+    t->gradient = need_memory(sizeof(float) * t->layout.parameters);
+    t->pass =
+        (dbi_pass){.statistics = strcmp(what, "infer") ? DBI_BATCH_STATISTICS : DBI_RUNNING_STATISTICS, .update_running = t->step, .keep = t->step};
 }
 
-static _Noreturn void die(const char *text)
+static double run_task(task *t)
 {
-    fprintf(stderr, "bench_net: %s\n", text);
-    exit(1);
+    const dbi_sgd sgd = {0.01, 0.9, 1e-4};
+    const double start = wall_clock();
+    if (dbi_net_forward_f32(t->net, &t->weights, &t->pass, t->image, t->logits, t->sdf, &error) ||
+        (t->step && dbi_net_backward_f32(t->net, &t->weights, t->dlogits, t->dsdf, t->gradient, &error)))
+        die(error.text);
+    if (t->step)
+        dbi_sgd_step_f32(&t->weights, &sgd, t->gradient);
+    return wall_clock() - start;
 }
 
-static float *random_array(size_t count, double scale)
+static void whole(const char *what, const char *size_text, const char *device, int64_t batch, const int64_t size[3], int repeats, int filters)
 {
-    float *array = malloc(count * sizeof *array);
-    dbi_random random;
-    if (!array)
-        die("out of memory");
-    dbi_random_start(&random, 1, DBI_ROLE_TEST, 0, 0);
-    for (size_t i = 0; i < count; i++)
-        array[i] = (float)(scale * dbi_random_normal(&random));
-    return array;
+    static task t;
+    double *times = need_memory(sizeof *times * (size_t)repeats);
+    open_task(&t, what, device, batch, size, filters);
+    run_task(&t); /* warms up */
+    for (int i = 0; i < repeats; i++)
+        times[i] = run_task(&t);
+    qsort(times, (size_t)repeats, sizeof *times, by_size);
+    printf("{\"what\": \"%s %s batch %d filters %d\", \"median_s\": %.4f, \"min_s\": %.4f, \"peak_rss_mb\": %.1f}\n", what, size_text, (int)batch,
+           filters, times[repeats / 2], times[0], peak_mb());
+    dbi_net_close_f32(t.net);
+}
+
+/* --- layer by layer ---------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct machine {
+    double flops, bytes; /* a second, in 1e9 */
+} machine;
+
+typedef struct device {
+    const dbi_net_shape *shape;
+    void *state;
+    float *in, *out, *weight;
+} device;
+
+typedef enum part { FORWARD, DATA, WEIGHT, PARTS } part;
+
+static double time_part(const device *d, int layer, part p, int repeats)
+{
+    double best = INFINITY;
+    for (int i = 0; i <= repeats; i++) {
+        const double start = wall_clock();
+        if (p == FORWARD ? dbi_cpu.convolve(d->state, layer, d->in, d->weight, d->out, &error)
+            : p == DATA  ? dbi_cpu.data_gradient(d->state, layer, d->out, d->weight, d->in, &error)
+                         : dbi_cpu.weight_gradient(d->state, layer, d->in, d->out, d->weight, &error))
+            die(error.text);
+        if (i)
+            best = fmin(best, wall_clock() - start);
+    }
+    return best;
+}
+
+/* Layers of equal kind, channels and sizes take equal time: one row. */
+static bool alike(const dbi_layer *a, const dbi_layer *b)
+{
+    return a->kind == b->kind && a->in == b->in && a->out == b->out && a->level == b->level;
+}
+
+static void layer_row(const device *d, int index, const machine *m, int repeats, double sum[PARTS], double *bounds)
+{
+    static const char *const kinds[] = {[DBI_LAYER_CONV3] = "3³", [DBI_LAYER_DOWN] = "2³ down", [DBI_LAYER_UP] = "2³ up"};
+    const dbi_layout *layout = d->shape->layout;
+    const dbi_layer *l = &layout->layer[index];
+    const int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN), taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8;
+    const int low = l->kind == DBI_LAYER_UP ? in_level : l->level; /* the level at which every tap counts */
+    const int64_t *size = d->shape->size;
+    const double voxels = (double)((size[0] >> low) * (size[1] >> low) * (size[2] >> low)),
+                 gflop = 2e-9 * taps * l->in * l->out * voxels * (double)d->shape->batch;
+    const size_t from = index ? dbi_cpu.elements(d->shape, l->in, in_level) : (size_t)(d->shape->batch * size[0] * size[1] * size[2]) * (size_t)l->in,
+                 to = dbi_cpu.elements(d->shape, l->out, l->level);
+    const double gbyte = 4e-9 * (double)(from + to + (size_t)(l->in * l->out * taps)), bound = fmax(gflop / m->flops, gbyte / m->bytes);
+    int count = 0;
+    for (int k = 0; k < layout->layers; k++)
+        count += alike(l, &layout->layer[k]);
+    printf("| %d × %s, %d → %d, %ldx%ldx%ld | %.2f | %.0f | %.2f, %s |", count, kinds[l->kind], l->in, l->out, (long)(size[0] >> l->level),
+           (long)(size[1] >> l->level), (long)(size[2] >> l->level), gflop, 1000 * gbyte, 1000 * bound,
+           gflop / m->flops > gbyte / m->bytes ? "operations" : "memory");
+    for (part p = FORWARD; p < PARTS; p++) {
+        if (p == DATA && index == 0) {
+            printf(" |");
+            continue;
+        }
+        const double took = time_part(d, index, p, repeats);
+        printf(" %.2f ms, %.0f GFLOP/s, %.0f %% |", 1000 * took, gflop / took, 100 * bound / took);
+        sum[p] += count * took;
+        *bounds += count * bound;
+    }
+    printf("\n");
+}
+
+static void layers(int64_t batch, const int64_t size[3], int repeats, int filters)
+{
+    const dbi_arch arch = {1, 1, filters};
+    const int threads = omp_get_max_threads();
+    const machine m = {fma_rate(vector_floats(), threads, 0.5), memory_rate(threads, 0.5)};
+    dbi_layout layout;
+    size_t scratch, most = 0, weights = 0;
+    double sum[PARTS] = {0}, bounds = 0;
+    if (dbi_layout_make(&arch, &layout, &error))
+        die(error.text);
+    const dbi_net_shape shape = {&layout, batch, {size[0], size[1], size[2]}, true};
+    device d = {.shape = &shape, .state = dbi_cpu.open(&shape, &scratch, &error)};
+    if (!d.state)
+        die(error.text);
+    dbi_cpu.bind(d.state, need_memory(scratch));
+    for (int l = 0; l < layout.layers; l++) {
+        const size_t out = dbi_cpu.elements(&shape, layout.layer[l].out, layout.layer[l].level), w = layout.tensor[layout.layer[l].weight].count;
+        most = out > most ? out : most;
+        weights = w > weights ? w : weights;
+    }
+    d.in = random_array(most, 1);
+    d.out = random_array(most, 1);
+    d.weight = random_array(weights, 0.05);
+    printf("%s, threads: %d, multiply-adds %.0f GFLOP/s, memory %.1f GB/s\n\n", vector_name(), threads, m.flops, m.bytes);
+    printf("| layers, output | GFLOP | MB | bound, ms | forward | data gradient | weight gradient |\n| --- | --- | --- | --- | --- | --- | --- |\n");
+    for (int l = 0; l < layout.layers; l++) {
+        bool seen = false;
+        for (int k = 0; k < l; k++)
+            seen |= alike(&layout.layer[k], &layout.layer[l]);
+        if (!seen)
+            layer_row(&d, l, &m, repeats, sum, &bounds);
+    }
+    const double all = sum[FORWARD] + sum[DATA] + sum[WEIGHT];
+    printf("| all | | | | %.1f ms | %.1f ms | %.1f ms |\n\nconvolutions %.1f ms, their bounds %.1f ms", 1000 * sum[FORWARD], 1000 * sum[DATA],
+           1000 * sum[WEIGHT], 1000 * all, 1000 * bounds);
+    dbi_cpu.close(d.state);
+    free(d.in);
+    free(d.out);
+    static task t;
+    double best = INFINITY;
+    open_task(&t, "step", "cpu", batch, size, filters);
+    for (int i = 0; i <= repeats; i++)
+        best = fmin(best, run_task(&t));
+    printf("; forward and backward pass with SGD %.1f ms, so %.1f ms for all else\n", 1000 * best, 1000 * (best - all));
+    dbi_net_close_f32(t.net);
 }
 
 int main(int argc, char **argv)
 {
-    long size[3];
-    dbi_error error;
-    dbi_layout layout;
-    dbi_weights_f32 weights;
-    if (argc < 5 || sscanf(argv[2], "%ldx%ldx%ld", &size[0], &size[1], &size[2]) != 3)
-        die("usage: bench_net step|infer|batch XxYxZ BATCH REPEATS [FILTERS] [DEVICE]");
-    bool step = !strcmp(argv[1], "step");
-    int64_t batch = atoi(argv[3]), extent[] = {size[0], size[1], size[2]}, repeats = atoi(argv[4]);
-    dbi_arch arch = {1, 1, argc > 5 ? atoi(argv[5]) : 16};
-    if (dbi_layout_make(&arch, &layout, &error) || dbi_weights_new_f32(&weights, &layout, true, &error))
-        die(error.text);
-    dbi_weights_init_f32(&weights, 1);
-    dbi_net_f32 *net = dbi_net_open_f32(&layout, argc > 6 ? argv[6] : "cpu", batch, extent, step, &error);
-    if (!net)
-        die(error.text);
-    size_t count = (size_t)(batch * size[0] * size[1] * size[2]);
-    float *image = random_array(count, 1), *logits = random_array(count, 1), *sdf = random_array(count, 1), *dlogits = random_array(count, 1e-6),
-          *dsdf = random_array(count, 1e-6), *gradient = random_array(layout.parameters, 0);
-    dbi_pass pass = {.statistics = strcmp(argv[1], "infer") ? DBI_BATCH_STATISTICS : DBI_RUNNING_STATISTICS, .update_running = step, .keep = step};
-    dbi_sgd sgd = {0.01, 0.9, 1e-4};
-    double *times = malloc((size_t)(repeats + 1) * sizeof *times);
-    for (int64_t i = 0; i <= repeats; i++) { /* the first one warms up */
-        double start = omp_get_wtime();
-        if (dbi_net_forward_f32(net, &weights, &pass, image, logits, sdf, &error) ||
-            (step && dbi_net_backward_f32(net, &weights, dlogits, dsdf, gradient, &error)))
-            die(error.text);
-        if (step)
-            dbi_sgd_step_f32(&weights, &sgd, gradient);
-        times[i] = omp_get_wtime() - start;
-    }
-    qsort(times + 1, (size_t)repeats, sizeof *times, by_size);
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    printf("{\"what\": \"%s %s batch %d filters %d\", \"median_s\": %.4f, \"min_s\": %.4f, \"peak_rss_mb\": %.1f}\n", argv[1], argv[2], (int)batch,
-           arch.filters, times[1 + repeats / 2], times[1], (double)usage.ru_maxrss / 1024);
-    dbi_net_close_f32(net);
+    int64_t size[3];
+    if (argc < 5)
+        die("usage: bench_net step|infer|batch|layers XxYxZ BATCH REPEATS [FILTERS] [DEVICE]");
+    parse_size(argv[2], size);
+    const int batch = atoi(argv[3]), repeats = atoi(argv[4]), filters = argc > 5 ? atoi(argv[5]) : 16;
+    if (batch < 1 || repeats < 1)
+        die("bench_net: BATCH and REPEATS are from 1 up");
+    if (!strcmp(argv[1], "layers"))
+        layers(batch, size, repeats, filters);
+    else
+        whole(argv[1], argv[2], argc > 6 ? argv[6] : "cpu", batch, size, repeats, filters);
     return 0;
 }
