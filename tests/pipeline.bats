@@ -149,3 +149,59 @@ END
     expect 2 pipeline own RUNS=run DATA=nowhere
     [[ $stderr == *imagesTr* ]]
 }
+
+# A program in the place of dbisl-phantom: foreground and background of the labels of phantom_003 and on, the unlabelled ones, change places.
+scrambling_phantom() {
+    cat <<'END_OF_PROGRAM'
+#!/bin/bash
+set -euo pipefail
+dbisl-phantom "$@"
+for label in "${!#}"/labelsTr/phantom_00[345].nii.gz; do
+    gunzip <"$label" >unpacked.nii
+    { head -c 352 unpacked.nii && tail -c +353 unpacked.nii | tr '\000\001' '\001\000'; } | gzip -n >"$label"
+    rm unpacked.nii
+done
+END_OF_PROGRAM
+}
+
+@test "the labels of unlabelled scans change no byte of a training; where the log shows them, its last two columns and nothing else" {
+    scrambling_phantom >scrambling-phantom
+    chmod +x scrambling-phantom
+    local run
+    for run in plain scrambled; do
+        [ $run = plain ] || export PHANTOM=./scrambling-phantom
+        pipeline demo RUNS=$run METHODS=dbisl STEPS=4 CHUNK=2 train
+        pipeline demo RUNS=$run-truth METHODS=dbisl STEPS=4 CHUNK=2 TRUTH=1 train
+    done
+    run ! cmp -s plain/scans/labelsTr/phantom_003.nii.gz scrambled/scans/labelsTr/phantom_003.nii.gz
+    same plain/scans/labelsTr/phantom_002.nii.gz scrambled/scans/labelsTr/phantom_002.nii.gz
+    same_run plain scrambled 4
+    for run in plain-truth scrambled-truth; do
+        same plain/dbisl/student.4.st.zst $run/dbisl/student.4.st.zst
+        same plain/dbisl/teacher.4.st.zst $run/dbisl/teacher.4.st.zst
+        same <(cut -f1-16 plain/dbisl/log.tsv) <(cut -f1-16 $run/dbisl/log.tsv)
+        awk -F'\t' 'NR > 1 && !($17 >= 0 && $17 <= 1 && $18 != "") { exit 1 }' $run/dbisl/log.tsv
+    done
+    run ! cmp -s plain-truth/dbisl/log.tsv scrambled-truth/dbisl/log.tsv
+    [ "$(cut -f17-18 plain/dbisl/log.tsv | tail -n +2 | tr -d '\t\n')" = "" ]
+}
+
+@test "transforms: a table of how close they come, from synthetic labels, from one's own and from a network's maps" {
+    local small=(LABELED=2 "PHANTOM_FLAGS=--size 32" PATCH=24,24,16 BLURS=0.7 "TRANSFORMS=exact levelset conv:1,3" BACKGROUNDS=0,1e-3)
+    pipeline demo RUNS=net METHODS=supervised STEPS=1 CHUNK=1 train
+    cp net/supervised/student.1.st.zst net.st.zst
+    expect 0 pipeline transforms RUNS=run "${small[@]}" CHECKPOINT=net.st.zst "PREDICT_FLAGS=--window 16,16,16"
+    grep -q '^| label | 0.7 | 0.001 | levelset | 0\.' run/transforms.md && grep -q '^| prob | 0 | 0 | exact | 0.00 (0.00), 0.00 ' run/transforms.md || fail "$(cat run/transforms.md)"
+    # a line of header, then three bands of three transforms on two kinds of labels and one of maps
+    [ "$(wc -l <run/transforms.tsv)" -eq 28 ]
+    [ "$(cut -f1-3 run/transforms.tsv | tail -n +2 | uniq | wc -l)" -eq 3 ]
+    small+=(CHECKPOINT=net.st.zst "PREDICT_FLAGS=--window 16,16,16")
+    expect 0 made_again run pipeline transforms RUNS=run "${small[@]}"
+    [ -z "$output" ] || fail "made for nothing: $output"
+    expect 0 made_again run pipeline transforms RUNS=run "${small[@]}" "TRANSFORMS=levelset conv:1,2 exact"
+    [ "$output" = $'label/conv-1,2.tsv\nprob/conv-1,2.tsv\ntransforms.md\ntransforms.tsv' ] || fail "another transform, but made: $output"
+    pipeline transforms RUNS=own DATA=run/scans "${small[@]}" CHECKPOINT= >/dev/null
+    same own/label/levelset.tsv run/label/levelset.tsv
+    expect 2 pipeline transforms RUNS=own DATA=nowhere "${small[@]}"
+    [[ $stderr == *DATA=DIR* ]]
+}

@@ -290,7 +290,7 @@ static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
     return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && !memcmp(a->size, b->size, sizeof a->size);
 }
 
-static int train_on(training *s, const dbi_record *record, dbi_error *error)
+static int train_on(training *s, dbi_record *record, dbi_error *error)
 {
     const arguments *a = s->arguments;
     dbi_batch batch;

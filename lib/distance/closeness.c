@@ -59,7 +59,7 @@ void dbi_closeness_add(dbi_closeness *closeness, int64_t count, const float *s, 
         const int band = band_of(exact[i]);
         /* positive: too far from the surface, on either side of it */
         const double error = exact[i] > 0 ? (double)s[i] - (double)exact[i] : (double)exact[i] - (double)s[i];
-        const double bin = floor(error * BINS_PER_VOXEL) + (double)FARTHEST * BINS_PER_VOXEL;
+        const double bin = rint(error * BINS_PER_VOXEL) + (double)FARTHEST * BINS_PER_VOXEL;
         c->sum[band] += fabs(error);
         c->bins[(int64_t)band * BINS + (bin < 0 ? 0 : bin < BINS - 1 ? (int64_t)bin : BINS - 1)]++;
     }
@@ -67,7 +67,7 @@ void dbi_closeness_add(dbi_closeness *closeness, int64_t count, const float *s, 
 
 static double middle(int64_t bin)
 {
-    return ((double)bin + 0.5) / BINS_PER_VOXEL - FARTHEST;
+    return (double)bin / BINS_PER_VOXEL - FARTHEST;
 }
 
 /* No other constant leaves a smaller mean |error|. */
@@ -93,7 +93,7 @@ static double shifted_mean(const uint32_t *bins, double offset, int64_t voxels)
 /* The least distance from `offset` within which 95 % of a band lie: bins are taken from the nearest on. */
 static double percentile(const uint32_t *bins, double offset, int64_t voxels)
 {
-    const int64_t centre = (int64_t)floor((offset + FARTHEST) * BINS_PER_VOXEL);
+    const int64_t centre = (int64_t)rint((offset + FARTHEST) * BINS_PER_VOXEL);
     int64_t within = 0;
     for (int64_t k = 0; k < BINS; k++) {
         if (centre - k >= 0)
@@ -121,7 +121,7 @@ void dbi_closeness_sum_up(const dbi_closeness *closeness, dbi_closeness_report *
             voxels += bins[bin];
         const double shift = median(bins, voxels), none = (double)NAN;
         report->bands[band].voxels = voxels;
-        report->bands[band].offset = voxels ? -shift : none;
+        report->bands[band].offset = voxels ? 0 - shift : none;
         report->bands[band].mean = voxels ? c->sum[band] / (double)voxels : none;
         report->bands[band].p95 = voxels ? percentile(bins, 0, voxels) : none;
         report->bands[band].shifted_mean = voxels ? shifted_mean(bins, shift, voxels) : none;

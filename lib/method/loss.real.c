@@ -9,7 +9,7 @@
 #include "base/real.h"
 
 /* Sums run over chunks of this many voxels, each summed in double, the chunks added in order: the result does not depend on the threads. */
-enum { CHUNK = 8192, MAX_SUMS = 3 };
+enum { CHUNK = 8192, MAX_SUMS = 4 };
 
 struct R(dbi_loss) {
     dbi_method method;
@@ -263,7 +263,8 @@ static double R(teacher_targets)(R(dbi_loss) * l, span unlabeled, const real *ma
         double weights = 0;
         for (int64_t i = at; i < at + n; i++) {
             l->y[i] = l->teacher_p[i];
-            weights += mask ? (double)mask[i - before] : 1;
+            l->weight[i] = mask ? mask[i - before] : 1;
+            weights += (double)l->weight[i];
         }
         sum[0] = weights;
         sum[1] = sum[2] = 0;
@@ -311,27 +312,34 @@ static double R(pseudo_targets)(R(dbi_loss) * l, span unlabeled, const R(dbi_los
     return mean / (double)(unlabeled.count * l->shape.classes * l->voxels);
 }
 
-static double R(pseudo_dice)(R(dbi_loss) * l, span unlabeled, const uint8_t *truth)
+/* How good the thresholded pseudo-label is, for the log alone: Dice, mean over classes, with every voxel alike and with the voxel weights. */
+static void R(pseudo_dice)(R(dbi_loss) * l, span unlabeled, const uint8_t *truth, dbi_loss_values *values)
 {
-    double dice = 0;
+    double dice[2] = {0, 0};
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, unlabeled, c, at, n, sum)
         const uint8_t *label = truth + (sample - unlabeled.first) * l->voxels + start;
         int64_t both = 0, either = 0;
+        double weighted_both = 0, weighted_either = 0;
         for (int64_t i = 0; i < n; i++) {
             const int a = l->y[at + i] > (real)0.5, b = label[i] == c + 1;
             both += a & b;
             either += a + b;
+            weighted_both += (a & b) * (double)l->weight[at + i];
+            weighted_either += (a + b) * (double)l->weight[at + i];
         }
         sum[0] = (double)both;
         sum[1] = (double)either;
-        sum[2] = 0;
+        sum[2] = weighted_both;
+        sum[3] = weighted_either;
         END_CHUNKS
         double total[MAX_SUMS];
         R(add_up)(l, unlabeled, total);
-        dice += total[1] > 0 ? 2 * total[0] / total[1] : 1;
+        dice[0] += total[1] > 0 ? 2 * total[0] / total[1] : 1;
+        dice[1] += total[3] > 0 ? 2 * total[2] / total[3] : 1;
     }
-    return dice / (double)l->shape.classes;
+    values->pseudo_dice = dice[0] / (double)l->shape.classes;
+    values->weighted_dice = dice[1] / (double)l->shape.classes;
 }
 
 /* The derivative of the chain logits -> p, sdf -> T_r2s(sdf). dlogits and dsdf hold what reached them directly. */
@@ -364,7 +372,7 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
     const span all = {0, l->shape.batch}, labeled = {0, l->shape.labeled}, unlabeled = {l->shape.labeled, l->shape.batch - l->shape.labeled};
     const size_t bytes = (size_t)(l->shape.batch * l->shape.classes * l->voxels) * sizeof(real);
     const bool teacher = in->teacher_logits && l->teacher_p;
-    *values = (dbi_loss_values){.pseudo_dice = (double)NAN};
+    *values = (dbi_loss_values){.pseudo_dice = (double)NAN, .weighted_dice = (double)NAN};
 
     memset(l->dp, 0, bytes);
     memset(l->da, 0, bytes);
@@ -387,7 +395,7 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
             return -1;
         values->voxel_weight = has_pseudo_terms(m) ? R(pseudo_targets)(l, unlabeled, in) : R(teacher_targets)(l, unlabeled, in->teacher_mask);
         if (in->truth)
-            values->pseudo_dice = R(pseudo_dice)(l, unlabeled, in->truth);
+            R(pseudo_dice)(l, unlabeled, in->truth, values);
     }
     for (int t = 0; t < DBI_TERMS; t++) {
         const dbi_term_info *info = &dbi_terms[t];

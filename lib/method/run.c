@@ -67,10 +67,34 @@ void dbi_run_close(dbi_run *run)
     free(run);
 }
 
-int dbi_run_add(dbi_run *run, const dbi_record *batch, dbi_error *error)
+/* What the batch would be had nobody asked for the truth. */
+static int forget_truth(dbi_record *batch, dbi_error *error)
+{
+    if (!dbi_record_find(batch, "truth"))
+        return 0;
+    dbi_record_drop(batch, "truth");
+    if (!dbi_meta_get(batch, "history"))
+        return 0;
+    json_t *history = dbi_meta_get_json(batch, "history", error);
+    if (!history)
+        return -1;
+    size_t i;
+    json_t *entry;
+    json_array_foreach(history, i, entry)
+    {
+        json_t *settings = json_object_get(entry, "settings");
+        if (json_object_get(settings, "truth"))
+            json_object_set_new(settings, "truth", json_false());
+    }
+    const int status = dbi_meta_set_json(batch, "history", history, error);
+    json_decref(history);
+    return status;
+}
+
+int dbi_run_add(dbi_run *run, dbi_record *batch, dbi_error *error)
 {
     char text[33];
-    if (dbi_record_checksum(batch, text, error))
+    if (forget_truth(batch, error) || dbi_record_checksum(batch, text, error))
         return -1;
     const char *before = json_string_value(json_object_get(run->entry, "batches"));
     char both[80];
@@ -95,7 +119,7 @@ int dbi_log_header(dbi_sink *sink, dbi_error *error)
     for (int i = 0; i < DBI_TERMS; i++)
         if (dbi_sink_printf(sink, error, "\t%s", dbi_terms[i].name))
             return -1;
-    return dbi_sink_printf(sink, error, "\tvoxel-weight\tpseudo-dice\n");
+    return dbi_sink_printf(sink, error, "\tvoxel-weight\tpseudo-dice\tweighted-dice\n");
 }
 
 int dbi_log_row(dbi_sink *sink, int64_t step, const dbi_step_log *log, dbi_error *error)
@@ -107,5 +131,7 @@ int dbi_log_row(dbi_sink *sink, int64_t step, const dbi_step_log *log, dbi_error
             return -1;
     if (dbi_sink_printf(sink, error, "\t%.9g\t", log->loss.voxel_weight))
         return -1;
-    return isnan(log->loss.pseudo_dice) ? dbi_sink_printf(sink, error, "\n") : dbi_sink_printf(sink, error, "%.9g\n", log->loss.pseudo_dice);
+    if (isnan(log->loss.pseudo_dice))
+        return dbi_sink_printf(sink, error, "\t\n");
+    return dbi_sink_printf(sink, error, "%.9g\t%.9g\n", log->loss.pseudo_dice, log->loss.weighted_dice);
 }

@@ -14,8 +14,8 @@ typedef struct dbi_run dbi_run;
 /* Reads the checkpoint's history and finds or begins the entry. step: the next step. settings: taken over. */
 dbi_run *dbi_run_open(const dbi_record *checkpoint, struct json_t *settings, uint64_t seed, int64_t step, dbi_error *error);
 void dbi_run_close(dbi_run *run);
-/* Counts a batch in; called once a step, in order. */
-int dbi_run_add(dbi_run *run, const dbi_record *batch, dbi_error *error);
+/* Counts a batch in; called once a step, in order. `truth` is taken out of the batch first: a checkpoint does not tell whether somebody looked at it. */
+int dbi_run_add(dbi_run *run, dbi_record *batch, dbi_error *error);
 /* Writes the history into a checkpoint's metadata. */
 int dbi_run_store(const dbi_run *run, dbi_record *checkpoint, dbi_error *error);
 
