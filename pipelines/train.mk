@@ -1,6 +1,6 @@
 # The workflow that all pipelines share: cases, distances, split, first weights, training in chunks, predictions, scores, table.
 # See dbisl-pipelines(7). A pipeline sets what its data are, includes a recipe and then this file:
-#   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are never read
+#   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are not read unless TRUTH is set
 #   SCORED_IDS                             those of TEST_IDS that have a label, when it is not all
 #   scan, label                            functions of a name: the scan's file, and the options of preprocess that add the label
 #   further                                function of a name, where there are several channels: the files of the others
@@ -32,6 +32,8 @@ SEED ?= 1
 STEPS ?= 600
 CHUNK ?= 100
 KEEP ?= 0
+# TRUTH=1: the labels of the unlabelled scans, which then must have some, are read for the log: how good the teacher's pseudo-labels are.
+TRUTH ?=
 LAUNCH ?=
 
 PREPROCESS ?= dbisl-preprocess
@@ -97,12 +99,12 @@ $(if $(idle),,$(shell mkdir -p $(addprefix $(PREPARED)/,cases distances settings
 training := $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst) $(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst)
 testing := $(TEST_IDS:%=$(PREPARED)/cases/%.st.zst)
 
-$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are not read.,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES) $(filter-out 1,$(CHANNELS))))
+$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are $(if $(TRUTH),for the log alone,not read).,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES) $(filter-out 1,$(CHANNELS)) $(if $(TRUTH),with truth)))
 $(addsuffix .st.zst,$(addprefix $(PREPARED)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $$(call further,$$*) $(call settings,preprocess)
 	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* --classes $(CLASSES) $(call label,$*) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
 
 $(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $$(call further,$$*) $(call settings,preprocess)
-	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(no_label) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(if $(TRUTH),--classes $(CLASSES) $(call label,$*),$(no_label)) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
 
 $(eval $(call stage,sdf,Labels get their signed distance map.,$(SDF) $(SDF_FLAGS)))
 $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst): $(PREPARED)/distances/%.st.zst: $(PREPARED)/cases/%.st.zst $(call settings,sdf)
@@ -132,7 +134,7 @@ teacher = $(if $(call has_teacher,$(1)),$(3)$(RUNS)/$(1)/teacher.$(2).st.zst)
 log = $(RUNS)/$(1)/log.$(2).tsv
 checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p)))
 # Of one method: options of sample and train-step that hold for the whole run.
-sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) --seed $(SEED)
+sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) --seed $(SEED)$(if $(TRUTH), --truth)
 stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)
 
 $(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(SEED)))
