@@ -35,15 +35,26 @@ static int64_t line_in_window(const dbi_windows *w, int64_t channel, int64_t i, 
     return ((channel * w->axis[0].window + i) * w->axis[1].window + j) * w->axis[2].window;
 }
 
-/* The voxels outside of the part stay as they are: the padding lies at the same offsets in every window, so zeroing the buffer once is enough. */
+static int64_t within(int64_t i, int64_t from, int64_t to)
+{
+    return i < from ? from : i < to ? i : to - 1;
+}
+
+/* Outside of the scan a window repeats the scan's outermost voxels. */
 static void cut(const dbi_windows *w, const part *p, int64_t channels, const float *image, float *window)
 {
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t c = 0; c < channels; c++)
-        for (int64_t i = p->from[0]; i < p->to[0]; i++)
-            for (int64_t j = p->from[1]; j < p->to[1]; j++)
-                memcpy(window + line_in_window(w, c, i, j) + p->from[2], image + line_in_scan(w, p, c, i, j) + p->from[2],
-                       (size_t)(p->to[2] - p->from[2]) * sizeof *image);
+        for (int64_t i = 0; i < w->axis[0].window; i++)
+            for (int64_t j = 0; j < w->axis[1].window; j++) {
+                const float *from = image + line_in_scan(w, p, c, within(i, p->from[0], p->to[0]), within(j, p->from[1], p->to[1]));
+                float *to = window + line_in_window(w, c, i, j);
+                for (int64_t k = 0; k < p->from[2]; k++)
+                    to[k] = from[p->from[2]];
+                memcpy(to + p->from[2], from + p->from[2], (size_t)(p->to[2] - p->from[2]) * sizeof *image);
+                for (int64_t k = p->to[2]; k < w->axis[2].window; k++)
+                    to[k] = from[p->to[2] - 1];
+            }
 }
 
 static void add_line(float *restrict sum, const float *restrict value, const float *restrict weight, float scale, int64_t n)

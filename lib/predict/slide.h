@@ -28,8 +28,8 @@ typedef struct dbi_slide {
 } dbi_slide;
 
 /* Adds every window's weighted outputs to the scores: means of probabilities, logits and distances, since the weights sum to 1. image: [C,X,Y,Z] of the
- * scan; padding is 0, the mean of a normalized scan, as when training patches are cut. One window's buffers are held at a time. Fails when the function
- * does, or when what it gives is not finite. */
+ * scan; where a window reaches beyond it, the scan's outermost voxels are repeated: a border of any fixed value, 0 for instance, is an edge that the
+ * network sees from far. One window's buffers are held at a time. Fails when the function does, or when what it gives is not finite. */
 int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_scores *scores, dbi_error *error);
 
 /* Bytes of the buffers of dbi_slide_run for windows of this size. */

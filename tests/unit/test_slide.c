@@ -210,18 +210,19 @@ static void direct(const scan *s, double *logits)
             int64_t at[3] = {starts[0][n / counts[2] / counts[1]], starts[1][n / counts[2] % counts[1]], starts[2][n % counts[2]]};
             for (int pass = 0; pass < 2; pass++)
                 for (int64_t o = 0; o < v.voxels; o++) {
-                    int64_t in[3] = {o / v.window[2] / v.window[1], o / v.window[2] % v.window[1], o % v.window[2]}, x[3];
+                    int64_t in[3] = {o / v.window[2] / v.window[1], o / v.window[2] % v.window[1], o % v.window[2]}, x[3], nearest[3];
                     bool inside = true;
                     double weight = 1;
                     for (int a = 0; a < 3; a++) {
                         x[a] = at[a] + in[a];
                         inside = inside && x[a] >= 0 && x[a] < s->shape[a];
+                        nearest[a] = x[a] < 0 ? 0 : x[a] < s->shape[a] ? x[a] : s->shape[a] - 1;
                         double z = ((double)in[a] - (double)(v.window[a] - 1) / 2) / ((double)v.window[a] / 8);
                         weight *= s->weights == DBI_WEIGHTS_GAUSSIAN ? exp(-z * z / 2) : 1;
                     }
-                    int64_t voxel = inside ? (x[0] * s->shape[1] + x[1]) * s->shape[2] + x[2] : 0;
+                    int64_t voxel = (nearest[0] * s->shape[1] + nearest[1]) * s->shape[2] + nearest[2];
                     if (pass == 0)
-                        window[o] = inside ? s->image[c * s->voxels + voxel] : 0;
+                        window[o] = s->image[c * s->voxels + voxel];
                     else if (inside) {
                         logits[c * s->voxels + voxel] += weight * (double)look(&v, window, in[0], in[1], in[2]);
                         sum[voxel] += weight;
