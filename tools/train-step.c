@@ -265,6 +265,7 @@ typedef struct training {
     dbi_loss_shape shape; /* of the trainer */
     dbi_run *run;
     dbi_sink *log;
+    int64_t submitted, finished; /* steps given to the trainer, and those whose loss is known */
 } training;
 
 /* What the distance head will mean, and the cohort: written into the checkpoint with the first batch, compared from then on. */
@@ -290,11 +291,49 @@ static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
     return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && !memcmp(a->size, b->size, sizeof a->size);
 }
 
+/* Takes note of the oldest step under way. */
+static int finish_step(training *s, dbi_error *error)
+{
+    dbi_step_log log;
+    if (dbi_trainer_finish_f32(s->trainer, &log, error))
+        return -1;
+    const int64_t step = s->student->step - (s->submitted - s->finished);
+    if (s->log && dbi_log_row(s->log, step, &log, error))
+        return -1;
+    s->finished++;
+    tool_progress("step %lld of %lld, loss %.4f", (long long)step + 1, (long long)s->arguments->total_steps, log.loss.total);
+    return 0;
+}
+
+static int finish_steps(training *s, dbi_error *error)
+{
+    while (s->finished < s->submitted)
+        if (finish_step(s, error))
+            return -1;
+    return s->trainer ? dbi_trainer_fetch_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, error) : 0;
+}
+
+/* A trainer for batches of this shape. */
+static int need_trainer(training *s, const dbi_loss_shape *shape, dbi_error *error)
+{
+    const arguments *a = s->arguments;
+    if (s->trainer && same_shape(&s->shape, shape))
+        return 0;
+    if (finish_steps(s, error))
+        return -1;
+    dbi_trainer_close_f32(s->trainer);
+    s->shape = *shape;
+    s->trainer = dbi_trainer_open_f32(&a->method, a->total_steps, s->common->seed, &s->student->layout, s->common->device, &s->shape, error);
+    if (s->trainer && a->ema >= 0)
+        dbi_trainer_average_f32(s->trainer, a->ema, a->warmup);
+    return s->trainer ? 0 : -1;
+}
+
+/* Gives the batch's step to the trainer, then waits for the step before it: a device computes while the next batch is read. */
 static int train_on(training *s, dbi_record *record, dbi_error *error)
 {
     const arguments *a = s->arguments;
     dbi_batch batch;
-    dbi_step_log log;
     if (dbi_batch_open(record, &s->student->layout.arch, &a->method, &batch, error))
         return -1;
     int status = -1;
@@ -303,24 +342,15 @@ static int train_on(training *s, dbi_record *record, dbi_error *error)
         goto done;
     }
     if (agree(s->student, "preprocessing", batch.preprocessing ? batch.preprocessing : "null", error) ||
-        agree_regression(s->student, &a->method, error))
+        agree_regression(s->student, &a->method, error) || need_trainer(s, &batch.shape, error))
         goto done;
-    if (!s->trainer || !same_shape(&s->shape, &batch.shape)) {
-        dbi_trainer_close_f32(s->trainer);
-        s->shape = batch.shape;
-        if (!(s->trainer =
-                  dbi_trainer_open_f32(&a->method, a->total_steps, s->common->seed, &s->student->layout, s->common->device, &s->shape, error)))
-            goto done;
-    }
     const dbi_samples_f32 samples = {batch.image, batch.label, batch.label_sdf, batch.truth};
-    if (dbi_trainer_step_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, &log, error) ||
-        dbi_run_add(s->run, record, error) || (s->log && dbi_log_row(s->log, s->student->step, &log, error)))
+    if (dbi_trainer_submit_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, error) ||
+        dbi_run_add(s->run, record, error))
         goto done;
+    s->submitted++;
     s->student->step++;
-    if (dbi_run_store(s->run, s->student->meta, error) || (a->ema >= 0 && dbi_checkpoint_average(s->teacher, s->student, a->ema, a->warmup, error)))
-        goto done;
-    tool_progress("step %lld of %lld, loss %.4f", (long long)s->student->step, (long long)a->total_steps, log.loss.total);
-    status = 0;
+    status = s->submitted - s->finished > 1 ? finish_step(s, error) : 0;
 done:
     dbi_batch_close(&batch);
     return status;
@@ -348,7 +378,10 @@ static int train(training *s, dbi_error *error)
     dbi_reader_close(reader);
     if (got == 0 && done < a->steps)
         return dbi_fail(error, "%s: the batches ended after %lld of %lld steps", name, (long long)done, (long long)a->steps);
-    return got;
+    if (got < 0 || finish_steps(s, error))
+        return -1;
+    /* The teacher's weights are averaged in each step; here it takes over what else tells of the run. */
+    return dbi_run_store(s->run, s->student->meta, error) || (a->ema >= 0 && dbi_checkpoint_follow(s->teacher, s->student, error)) ? -1 : 0;
 }
 
 static int open_training(training *s, dbi_error *error)

@@ -1,6 +1,7 @@
 /* What stands in for the CUDA device where dbisl is built without it. */
 #include "cuda/device.h"
 #include "cuda/net.h"
+#include "cuda/trainer.h"
 
 static int absent(dbi_error *error)
 {
@@ -60,4 +61,61 @@ size_t dbi_cuda_host_net_bytes(const dbi_layout *layout, const char *device, int
     (void)size;
     (void)training;
     return SIZE_MAX;
+}
+
+dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *device,
+                                        const dbi_loss_shape *shape, dbi_error *error)
+{
+    (void)method;
+    (void)total_steps;
+    (void)seed;
+    (void)layout;
+    (void)shape;
+    dbi_cuda_check_device(device, error);
+    return NULL;
+}
+
+void dbi_cuda_trainer_close(dbi_cuda_trainer *trainer)
+{
+    (void)trainer;
+}
+
+void dbi_cuda_trainer_average(dbi_cuda_trainer *trainer, double decay, bool warmup)
+{
+    (void)trainer;
+    (void)decay;
+    (void)warmup;
+}
+
+int dbi_cuda_trainer_submit(dbi_cuda_trainer *trainer, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher, const dbi_samples_f32 *samples,
+                            int64_t step, dbi_error *error)
+{
+    (void)trainer;
+    (void)student;
+    (void)teacher;
+    (void)samples;
+    (void)step;
+    return absent(error);
+}
+
+int dbi_cuda_trainer_finish(dbi_cuda_trainer *trainer, dbi_step_log *log, dbi_error *error)
+{
+    (void)trainer;
+    (void)log;
+    return absent(error);
+}
+
+int dbi_cuda_trainer_fetch(dbi_cuda_trainer *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher, dbi_error *error)
+{
+    (void)trainer;
+    (void)student;
+    (void)teacher;
+    return absent(error);
+}
+
+int dbi_cuda_trainer_gradient(dbi_cuda_trainer *trainer, float *gradient, dbi_error *error)
+{
+    (void)trainer;
+    (void)gradient;
+    return absent(error);
 }

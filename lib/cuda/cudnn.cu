@@ -205,7 +205,7 @@ static bool allowed(descriptor configuration, const dbi_cuda_device *device)
                                                 &notes, note) == CUDNN_STATUS_SUCCESS;
     for (int64_t i = 0; good && i < notes; i++)
         if (note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || note[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
-            (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && device->precision == DBI_FP32) ||
+            (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && device->precision == DBI_PRECISION_FP32) ||
             (note[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && !device->fast))
             good = false;
     destroy(&engine);
@@ -299,7 +299,7 @@ static void key_of(const dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides 
 /* Bytes of x, weight and y, in whole 256. */
 static void sizes_of(const dbi_convs *c, const dbi_conv_sides *s, size_t bytes[3])
 {
-    const size_t element = c->device.precision == DBI_BF16 ? 2 : 4, x = (size_t)s->x_channels, y = (size_t)s->y_channels;
+    const size_t element = c->device.precision == DBI_PRECISION_BF16 ? 2 : 4, x = (size_t)s->x_channels, y = (size_t)s->y_channels;
     bytes[0] = (size_t)(s->batch * s->x_size[0] * s->x_size[1] * s->x_size[2]) * x * element;
     bytes[1] = x * y * (size_t)(s->edge * s->edge * s->edge) * element;
     bytes[2] = (size_t)(s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2]) * y * element;
@@ -382,7 +382,7 @@ static int choose(dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, pla
     candidates all;
     all.count = 0;
     key_of(c, pass, s, key);
-    if (graph_make(&g, c->handle, pass, s, c->device.precision == DBI_BF16)) {
+    if (graph_make(&g, c->handle, pass, s, c->device.precision == DBI_PRECISION_BF16)) {
         propose(&all, g.graph, CUDNN_HEUR_MODE_A, &c->device);
         propose(&all, g.graph, CUDNN_HEUR_MODE_FALLBACK, &c->device);
     }
@@ -477,7 +477,7 @@ static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, v
 {
     const plan *p = &c->plan[layer][pass];
     if (!p->plan)
-        return dbi_direct(pass, c->device.precision == DBI_BF16, &c->sides[layer], stream, x, weight, y, error);
+        return dbi_direct(pass, c->device.precision == DBI_PRECISION_BF16, &c->sides[layer], stream, x, weight, y, error);
     return check(dnn.SetStream(c->handle, stream), "cudnnSetStream", error) ||
                    check(execute(c->handle, p->plan, x, weight, y, workspace), "convolution", error)
                ? -1

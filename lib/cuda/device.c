@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const precisions[] = {[DBI_FP32] = "fp32", [DBI_TF32] = "tf32", [DBI_BF16] = "bf16"};
+static const char *const precisions[] = {[DBI_PRECISION_FP32] = "fp32", [DBI_PRECISION_TF32] = "tf32", [DBI_PRECISION_BF16] = "bf16"};
 enum { MAX_DEVICE = 1023 };
 
 bool dbi_is_cuda(const char *name)
@@ -35,7 +35,7 @@ int dbi_precision_parse(const char *name, dbi_precision *precision, dbi_error *e
 
 int dbi_cuda_parse(const char *name, dbi_cuda_device *device, dbi_error *error)
 {
-    *device = (dbi_cuda_device){.precision = DBI_FP32};
+    *device = (dbi_cuda_device){.precision = DBI_PRECISION_FP32};
     if (!dbi_is_cuda(name))
         return dbi_fail(error, "\"%s\" is no CUDA device", name);
     const char *p = name + 4;

@@ -12,9 +12,9 @@ extern "C" {
 #include "base/error.h"
 
 typedef enum dbi_precision {
-    DBI_FP32, /* everything in single precision */
-    DBI_TF32, /* convolutions on tensor cores, factors rounded to 10 bits */
-    DBI_BF16  /* activations and convolutions in bfloat16; master weights, sums, statistics and outputs in single precision */
+    DBI_PRECISION_FP32, /* everything in single precision */
+    DBI_PRECISION_TF32, /* convolutions on tensor cores, factors rounded to 10 bits */
+    DBI_PRECISION_BF16  /* activations and convolutions in bfloat16; master weights, sums, statistics and outputs in single precision */
 } dbi_precision;
 
 /* "cuda[:N][,fp32|tf32|bf16][,fast]": device N (default 0), precision (default fp32); fast: also algorithms whose last bits depend on timing. */

@@ -355,7 +355,7 @@ dbi_cuda_net *dbi_cuda_net_new(const dbi_layout *layout, const dbi_cuda_device *
     net->batch = batch;
     memcpy(net->size, size, sizeof net->size);
     net->training = training;
-    net->bf16 = device->precision == DBI_BF16;
+    net->bf16 = device->precision == DBI_PRECISION_BF16;
     for (int l = 0; l < layout->layers; l++)
         net->tiling[l] = dbi_tiling_make(batch * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
     make_table(net);

@@ -1,4 +1,4 @@
-/* One training step: teacher's pass, student's pass, loss, gradient, SGD. The average that makes the teacher comes after it and is the caller's. */
+/* One training step: teacher's pass, student's pass, loss, gradient, SGD, and where it is asked for the average that makes the teacher. */
 #ifndef DBI_METHOD_TRAINER_H
 #define DBI_METHOD_TRAINER_H
 

@@ -6,11 +6,16 @@
 #include <tgmath.h>
 
 #include "base/memory.h"
+#include "cuda/device.h"
+#include "cuda/trainer.h"
 #include "net/net.h"
 
 #include "base/real.h"
 
 struct R(dbi_trainer) {
+#if DBI_REAL_BITS == 32
+    dbi_cuda_trainer *cuda; /* a CUDA device does whole steps by itself; of what follows it uses the gradient alone */
+#endif
     dbi_method method;
     int64_t total_steps;
     uint64_t seed;
@@ -21,6 +26,10 @@ struct R(dbi_trainer) {
     real *logits, *sdf, *dlogits, *dsdf, *gradient;
     real *teacher_logits, *teacher_sdf, *noisy; /* of the unlabelled samples; noisy: their images with noise */
     real *mask, *mean;                          /* ua-mt: certain voxels, mean probability of the passes */
+    double average;                             /* < 0: none */
+    bool warmup;
+    dbi_step_log submitted[2]; /* done, and not yet asked for */
+    int under_way;
 };
 
 R(dbi_trainer) * R(dbi_trainer_open)(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *device,
@@ -31,7 +40,15 @@ R(dbi_trainer) * R(dbi_trainer_open)(const dbi_method *method, int64_t total_ste
         dbi_fail(error, "out of memory");
         return NULL;
     }
-    *t = (R(dbi_trainer)){.method = *method, .total_steps = total_steps, .seed = seed, .shape = *shape, .layout = layout};
+    *t = (R(dbi_trainer)){.method = *method, .total_steps = total_steps, .seed = seed, .shape = *shape, .layout = layout, .average = -1};
+#if DBI_REAL_BITS == 32
+    if (dbi_is_cuda(device)) {
+        if (!(t->gradient = dbi_alloc(layout->parameters, sizeof(real), error)) ||
+            !(t->cuda = dbi_cuda_trainer_open(method, total_steps, seed, layout, device, shape, error)))
+            goto fail;
+        return t;
+    }
+#endif
     const int64_t unlabeled = shape->batch - shape->labeled;
     int64_t voxels;
     if (!dbi_count(shape->size, 3, &voxels) || voxels > INT64_MAX / 1024 / (shape->batch + 1)) {
@@ -71,6 +88,9 @@ void R(dbi_trainer_close)(R(dbi_trainer) * t)
 {
     if (!t)
         return;
+#if DBI_REAL_BITS == 32
+    dbi_cuda_trainer_close(t->cuda);
+#endif
     R(dbi_net_close)(t->student_net);
     R(dbi_net_close)(t->teacher_net);
     R(dbi_loss_close)(t->loss);
@@ -80,8 +100,12 @@ void R(dbi_trainer_close)(R(dbi_trainer) * t)
     free(t);
 }
 
-const real *R(dbi_trainer_gradient)(const R(dbi_trainer) * t)
+const real *R(dbi_trainer_gradient)(R(dbi_trainer) * t)
 {
+#if DBI_REAL_BITS == 32
+    if (t->cuda && dbi_cuda_trainer_gradient(t->cuda, t->gradient, NULL))
+        return NULL;
+#endif
     return t->gradient;
 }
 
@@ -133,8 +157,8 @@ static int R(certain)(R(dbi_trainer) * t, R(dbi_weights) * teacher, const real *
     return 0;
 }
 
-int R(dbi_trainer_step)(R(dbi_trainer) * t, R(dbi_weights) * student, R(dbi_weights) * teacher, const R(dbi_samples) * samples, int64_t step,
-                        dbi_step_log *log, dbi_error *error)
+static int R(compute)(R(dbi_trainer) * t, R(dbi_weights) * student, R(dbi_weights) * teacher, const R(dbi_samples) * samples, int64_t step,
+                      dbi_step_log *log, dbi_error *error)
 {
     const int64_t voxels = t->shape.size[0] * t->shape.size[1] * t->shape.size[2], unlabeled = t->shape.batch - t->shape.labeled;
     const int64_t channels = t->layout->arch.channels;
@@ -172,5 +196,68 @@ int R(dbi_trainer_step)(R(dbi_trainer) * t, R(dbi_weights) * student, R(dbi_weig
         return -1;
     const dbi_sgd sgd = {.rate = log->rate, .momentum = t->method.momentum, .weight_decay = t->method.weight_decay};
     R(dbi_sgd_step)(student, &sgd, t->gradient);
+    if (t->average >= 0 && teacher)
+        R(dbi_average)(teacher, student, dbi_average_decay(step + 1, t->average, t->warmup));
     return 0;
+}
+
+int R(dbi_trainer_submit)(R(dbi_trainer) * t, R(dbi_weights) * student, R(dbi_weights) * teacher, const R(dbi_samples) * samples, int64_t step,
+                          dbi_error *error)
+{
+#if DBI_REAL_BITS == 32
+    if (t->cuda)
+        return dbi_cuda_trainer_submit(t->cuda, student, teacher, samples, step, error);
+#endif
+    if (t->under_way == 2)
+        return dbi_fail(error, "more than 2 steps are under way");
+    if (R(compute)(t, student, teacher, samples, step, &t->submitted[t->under_way], error))
+        return -1;
+    t->under_way++;
+    return 0;
+}
+
+int R(dbi_trainer_finish)(R(dbi_trainer) * t, dbi_step_log *log, dbi_error *error)
+{
+#if DBI_REAL_BITS == 32
+    if (t->cuda)
+        return dbi_cuda_trainer_finish(t->cuda, log, error);
+#endif
+    if (!t->under_way)
+        return dbi_fail(error, "no step is under way");
+    *log = t->submitted[0];
+    t->submitted[0] = t->submitted[1];
+    t->under_way--;
+    return 0;
+}
+
+int R(dbi_trainer_fetch)(R(dbi_trainer) * t, R(dbi_weights) * student, R(dbi_weights) * teacher, dbi_error *error)
+{
+#if DBI_REAL_BITS == 32
+    if (t->cuda)
+        return dbi_cuda_trainer_fetch(t->cuda, student, teacher, error);
+#endif
+    (void)t;
+    (void)student;
+    (void)teacher;
+    (void)error;
+    return 0;
+}
+
+void R(dbi_trainer_average)(R(dbi_trainer) * t, double decay, bool warmup)
+{
+    t->average = decay;
+    t->warmup = warmup;
+#if DBI_REAL_BITS == 32
+    if (t->cuda)
+        dbi_cuda_trainer_average(t->cuda, decay, warmup);
+#endif
+}
+
+int R(dbi_trainer_step)(R(dbi_trainer) * t, R(dbi_weights) * student, R(dbi_weights) * teacher, const R(dbi_samples) * samples, int64_t step,
+                        dbi_step_log *log, dbi_error *error)
+{
+    return R(dbi_trainer_submit)(t, student, teacher, samples, step, error) || R(dbi_trainer_finish)(t, log, error) ||
+                   R(dbi_trainer_fetch)(t, student, teacher, error)
+               ? -1
+               : 0;
 }

@@ -142,7 +142,7 @@ int dbi_checkpoint_save(const dbi_checkpoint *checkpoint, const char *path, cons
     return status;
 }
 
-int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *student, double decay, bool warmup, dbi_error *error)
+int dbi_checkpoint_follow(dbi_checkpoint *teacher, const dbi_checkpoint *student, dbi_error *error)
 {
     const dbi_arch *t = &teacher->layout.arch, *s = &student->layout.arch;
     if (t->channels != s->channels || t->classes != s->classes || t->filters != s->filters)
@@ -157,6 +157,13 @@ int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *studen
     teacher->meta = meta;
     drop_momentum(teacher);
     teacher->step = student->step;
+    return 0;
+}
+
+int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *student, double decay, bool warmup, dbi_error *error)
+{
+    if (dbi_checkpoint_follow(teacher, student, error))
+        return -1;
     dbi_average_f32(&teacher->weights, &student->weights, dbi_average_decay(student->step, decay, warmup));
     return 0;
 }

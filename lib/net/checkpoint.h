@@ -33,7 +33,9 @@ int dbi_checkpoint_save(const dbi_checkpoint *checkpoint, const char *path, cons
 void dbi_checkpoint_free(dbi_checkpoint *checkpoint); /* NULL is allowed */
 
 /* The teacher's update after a step of the student: average of weights and statistics with dbi_average_decay(student->step, ..), and the student's
- * step and metadata, so that both files tell of the same run. A teacher has no momentum. Refuses another architecture. dbisl-ema and dbisl-train-step --ema share it. */
+ * step and metadata, so that both files tell of the same run. A teacher has no momentum. Refuses another architecture. */
 int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *student, double decay, bool warmup, dbi_error *error);
+/* The same without the weights, for those who have averaged them already (dbi_trainer_average). */
+int dbi_checkpoint_follow(dbi_checkpoint *teacher, const dbi_checkpoint *student, dbi_error *error);
 
 #endif

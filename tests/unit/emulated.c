@@ -160,7 +160,7 @@ dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_c
     dbi_convs *c = dbi_alloc(1, sizeof *c, error);
     if (!c)
         return NULL;
-    c->bf16 = device->precision == DBI_BF16;
+    c->bf16 = device->precision == DBI_PRECISION_BF16;
     c->layers = layers;
     for (int l = 0; l < layers; l++) {
         c->sides[l] = dbi_conv_sides_of(&shapes[l]);

@@ -1,0 +1,489 @@
+#include "cuda/trainer.h"
+
+#include <stdlib.h>
+
+#include "cuda/common.h"
+#include "cuda/loss.h"
+#include "cuda/net.h"
+#include "cuda/stream.h"
+
+/* ---- SGD and average, one pass over the flat state: parameters, then statistics ----
+ *
+ * Products and sums are rounded one by one, as in dbi_sgd_step and dbi_average on the host: equal gradients give equal bytes, and an average here is the one
+ * that dbisl-ema makes. */
+
+DBI_HD float times(float a, float b)
+{
+#ifdef __CUDA_ARCH__
+    return __fmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
+DBI_HD float plus(float a, float b)
+{
+#ifdef __CUDA_ARCH__
+    return __fadd_rn(a, b);
+#else
+    return a + b;
+#endif
+}
+
+typedef struct update_arguments {
+    const dbi_cuda_parameters *block;
+    const int *stopped;
+    const float *gradient;
+    float *student, *momentum, *teacher; /* teacher: or NULL */
+    int64_t parameters, all;             /* all: with the statistics */
+} update_arguments;
+
+DBI_HD void update(const update_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    const int64_t i = block * DBI_BLOCK + thread;
+    (void)phase;
+    (void)shared;
+    if (i >= a->all || *a->stopped)
+        return;
+    float w = a->student[i];
+    if (i < a->parameters) {
+        const float m = plus(times(a->block->momentum, a->momentum[i]), plus(a->gradient[i], times(a->block->weight_decay, w)));
+        a->momentum[i] = m;
+        w = plus(w, -times(a->block->rate, m));
+        a->student[i] = w;
+    }
+    if (a->teacher && a->block->average >= 0)
+        a->teacher[i] = plus(times(a->block->average, a->teacher[i]), times(a->block->average_rest, w));
+}
+DBI_KERNEL(update, update_arguments, DBI_BLOCK, 1, dbi_nothing)
+
+/* A loss that is not finite stops the training: nothing after it is done to the weights. */
+typedef struct guard_arguments {
+    const dbi_loss_values *values;
+    int *stopped;
+} guard_arguments;
+
+DBI_HD void guard(const guard_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    const double total = a->values->total;
+    (void)block;
+    (void)phase;
+    (void)shared;
+    if (thread == 0 && !(total - total == 0))
+        *a->stopped = 1;
+}
+DBI_KERNEL(guard, guard_arguments, 1, 1, dbi_nothing)
+
+/* ---- The trainer ---- */
+
+/* Steps between their submission and their end. */
+enum { SLOTS = 2 };
+
+/* The parts of a batch, one after another in one block of memory. */
+typedef struct batch_layout {
+    size_t image, label, label_sdf, truth; /* bytes */
+    size_t label_at, label_sdf_at, truth_at, all;
+} batch_layout;
+
+struct dbi_cuda_trainer {
+    dbi_method method;
+    int64_t total_steps;
+    uint64_t seed;
+    dbi_loss_shape shape;
+    const dbi_layout *layout;
+    double average; /* < 0: none */
+    bool warmup;
+
+    dbi_stream stream, copies;
+    dbi_arena arena;
+    dbi_cuda_net *student_net, *teacher_net; /* teacher_net: NULL without teacher or without unlabelled samples */
+    dbi_cuda_loss *loss;
+    dbi_graph graph;
+    bool with_truth, recorded; /* the graph is for batches with truth, or without */
+
+    /* Device memory. */
+    dbi_cuda_parameters *block;
+    dbi_loss_values *values;
+    int *stopped;
+    unsigned char *batch, *staged[SLOTS];
+    float *student, *momentum, *teacher, *gradient; /* student and teacher: parameters, then statistics */
+    float *logits, *sdf, *dlogits, *dsdf;
+    float *teacher_logits, *teacher_sdf, *noisy, *mask, *mean;
+
+    /* Of the host. */
+    batch_layout parts;
+    struct {
+        unsigned char *batch; /* pinned, as the next two */
+        dbi_cuda_parameters *block;
+        dbi_loss_values *values;
+        dbi_event copied, done;
+        int64_t step;
+    } slot[SLOTS];
+    int64_t submitted, finished; /* steps of this trainer */
+    int64_t batches;             /* of the student when it was taken over */
+    bool have_weights;
+};
+
+static int64_t voxels_of(const dbi_loss_shape *shape)
+{
+    return shape->size[0] * shape->size[1] * shape->size[2];
+}
+
+static batch_layout lay_out(const dbi_loss_shape *shape, int channels)
+{
+    const size_t voxels = (size_t)voxels_of(shape), labeled = (size_t)shape->labeled, batch = (size_t)shape->batch;
+    batch_layout p;
+    p.image = batch * (size_t)channels * voxels * sizeof(float);
+    p.label = labeled * voxels;
+    p.label_sdf = labeled * (size_t)shape->classes * voxels * sizeof(float);
+    p.truth = (batch - labeled) * voxels;
+    p.label_at = (p.image + 255) / 256 * 256;
+    p.label_sdf_at = (p.label_at + p.label + 255) / 256 * 256;
+    p.truth_at = (p.label_sdf_at + p.label_sdf + 255) / 256 * 256;
+    p.all = p.truth_at + p.truth;
+    return p;
+}
+
+static int need_memory(dbi_cuda_trainer *t, dbi_error *error)
+{
+    const size_t voxels = (size_t)voxels_of(&t->shape), classes = (size_t)t->shape.classes, f = sizeof(float);
+    const size_t outputs = (size_t)t->shape.batch * classes * voxels * f, unlabeled = (size_t)(t->shape.batch - t->shape.labeled);
+    const size_t theirs = unlabeled * classes * voxels * f, images = unlabeled * (size_t)t->layout->arch.channels * voxels * f;
+    const size_t parameters = t->layout->parameters * f, state = parameters + t->layout->statistics * f;
+    const bool teacher = dbi_method_needs_teacher(&t->method), passes = t->teacher_net && t->method.passes;
+    const struct {
+        void *pointer;
+        size_t bytes;
+    } needs[] = {{&t->block, sizeof *t->block},
+                 {&t->values, sizeof *t->values},
+                 {&t->stopped, sizeof *t->stopped},
+                 {&t->batch, t->parts.all},
+                 {&t->staged[0], t->parts.all},
+                 {&t->staged[1], t->parts.all},
+                 {&t->student, state},
+                 {&t->momentum, parameters},
+                 {&t->teacher, teacher ? state : 0},
+                 {&t->gradient, parameters},
+                 {&t->logits, outputs},
+                 {&t->sdf, outputs},
+                 {&t->dlogits, outputs},
+                 {&t->dsdf, outputs},
+                 {&t->teacher_logits, t->teacher_net ? theirs : 0},
+                 {&t->teacher_sdf, t->teacher_net ? theirs : 0},
+                 {&t->noisy, t->teacher_net && t->method.teacher_noise > 0 ? images : 0},
+                 {&t->mask, passes ? theirs : 0},
+                 {&t->mean, passes ? theirs : 0}};
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
+        if (dbi_arena_need(&t->arena, needs[i].pointer, needs[i].bytes, error))
+            return -1;
+    return 0;
+}
+
+static int open_slots(dbi_cuda_trainer *t, dbi_error *error)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        void *batch = NULL, *block = NULL, *values = NULL;
+        const int status = dbi_pinned_open(&batch, t->parts.all, error) || dbi_pinned_open(&block, sizeof(dbi_cuda_parameters), error) ||
+                           dbi_pinned_open(&values, sizeof(dbi_loss_values), error);
+        t->slot[i].batch = (unsigned char *)batch;
+        t->slot[i].block = (dbi_cuda_parameters *)block;
+        t->slot[i].values = (dbi_loss_values *)values;
+        if (status || dbi_event_open(&t->slot[i].copied, error) || dbi_event_open(&t->slot[i].done, error))
+            return -1;
+    }
+    return 0;
+}
+
+/* Bounds that no network reaches, so that sizes below cannot overflow. */
+static int check_shape(const dbi_loss_shape *s, const dbi_layout *layout, dbi_error *error)
+{
+    const double values = (double)s->batch * (double)(s->classes + layout->arch.channels + 32 * layout->arch.filters) * (double)s->size[0] *
+                          (double)s->size[1] * (double)s->size[2];
+    for (int d = 0; d < 3; d++)
+        if (s->size[d] < 16 || s->size[d] % 16)
+            return dbi_fail(error, "size %lldx%lldx%lld: the network takes multiples of 16", (long long)s->size[0], (long long)s->size[1],
+                            (long long)s->size[2]);
+    return s->batch < 1 || s->labeled < 0 || s->labeled > s->batch || values > 1e15 ? dbi_fail(error, "the batch is too large") : 0;
+}
+
+dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *device,
+                                        const dbi_loss_shape *shape, dbi_error *error)
+{
+    dbi_cuda_device d;
+    const int64_t unlabeled = shape->batch - shape->labeled;
+    if (dbi_cuda_parse(device, &d, error) || check_shape(shape, layout, error) || dbi_cuda_select(&d, error))
+        return NULL;
+    dbi_cuda_trainer *t = (dbi_cuda_trainer *)calloc(1, sizeof *t);
+    if (!t) {
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    t->method = *method;
+    t->total_steps = total_steps;
+    t->seed = seed;
+    t->shape = *shape;
+    t->layout = layout;
+    t->average = -1;
+    t->parts = lay_out(shape, layout->arch.channels);
+    if (dbi_stream_open(&t->stream, error) || dbi_stream_open(&t->copies, error) ||
+        !(t->student_net = dbi_cuda_net_new(layout, &d, shape->batch, shape->size, true, &t->arena, error)) ||
+        (dbi_method_needs_teacher(method) && unlabeled &&
+         !(t->teacher_net = dbi_cuda_net_new(layout, &d, unlabeled, shape->size, false, &t->arena, error))) ||
+        !(t->loss = dbi_cuda_loss_new(method, shape, &t->arena, error)) || need_memory(t, error) || dbi_arena_open(&t->arena, error) ||
+        open_slots(t, error)) {
+        dbi_cuda_trainer_close(t);
+        return NULL;
+    }
+    return t;
+}
+
+void dbi_cuda_trainer_close(dbi_cuda_trainer *t)
+{
+    if (!t)
+        return;
+    dbi_stream_close(t->copies); /* waits for what is under way */
+    dbi_stream_close(t->stream);
+    dbi_graph_close(t->graph);
+    for (int i = 0; i < SLOTS; i++) {
+        dbi_event_close(t->slot[i].copied);
+        dbi_event_close(t->slot[i].done);
+        dbi_pinned_close(t->slot[i].batch);
+        dbi_pinned_close(t->slot[i].block);
+        dbi_pinned_close(t->slot[i].values);
+    }
+    dbi_cuda_loss_free(t->loss);
+    dbi_cuda_net_free(t->teacher_net);
+    dbi_cuda_net_free(t->student_net);
+    dbi_arena_close(&t->arena);
+    free(t);
+}
+
+void dbi_cuda_trainer_average(dbi_cuda_trainer *t, double decay, bool warmup)
+{
+    t->average = decay;
+    t->warmup = warmup;
+}
+
+/* ---- What the device does in a step; recorded as a graph ---- */
+
+static dbi_cuda_pass batch_pass(const dbi_cuda_trainer *t)
+{
+    dbi_cuda_pass pass;
+    memset(&pass, 0, sizeof pass);
+    pass.statistics = DBI_BATCH_STATISTICS;
+    pass.passes = 1;
+    pass.parameters = t->block;
+    return pass;
+}
+
+/* The unlabelled images, with noise where the method wants it. */
+static int noisy_images(dbi_cuda_trainer *t, uint32_t pass, const float **images, dbi_error *error)
+{
+    const int64_t voxels = voxels_of(&t->shape) * t->layout->arch.channels;
+    *images = (const float *)(const void *)t->batch + t->shape.labeled * voxels;
+    if (!t->noisy)
+        return 0;
+    if (dbi_cuda_noise(t->stream, *images, (t->shape.batch - t->shape.labeled) * voxels, t->method.teacher_noise, pass, t->block, t->noisy, error))
+        return -1;
+    *images = t->noisy;
+    return 0;
+}
+
+static int teacher_pass(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, uint32_t noise, dbi_error *error)
+{
+    const float *images;
+    return noisy_images(t, noise, &images, error) || dbi_cuda_net_forward(t->teacher_net, t->stream, t->teacher, t->teacher + t->layout->parameters,
+                                                                          pass, images, t->teacher_logits, t->teacher_sdf, error)
+               ? -1
+               : 0;
+}
+
+/* ua-mt's mask, from the mean over noisy dropout passes. */
+static int certain(dbi_cuda_trainer *t, dbi_error *error)
+{
+    const int64_t outputs = (t->shape.batch - t->shape.labeled) * t->shape.classes * voxels_of(&t->shape);
+    dbi_cuda_pass pass = batch_pass(t);
+    pass.dropout = t->method.dropout;
+    pass.role = DBI_ROLE_TEACHER_DROPOUT;
+    pass.passes = (uint32_t)t->method.passes;
+    for (int i = 0; i < t->method.passes; i++) {
+        pass.index = (uint32_t)i;
+        if (teacher_pass(t, &pass, (uint32_t)i + 1, error) || dbi_cuda_mean(t->stream, t->teacher_logits, outputs, t->method.passes, i, t->mean, error))
+            return -1;
+    }
+    return dbi_cuda_mask(t->stream, t->mean, outputs, t->block, t->mask, error);
+}
+
+static int run_step(void *context, dbi_error *error)
+{
+    dbi_cuda_trainer *t = (dbi_cuda_trainer *)context;
+    dbi_cuda_pass pass = batch_pass(t);
+    dbi_cuda_loss_input input;
+    update_arguments u;
+    guard_arguments g;
+    float *const running = t->student + t->layout->parameters;
+    memset(&input, 0, sizeof input);
+    memset(&u, 0, sizeof u);
+    input.logits = t->logits;
+    input.sdf = t->sdf;
+    input.label = t->batch + t->parts.label_at;
+    input.label_sdf = (const float *)(const void *)(t->batch + t->parts.label_sdf_at);
+    input.truth = t->with_truth ? t->batch + t->parts.truth_at : NULL;
+    input.parameters = t->block;
+    if (t->teacher_net) {
+        if (dbi_cuda_net_weights(t->teacher_net, t->stream, t->teacher, error) || (t->method.passes && certain(t, error)) ||
+            teacher_pass(t, &pass, 0, error))
+            return -1;
+        input.teacher_logits = t->teacher_logits;
+        input.teacher_sdf = t->teacher_sdf;
+        input.teacher_mask = t->method.passes ? t->mask : NULL;
+    }
+    pass.update_running = pass.keep = true;
+    pass.dropout = t->method.dropout;
+    pass.role = DBI_ROLE_DROPOUT;
+    g.values = t->values;
+    g.stopped = t->stopped;
+    u.block = t->block;
+    u.stopped = t->stopped;
+    u.gradient = t->gradient;
+    u.student = t->student;
+    u.momentum = t->momentum;
+    u.teacher = t->teacher;
+    u.parameters = (int64_t)t->layout->parameters;
+    u.all = (int64_t)(t->layout->parameters + t->layout->statistics);
+    return dbi_cuda_net_weights(t->student_net, t->stream, t->student, error) ||
+                   dbi_cuda_net_forward(t->student_net, t->stream, t->student, running, &pass, (const float *)(const void *)t->batch, t->logits,
+                                        t->sdf, error) ||
+                   dbi_cuda_loss_step(t->loss, t->stream, &input, t->values, t->dlogits, t->dsdf, error) ||
+                   dbi_cuda_net_backward(t->student_net, t->stream, t->student, t->sdf, t->dlogits, t->dsdf, t->gradient, error) ||
+                   guard_launch(t->stream, 1, &g, error) || update_launch(t->stream, dbi_cuda_blocks(u.all, DBI_BLOCK), &u, error)
+               ? -1
+               : 0;
+}
+
+/* The first step is done call by call, so that whatever is loaded or set up on first use is there; then it is recorded. */
+static int run_or_launch(dbi_cuda_trainer *t, dbi_error *error)
+{
+    if (t->submitted > 0 && !t->recorded) {
+        if (dbi_graph_record(&t->graph, t->stream, run_step, t, error))
+            return -1;
+        t->recorded = true;
+    }
+    return t->graph ? dbi_graph_launch(t->graph, t->stream, error) : run_step(t, error);
+}
+
+/* ---- The host's side ---- */
+
+static int put_weights(dbi_cuda_trainer *t, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher, dbi_error *error)
+{
+    const size_t parameters = t->layout->parameters, statistics = t->layout->statistics, f = sizeof(float);
+    if (t->teacher && !teacher)
+        return dbi_fail(error, "the method %s needs a teacher", t->method.name);
+    if (dbi_cuda_put(t->stream, t->student, student->parameters, parameters * f, error) ||
+        dbi_cuda_put(t->stream, t->student + parameters, student->statistics, statistics * f, error) ||
+        dbi_cuda_put(t->stream, t->momentum, student->momentum, parameters * f, error) ||
+        (t->teacher && (dbi_cuda_put(t->stream, t->teacher, teacher->parameters, parameters * f, error) ||
+                        dbi_cuda_put(t->stream, t->teacher + parameters, teacher->statistics, statistics * f, error))))
+        return -1;
+    t->batches = student->batches;
+    t->have_weights = true;
+    return dbi_cuda_wait(t->stream, error); /* the caller's arrays are read */
+}
+
+static void fill_block(const dbi_cuda_trainer *t, int64_t step, dbi_cuda_parameters *b)
+{
+    const double ramp = dbi_ramp(&t->method, step, t->total_steps), lambda = t->method.lambda > 0 ? t->method.lambda : 1;
+    const double average = t->average < 0 ? -1 : dbi_average_decay(step + 1, t->average, t->warmup);
+    memset(b, 0, sizeof *b);
+    b->ramp = ramp;
+    b->threshold = (0.75 + 0.25 * ramp / lambda) * log(2.0);
+    b->seed = t->seed;
+    b->step = (uint32_t)step;
+    b->rate = (float)dbi_rate(&t->method, step, t->total_steps);
+    b->momentum = (float)t->method.momentum;
+    b->weight_decay = (float)t->method.weight_decay;
+    b->average = (float)average;
+    b->average_rest = (float)(1 - average);
+}
+
+static void fill_batch(const dbi_cuda_trainer *t, const dbi_samples_f32 *samples, unsigned char *to)
+{
+    memcpy(to, samples->image, t->parts.image);
+    if (t->parts.label) {
+        memcpy(to + t->parts.label_at, samples->label, t->parts.label);
+        memcpy(to + t->parts.label_sdf_at, samples->label_sdf, t->parts.label_sdf);
+    }
+    if (t->with_truth)
+        memcpy(to + t->parts.truth_at, samples->truth, t->parts.truth);
+}
+
+int dbi_cuda_trainer_submit(dbi_cuda_trainer *t, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher, const dbi_samples_f32 *samples,
+                            int64_t step, dbi_error *error)
+{
+    const int at = (int)(t->submitted % SLOTS);
+    const bool truth = samples->truth && t->parts.truth;
+    if (t->submitted - t->finished == SLOTS)
+        return dbi_fail(error, "more than %d steps are under way", SLOTS);
+    if (!t->have_weights && put_weights(t, student, teacher, error))
+        return -1;
+    if (t->recorded && truth != t->with_truth) { /* another step than the one that was recorded */
+        if (dbi_cuda_wait(t->stream, error))
+            return -1;
+        dbi_graph_close(t->graph);
+        t->graph = NULL;
+        t->recorded = false;
+    }
+    t->with_truth = truth;
+    fill_batch(t, samples, t->slot[at].batch);
+    fill_block(t, step, t->slot[at].block);
+    if (dbi_cuda_put(t->copies, t->staged[at], t->slot[at].batch, t->parts.all, error) ||
+        dbi_event_record(t->slot[at].copied, t->copies, error) || dbi_event_before(t->slot[at].copied, t->stream, error) ||
+        dbi_cuda_copy(t->stream, t->batch, t->staged[at], t->parts.all, error) ||
+        dbi_cuda_put(t->stream, t->block, t->slot[at].block, sizeof *t->block, error) || run_or_launch(t, error) ||
+        dbi_cuda_get(t->stream, t->slot[at].values, t->values, sizeof *t->values, error) || dbi_event_record(t->slot[at].done, t->stream, error))
+        return -1;
+    t->slot[at].step = step;
+    t->submitted++;
+    return 0;
+}
+
+int dbi_cuda_trainer_finish(dbi_cuda_trainer *t, dbi_step_log *log, dbi_error *error)
+{
+    const int at = (int)(t->finished % SLOTS);
+    if (t->finished == t->submitted)
+        return dbi_fail(error, "no step is under way");
+    if (dbi_event_wait(t->slot[at].done, error))
+        return -1;
+    t->finished++;
+    memset(log, 0, sizeof *log);
+    log->loss = *t->slot[at].values;
+    log->rate = dbi_rate(&t->method, t->slot[at].step, t->total_steps);
+    log->ramp = dbi_ramp(&t->method, t->slot[at].step, t->total_steps);
+    if (!isfinite(log->loss.total))
+        return dbi_fail(error, "step %lld: the loss is not finite; the rate or a weight may be too high", (long long)t->slot[at].step);
+    return 0;
+}
+
+int dbi_cuda_trainer_fetch(dbi_cuda_trainer *t, dbi_weights_f32 *student, dbi_weights_f32 *teacher, dbi_error *error)
+{
+    const size_t parameters = t->layout->parameters, statistics = t->layout->statistics, f = sizeof(float);
+    const bool averaged = t->teacher && teacher && t->average >= 0;
+    if (!t->have_weights)
+        return 0;
+    if (dbi_cuda_get(t->stream, student->parameters, t->student, parameters * f, error) ||
+        dbi_cuda_get(t->stream, student->statistics, t->student + parameters, statistics * f, error) ||
+        dbi_cuda_get(t->stream, student->momentum, t->momentum, parameters * f, error) ||
+        (averaged && (dbi_cuda_get(t->stream, teacher->parameters, t->teacher, parameters * f, error) ||
+                      dbi_cuda_get(t->stream, teacher->statistics, t->teacher + parameters, statistics * f, error))) ||
+        dbi_cuda_wait(t->stream, error))
+        return -1;
+    student->batches = t->batches + t->submitted;
+    if (averaged)
+        teacher->batches = student->batches;
+    return 0;
+}
+
+int dbi_cuda_trainer_gradient(dbi_cuda_trainer *t, float *gradient, dbi_error *error)
+{
+    return dbi_cuda_get(t->stream, gradient, t->gradient, t->layout->parameters * sizeof(float), error) || dbi_cuda_wait(t->stream, error) ? -1 : 0;
+}
