@@ -199,6 +199,10 @@ la: all ## the left atrium at half resolution: make la DATA=DIR (see pipelines/l
 ablation: all ## methods x variants x seeds x numbers of labels in one table: make ablation DATA=DIR RUNS=DIR (see dbisl-pipelines(7))
 	@$(MAKE) --no-print-directory -f pipelines/ablation/Makefile
 
+.PHONY: transforms
+transforms: all ## how close the transforms from segmentation to distance come to the exact one: make transforms [DATA=DIR] (see pipelines/transforms)
+	@$(MAKE) --no-print-directory -f pipelines/transforms/Makefile
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile

@@ -187,7 +187,7 @@ END_OF_PROGRAM
 }
 
 @test "transforms: a table of how close they come, from synthetic labels, from one's own and from a network's maps" {
-    local small=(LABELED=2 "PHANTOM_FLAGS=--size 32" PATCH=24,24,16 BLURS=0.7 "TRANSFORMS=exact levelset conv:1,3" BACKGROUNDS=0,1e-3)
+    local small=(LABELED=2 "PHANTOM_FLAGS=--size 32" "PATCH=24,24,16" BLURS=0.7 "TRANSFORMS=exact levelset conv:1,3" "BACKGROUNDS=0,1e-3")
     pipeline demo RUNS=net METHODS=supervised STEPS=1 CHUNK=1 train
     cp net/supervised/student.1.st.zst net.st.zst
     expect 0 pipeline transforms RUNS=run "${small[@]}" CHECKPOINT=net.st.zst "PREDICT_FLAGS=--window 16,16,16"
