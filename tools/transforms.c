@@ -20,7 +20,7 @@ static const struct argp_option options[] = {
     {"blur", KEY_BLUR, "S[,S...]", 0, "Blur the maps by Gaussians of S voxels (default 0)", 0},
     {"background", KEY_BACKGROUND, "E[,E...]", 0, "Lift the maps to E + (1 - 2 E) p (default 0)", 0},
     {"transform", KEY_TRANSFORM, "HOW", 0, "exact, levelset or conv:H,RADIUS; once for each", 0},
-    {"time", KEY_TIME, 0, 0, "Add a column with the seconds of the fastest map", 0},
+    {"time", KEY_TIME, 0, 0, "Add a column with the processor time of the fastest map", 0},
     {0},
 };
 

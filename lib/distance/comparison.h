@@ -17,7 +17,7 @@ typedef struct dbi_comparison_settings {
     double blurs[DBI_COMPARED_MOST], backgrounds[DBI_COMPARED_MOST];
     dbi_transform transforms[DBI_COMPARED_MOST];
     int blur_count, background_count, transform_count; /* each from 1 to DBI_COMPARED_MOST */
-    bool time;                                         /* a column with seconds */
+    bool time;                                         /* a column with seconds of processor time */
 } dbi_comparison_settings;
 
 typedef struct dbi_comparison dbi_comparison;
