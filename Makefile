@@ -72,7 +72,7 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)$(NVCC) $(nvcc_flags) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 
-$(BUILD)/emulated/%.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
+$(filter $(BUILD)/emulated/%,$(emulated)): $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(call say,CC,'$< (host)')$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -x c -c $< -o $@
 
