@@ -361,27 +361,29 @@ DBI_HD bool dbi_tile_of(const dbi_maps *m, int64_t block, int thread, int64_t *b
 DBI_HD void dbi_correlate(const dbi_maps *m, const dbi_window *w, const float *weight, const float *p, int64_t x, int64_t y, int64_t z, bool two,
                           float in[DBI_CONV_TILE], float out[DBI_CONV_TILE])
 {
-    const int64_t nx = m->size[0], ny = m->size[1], nz = m->size[2];
-    const int64_t first_x = x > w->radius[0] ? -w->radius[0] : -x, last_x = x + w->radius[0] < nx ? w->radius[0] : nx - 1 - x;
-    const int64_t first_z = z > w->radius[2] ? -w->radius[2] : -z, last_z = z + w->radius[2] < nz ? w->radius[2] : nz - 1 - z;
+    const int nx = (int)m->size[0], ny = (int)m->size[1], nz = (int)m->size[2];
+    const int rx = (int)w->radius[0], ry = (int)w->radius[1], rz = (int)w->radius[2], here[3] = {(int)x, (int)y, (int)z};
+    const int first_x = here[0] > rx ? -rx : -here[0], last_x = here[0] < nx - rx ? rx : nx - 1 - here[0];
+    const int first_z = here[2] > rz ? -rz : -here[2], last_z = here[2] < nz - rz ? rz : nz - 1 - here[2];
     for (int j = 0; j < DBI_CONV_TILE; j++)
         in[j] = out[j] = 0;
-    for (int64_t dx = first_x; dx <= last_x; dx++)
-        for (int64_t dz = first_z; dz <= last_z; dz++) {
-            const int64_t plane = dx * dx + dz * dz;
+    for (int dx = first_x; dx <= last_x; dx++)
+        for (int dz = first_z; dz <= last_z; dz++) {
+            const int plane = dx * dx + dz * dz;
             if (plane > w->square)
                 continue;
-            const int64_t left = dbi_root(w->square - plane), half = left < w->radius[1] ? left : w->radius[1];
-            const float *line = p + (x + dx) * m->stride[0] + (z + dz);
-            float tap[DBI_CONV_TILE] = {0, 0, 0, 0}; /* weights of the voxel at dy for each output: that of offset dy - j */
-            for (int64_t dy = -half; dy < half + DBI_CONV_TILE; dy++) {
+            const int root = (int)dbi_root(w->square - plane), half = root < ry ? root : ry;
+            const int first = here[1] > half ? -half : -here[1], most = half + DBI_CONV_TILE - 1;
+            const int last = here[1] < ny - most ? most : ny - 1 - here[1];
+            int64_t at = (x + dx) * m->stride[0] + (y + first) * m->stride[1] + (z + dz);
+            float tap[DBI_CONV_TILE]; /* weights of the voxel at dy for each output: those of the offsets dy - j */
+            for (int j = 1; j < DBI_CONV_TILE; j++)
+                tap[j - 1] = first - j >= -half ? weight[plane + (first - j) * (first - j)] : 0;
+            for (int dy = first; dy <= last; dy++, at += m->stride[1]) {
                 for (int j = DBI_CONV_TILE - 1; j > 0; j--)
                     tap[j] = tap[j - 1];
                 tap[0] = dy <= half ? weight[plane + dy * dy] : 0;
-                if (y + dy < 0 || y + dy >= ny)
-                    continue;
-                const float value = line[(y + dy) * m->stride[1]];
-                const float q = two ? (value > 0 ? (value < 1 ? value : 1) : 0) : value;
+                const float value = p[at], q = two ? (value > 0 ? (value < 1 ? value : 1) : 0) : value;
                 for (int j = 0; j < DBI_CONV_TILE; j++) {
                     in[j] += tap[j] * q;
                     if (two)
