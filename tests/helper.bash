@@ -115,3 +115,21 @@ remove_tmpfs() {
 teardown() {
     remove_tmpfs
 }
+
+# learned RUNS MARGIN: dbisl's Dice of every class, in the mean over the test scans, is that much above that of the net before its first step.
+learned() {
+    local scan pairs=()
+    for scan in "$1"/dbisl/predictions/*; do
+        scan=$(basename "$scan")
+        dbisl-predict --window whole "$1/dbisl/student.0.st.zst" "$1/cases/$scan" -o "untrained.$scan" || return
+        pairs+=("untrained.$scan" "$1/cases/$scan")
+    done
+    dbisl-metrics "${pairs[@]}" -o untrained.tsv || return
+    awk -F '\t' -v margin="$2" 'FNR == 1 { file++; next } { dice[file, $2] += $3; n[file, $2]++; classes = $2 > classes ? $2 : classes } END {
+        for (k = 1; k <= classes; k++) {
+            before = dice[1, k] / n[1, k]; after = dice[2, k] / n[2, k]; bad += !(after > before + margin)
+            print "class", k ": Dice", before, "untrained,", after, "trained"
+        }
+        exit bad > 0
+    }' untrained.tsv "$1/dbisl/metrics.tsv" >&2 || fail "not every class is $2 above the untrained network"
+}
