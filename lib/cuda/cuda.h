@@ -41,7 +41,7 @@ extern "C" {
 typedef struct CUstream_st *dbi_stream;
 
 #ifdef __CUDACC__
-#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                         \
+#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                        \
     static __global__ void __launch_bounds__(THREADS) NAME##_kernel(const __grid_constant__ ARGUMENTS a)                                             \
     {                                                                                                                                                \
         __shared__ SHARED shared;                                                                                                                    \
@@ -62,9 +62,9 @@ typedef struct CUstream_st *dbi_stream;
         return dbi_cuda_check(cudaGetLastError(), #NAME, error);                                                                                     \
     }
 #else
-/* Threads run backwards where this is true: a result that depends on it is a race. */
+/* Blocks and threads run backwards where this is true: a result that depends on it is a race. */
 extern bool dbi_emulated_backwards;
-#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                         \
+#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                        \
     static int NAME##_launch(dbi_stream stream, int64_t blocks, const ARGUMENTS *a, dbi_error *error)                                                \
     {                                                                                                                                                \
         (void)stream;                                                                                                                                \
@@ -74,7 +74,8 @@ extern bool dbi_emulated_backwards;
             memset(&shared, 0xff, sizeof shared);                                                                                                    \
             for (int phase = 0; phase < (PHASES); phase++)                                                                                           \
                 for (int thread = 0; thread < (THREADS); thread++)                                                                                   \
-                    NAME(a, block, dbi_emulated_backwards ? (THREADS)-1 - thread : thread, phase, &shared);                                          \
+                    NAME(a, dbi_emulated_backwards ? blocks - 1 - block : block, dbi_emulated_backwards ? (THREADS)-1 - thread : thread, phase,      \
+                         &shared);                                                                                                                   \
         }                                                                                                                                            \
         return 0;                                                                                                                                    \
     }

@@ -1,4 +1,4 @@
-/* The CUDA device's distances without a GPU: its kernels in their order, run on the host (emulated.h), against the library's own transforms. What this cannot
+/* The CUDA device's distances against the library's own transforms: its kernels in their order, without a GPU run on the host (emulated.h). What that cannot
  * show is what CUDA itself does. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,8 +15,8 @@
 #include "base/random.h"
 #include "cuda/distance.h"
 #include "cuda/distance_math.h"
+#include "device_memory.h"
 #include "distance/transform.h"
-#include "emulated.h"
 
 static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip3 = {.kind = DBI_NORMALIZE_CLIP, .t = 3}, maximum = {.kind = DBI_NORMALIZE_MAX};
 static const dbi_normalize *const normalizations[] = {&none, &clip3, &maximum};
@@ -84,20 +84,26 @@ static void fill(enum kind kind, uint32_t stream, const int64_t shape[3], float 
     }
 }
 
-/* A device transform with its arena, for MAPS maps. */
+/* A device transform and its maps. */
 typedef struct device {
     dbi_arena arena;
     dbi_cuda_transform *transform;
+    int64_t voxels;
+    float *p, *s, *ds, *dp;
 } device;
 
 static void device_open(device *d, const dbi_transform *t, const dbi_normalize *n, const int64_t shape[3], int64_t maps)
 {
     dbi_error error = {""};
     memset(d, 0, sizeof *d);
+    d->voxels = count_of(shape);
     d->transform = dbi_cuda_transform_new(t, n, shape, maps, true, &d->arena, &error);
-    if (!d->transform || dbi_arena_open(&d->arena, &error))
+    if (!d->transform)
         fail_msg("%s", error.text);
-    memset(d->arena.base, 0xff, d->arena.bytes); /* nothing may depend on what was there */
+    float **const arrays[] = {&d->p, &d->s, &d->ds, &d->dp};
+    for (int i = 0; i < 4; i++)
+        device_need(&d->arena, arrays[i], (size_t)(maps * d->voxels) * sizeof(float));
+    device_open_arena(&d->arena);
 }
 
 static void device_close(device *d)
@@ -106,11 +112,19 @@ static void device_close(device *d)
     dbi_arena_close(&d->arena);
 }
 
-static void device_run(device *d, int64_t maps, const float *p, const float *ds, float *s, float *dp)
+/* in_place: dp takes the place of ds. */
+static void device_run(device *d, int64_t maps, const float *p, const float *ds, float *s, float *dp, bool in_place)
 {
-    dbi_error error;
-    assert_int_equal(dbi_cuda_transform_forward(d->transform, NULL, maps, p, s, &error), 0);
-    assert_int_equal(dbi_cuda_transform_backward(d->transform, NULL, p, ds, dp, &error), 0);
+    const size_t bytes = (size_t)(maps * d->voxels) * sizeof(float);
+    float *to = in_place ? d->ds : d->dp;
+    dbi_error error = {""};
+    device_put(d->p, p, bytes);
+    device_put(d->ds, ds, bytes);
+    if (dbi_cuda_transform_forward(d->transform, test_stream, maps, d->p, d->s, &error) ||
+        dbi_cuda_transform_backward(d->transform, test_stream, d->p, d->ds, to, &error))
+        fail_msg("%s", error.text);
+    device_get(s, d->s, bytes);
+    device_get(dp, to, bytes);
 }
 
 static void random_weights(float *w, int64_t count, uint32_t stream)
@@ -160,7 +174,7 @@ static void check_shape(const int64_t shape[3], int t, const dbi_normalize *n)
     for (int first = 0; first < KINDS; first += MAPS) {
         for (int m = 0; m < MAPS; m++)
             fill((enum kind)((first + m) % KINDS), (uint32_t)m, shape, p + m * count);
-        device_run(&d, MAPS, p, ds, s, dp);
+        device_run(&d, MAPS, p, ds, s, dp, false);
         for (int m = 0; m < MAPS; m++) {
             char what[96], text[64];
             dbi_normalize_format(n, text);
@@ -216,7 +230,7 @@ static void long_windows_agree(void **state)
                 device d;
                 device_open(&d, &t, normalizations[n], shape, 1);
                 fill((enum kind)kind, 0, shape, p);
-                device_run(&d, 1, p, ds, s, dp);
+                device_run(&d, 1, p, ds, s, dp, false);
                 expect(&t, normalizations[n], shape, p, ds, want_s, want_dp);
                 check_map(texts[k], kind, COUNT, s, dp, want_s, want_dp);
                 device_close(&d);
@@ -236,7 +250,7 @@ static void no_level(void **state)
         device d;
         device_open(&d, &t, &clip3, shape, 1);
         fill(inside ? INSIDE : OUTSIDE, 0, shape, p);
-        device_run(&d, 1, p, ds, s, dp);
+        device_run(&d, 1, p, ds, s, dp, false);
         for (int i = 0; i < COUNT; i++)
             assert_true(s[i] == (inside ? 1 : -1) && dp[i] == 0);
         device_close(&d);
@@ -259,14 +273,13 @@ static void order_changes_nothing(void **state)
             device d;
             device_open(&d, &transform, normalizations[n], shape, MAPS);
             for (int k = 0; k < 2; k++) {
-                dbi_emulated_backwards = k;
-                memcpy(dp[k], ds, sizeof ds);
-                device_run(&d, MAPS, p, k ? dp[k] : ds, s[k], dp[k]);
+                device_backwards(k);
+                device_run(&d, MAPS, p, ds, s[k], dp[k], k);
             }
-            dbi_emulated_backwards = false;
+            device_backwards(false);
             assert_memory_equal(s[0], s[1], sizeof s[0]);
             assert_memory_equal(dp[0], dp[1], sizeof dp[0]);
-            device_run(&d, 1, p + COUNT, ds + COUNT, alone[0], alone[1]);
+            device_run(&d, 1, p + COUNT, ds + COUNT, alone[0], alone[1], false);
             assert_memory_equal(alone[0], s[0] + COUNT, sizeof alone[0]);
             assert_memory_equal(alone[1], dp[0] + COUNT, sizeof alone[1]);
             device_close(&d);
@@ -292,19 +305,19 @@ static void anything_goes_in(void **state)
                 p[i] = odd[dbi_random_below(&r, 8)];
                 ds[i] = odd[dbi_random_below(&r, 8)];
             }
-            device_run(&d, 1, p, ds, s, dp);
+            device_run(&d, 1, p, ds, s, dp, false);
             for (int kind = 0; kind < KINDS; kind++) {
                 fill((enum kind)kind, 0, shape, p);
                 for (int i = 0; i < COUNT; i++)
                     ds[i] = i % 2 ? 1e3f : -1e3f;
-                device_run(&d, 1, p, ds, s, dp);
+                device_run(&d, 1, p, ds, s, dp, false);
                 for (int i = 0; i < COUNT; i++)
                     assert_true(isfinite(s[i]) && isfinite(dp[i]));
             }
             fill(BALL, 0, shape, p);
             for (int i = 0; i < COUNT; i++)
                 ds[i] = NAN;
-            device_run(&d, 1, p, ds, s, dp);
+            device_run(&d, 1, p, ds, s, dp, false);
             int shown = 0;
             for (int i = 0; i < COUNT; i++)
                 shown += !isfinite(dp[i]);
@@ -324,7 +337,9 @@ static void labels_agree_with_the_library(void **state)
         const double *spacing = spacings[k / 3 % 3];
         const dbi_normalize *n = normalizations[k / 9];
         uint8_t *label = zeros((size_t)(SAMPLES * count), 1);
-        float *out = zeros((size_t)(SAMPLES * CLASSES * count), sizeof *out), *want = zeros((size_t)count, sizeof *want);
+        const size_t values = (size_t)(SAMPLES * CLASSES * count);
+        float *out = zeros(values, sizeof *out), *want = zeros((size_t)count, sizeof *want), *to;
+        uint8_t *from;
         dbi_arena arena = {0};
         dbi_error error = {""};
         dbi_random r;
@@ -332,8 +347,15 @@ static void labels_agree_with_the_library(void **state)
         for (int64_t i = 0; i < SAMPLES * count; i++)
             label[i] = (uint8_t)(dbi_random_below(&r, 30) ? 0 : 1 + dbi_random_below(&r, 2)); /* of the third class there is none */
         dbi_cuda_sdf *sdf = dbi_cuda_sdf_new(shape, spacing, n, SAMPLES, CLASSES, &arena, &error);
-        if (!sdf || dbi_arena_open(&arena, &error) || dbi_cuda_sdf_run(sdf, NULL, label, out, &error))
+        if (!sdf)
             fail_msg("%s", error.text);
+        device_need(&arena, &from, (size_t)(SAMPLES * count));
+        device_need(&arena, &to, values * sizeof *to);
+        device_open_arena(&arena);
+        device_put(from, label, (size_t)(SAMPLES * count));
+        if (dbi_cuda_sdf_run(sdf, test_stream, from, to, &error))
+            fail_msg("%s", error.text);
+        device_get(out, to, values * sizeof *to);
         for (int m = 0; m < SAMPLES * CLASSES; m++) {
             assert_int_equal(dbi_signed_distance(label + m / CLASSES * count, (uint8_t)(m % CLASSES + 1), shape, spacing, n, want, &error), 0);
             for (int64_t i = 0; i < count; i++)
@@ -411,9 +433,8 @@ static void refusals(void **state)
     assert_null(dbi_cuda_sdf_new(good, ones, &clip3, 1, 256, &arena, &error));
     assert_int_equal(arena.bytes, 0);
     device d;
-    float p[128], s[128];
     device_open(&d, &t, &clip3, good, 1);
-    assert_int_equal(dbi_cuda_transform_forward(d.transform, NULL, 2, p, s, &error), -1);
+    assert_int_equal(dbi_cuda_transform_forward(d.transform, test_stream, 2, d.p, d.s, &error), -1);
     device_close(&d);
 }
 
@@ -450,5 +471,5 @@ int main(void)
         cmocka_unit_test(fixed_point),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -1,5 +1,5 @@
-/* The CUDA device's loss without a GPU: its kernels in their order, run on the host (emulated.h), against the library's loss, for every preset and every term
- * alone; the teacher's noise and mask against the library's random numbers and the formula. What this cannot show is what CUDA itself does. */
+/* The CUDA device's loss against the library's, for every preset and every term alone: its kernels in their order, without a GPU run on the host (emulated.h); the
+ * teacher's noise and mask against the library's random numbers and the formula. What that cannot show is what CUDA itself does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #include "base/random.h"
 #include "cuda/loss.h"
 #include "cuda/loss_math.h"
-#include "emulated.h"
+#include "device_memory.h"
 
 /* Large enough for a second chunk of sums, and a last block that is not full. */
 enum { X = 18, Y = 17, Z = 15, V = X * Y * Z, MOST_SAMPLES = 4, MOST_CLASSES = 3, MOST = MOST_SAMPLES * MOST_CLASSES * V };
@@ -82,22 +82,27 @@ static void on_device(const dbi_method *m, const dbi_loss_shape *shape, const fi
 {
     dbi_arena arena = {0};
     dbi_error error = {""};
+    fields *at;
+    outcome *to;
     dbi_cuda_loss *loss = dbi_cuda_loss_new(m, shape, &arena, &error);
-    if (!loss || dbi_arena_open(&arena, &error))
+    if (!loss)
         fail_msg("%s", error.text);
-    memset(arena.base, 0xff, arena.bytes); /* nothing may depend on what was there */
-    const dbi_cuda_loss_input in = {.logits = f->logits,
-                                    .sdf = f->sdf,
-                                    .teacher_logits = g.teacher ? f->teacher_logits : NULL,
-                                    .teacher_sdf = g.teacher ? f->teacher_sdf : NULL,
-                                    .teacher_mask = g.mask ? f->mask : NULL,
-                                    .label = f->label,
-                                    .label_sdf = f->label_sdf,
-                                    .truth = g.truth ? f->truth : NULL,
-                                    .parameters = &f->parameters};
-    memset(o, 0xff, sizeof *o);
-    if (dbi_cuda_loss_step(loss, NULL, &in, &o->values, o->dlogits, o->dsdf, &error))
+    device_need(&arena, &at, sizeof *at);
+    device_need(&arena, &to, sizeof *to);
+    device_open_arena(&arena);
+    device_put(at, f, sizeof *f);
+    const dbi_cuda_loss_input in = {.logits = at->logits,
+                                    .sdf = at->sdf,
+                                    .teacher_logits = g.teacher ? at->teacher_logits : NULL,
+                                    .teacher_sdf = g.teacher ? at->teacher_sdf : NULL,
+                                    .teacher_mask = g.mask ? at->mask : NULL,
+                                    .label = at->label,
+                                    .label_sdf = at->label_sdf,
+                                    .truth = g.truth ? at->truth : NULL,
+                                    .parameters = &at->parameters};
+    if (dbi_cuda_loss_step(loss, test_stream, &in, &to->values, to->dlogits, to->dsdf, &error))
         fail_msg("%s", error.text);
+    device_get(o, to, sizeof *o);
     dbi_cuda_loss_free(loss);
     dbi_arena_close(&arena);
 }
@@ -274,13 +279,28 @@ static void order_changes_nothing(void **state)
         fields *f = make_fields(2);
         assert_int_equal(dbi_method_preset(dbi_method_presets[i], &m, &error), 0);
         for (int k = 0; k < 2; k++) {
-            dbi_emulated_backwards = k;
+            device_backwards(k);
             on_device(&m, &shapes[1], f, (given){dbi_method_needs_teacher(&m), m.passes > 0, true}, &o[k]);
         }
-        dbi_emulated_backwards = false;
+        device_backwards(false);
         assert_memory_equal(&o[0], &o[1], sizeof o[0]);
         free(f);
     }
+}
+
+/* What the kernels of the teacher's side work on. */
+typedef struct teacher_side {
+    dbi_cuda_parameters parameters;
+    float from[1000], to[1000], mask[1000];
+} teacher_side;
+
+static teacher_side *teacher_side_open(dbi_arena *arena)
+{
+    teacher_side *side;
+    memset(arena, 0, sizeof *arena);
+    device_need(arena, &side, sizeof *side);
+    device_open_arena(arena); /* sets the pointer */
+    return side;
 }
 
 static void noise_is_the_library_s(void **state)
@@ -289,6 +309,8 @@ static void noise_is_the_library_s(void **state)
     enum { COUNT = 1000 };
     static const uint64_t seeds[] = {0, 1, 0xfedcba9876543210};
     float image[COUNT], to[COUNT];
+    dbi_arena arena;
+    teacher_side *side = teacher_side_open(&arena);
     for (int k = 0; k < 6; k++) {
         const double sigma = k % 2 ? 0.1 : 2;
         const uint32_t pass = (uint32_t)(k * 3 % 9);
@@ -298,7 +320,10 @@ static void noise_is_the_library_s(void **state)
         int clipped = 0;
         for (int i = 0; i < COUNT; i++)
             image[i] = (float)(i - 500) / 100;
-        assert_int_equal(dbi_cuda_noise(NULL, image, COUNT, sigma, pass, &parameters, to, &error), 0);
+        device_put(&side->parameters, &parameters, sizeof parameters);
+        device_put(side->from, image, sizeof image);
+        assert_int_equal(dbi_cuda_noise(test_stream, side->from, COUNT, sigma, pass, &side->parameters, side->to, &error), 0);
+        device_get(to, side->to, sizeof to);
         dbi_random_start(&random, parameters.seed, DBI_ROLE_TEACHER_NOISE, parameters.step, pass);
         for (int i = 0; i < COUNT; i++) {
             const double noise = fmax(-2 * sigma, fmin(2 * sigma, sigma * dbi_random_normal(&random)));
@@ -316,7 +341,8 @@ static void noise_is_the_library_s(void **state)
         assert_true(fabs(dbi_normal_of(9, DBI_ROLE_TEACHER_NOISE, 3, 2, places[i]) - want) <= 1e-12 * (1 + fabs(want)));
     }
     dbi_error error;
-    assert_int_equal(dbi_cuda_noise(NULL, image, (int64_t)1 << 33, 1, 0, NULL, to, &error), -1);
+    assert_int_equal(dbi_cuda_noise(test_stream, side->from, (int64_t)1 << 33, 1, 0, &side->parameters, side->to, &error), -1);
+    dbi_arena_close(&arena);
 }
 
 static void mask_is_the_entropy_s(void **state)
@@ -330,13 +356,19 @@ static void mask_is_the_entropy_s(void **state)
     dbi_error error;
     int certain = 0;
     dbi_random_start(&random, 22, DBI_ROLE_TEST, 0, 0);
-    memset(mean, 0xff, sizeof mean);
+    dbi_arena arena;
+    teacher_side *side = teacher_side_open(&arena);
+    device_put(&side->parameters, &parameters, sizeof parameters);
     for (int i = 0; i < PASSES; i++) {
         for (int j = 0; j < COUNT; j++)
             logits[i][j] = j == 0 ? 200 : j == 1 ? -200 : (float)(dbi_random_normal(&random) + (j - 350) / 100.0);
-        assert_int_equal(dbi_cuda_mean(NULL, logits[i], COUNT, PASSES, i, mean, &error), 0);
+        device_put(side->from, logits[i], sizeof logits[i]);
+        assert_int_equal(dbi_cuda_mean(test_stream, side->from, COUNT, PASSES, i, side->to, &error), 0);
     }
-    assert_int_equal(dbi_cuda_mask(NULL, mean, COUNT, &parameters, mask, &error), 0);
+    assert_int_equal(dbi_cuda_mask(test_stream, side->to, COUNT, &side->parameters, side->mask, &error), 0);
+    device_get(mean, side->to, sizeof mean);
+    device_get(mask, side->mask, sizeof mask);
+    dbi_arena_close(&arena);
     for (int j = 0; j < COUNT; j++) {
         double p = 0;
         for (int i = 0; i < PASSES; i++)
@@ -373,5 +405,5 @@ int main(void)
         cmocka_unit_test(noise_is_the_library_s),  cmocka_unit_test(mask_is_the_entropy_s), cmocka_unit_test(refusals),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_device, close_device);
 }
