@@ -1,5 +1,5 @@
-/* Kernels and their order; the arithmetic is in distance_math.h. Most kernels move 8 to 20 bytes a voxel, and what one writes the next one reads from the
- * second-level cache as long as the maps of a step fit there, as those of four patches do on a recent device. */
+/* Kernels and their order; the arithmetic is in distance_math.h. Most kernels move 8 to 20 bytes a voxel, and what one writes the next one reads
+ * from the second-level cache as long as the maps of a step fit there, as those of four patches do on a recent device. */
 #include "cuda/distance.h"
 
 #include <stdlib.h>

@@ -1,8 +1,10 @@
-/* The arithmetic of distance.cu, voxel by voxel; what each function computes is that of distance/levelset.real.c, edt.c, conv.real.c and normalize.real.c.
+/* The arithmetic of distance.cu, voxel by voxel; what each function computes is that of distance/levelset.real.c, edt.c, conv.real.c and
+ * normalize.real.c.
  *
  * A voxel looks along its line for what is nearest, from its neighbours on, and stops as soon as nothing farther can be nearer: a few loads for the
- * distances that training clips, one thread for each voxel, and loads of neighbouring threads lie side by side whatever the axis. The linear-time
- * envelopes of the CPU would leave one thread for each line, a hundredth of what the device can hold, each waiting for memory. */
+ * distances that training clips, one thread for each voxel, and loads of neighbouring threads lie side by side whatever the axis. Envelopes, which
+ * take linear time however long the distances are, would leave one thread for each line: too few for a device that hides its memory's latency
+ * behind a hundred times as many. */
 #ifndef DBI_CUDA_DISTANCE_MATH_H
 #define DBI_CUDA_DISTANCE_MATH_H
 
@@ -194,9 +196,9 @@ DBI_HD double dbi_levelset_slope(const dbi_view *v, float here, float a, float b
     return dbi_to_centre_slope(v->distance) * (slope > steepest ? steepest : slope < -steepest ? -steepest : slope);
 }
 
-/* Feet are shared by many voxels. Their contributions are added as 64-bit integers, in units of 2^-exponent: such sums do not depend on the order, and
- * no sum can overflow, as |g| <= largest for all voxels of the map. The unit is at most 2^-35 of the largest contribution that is possible, for maps
- * of up to 2^27 voxels, and far finer than a float is to what matters. largest: finite, above 0. */
+/* Feet are shared by many voxels. Their contributions are added as 64-bit integers, in units of 2^-exponent: such sums do not depend on the order,
+ * and no sum can overflow, as |g| <= largest for all voxels of the map. The unit is below 2^-38 of the largest contribution that is
+ * possible for maps of 2^20 voxels, and below 2^-31 for 2^27. largest: finite, above 0. */
 DBI_HD int dbi_fixed_exponent(float largest, uint32_t voxels)
 {
     int size = 0; /* voxels <= 2^size */
@@ -356,8 +358,8 @@ DBI_HD bool dbi_tile_of(const dbi_maps *m, int64_t block, int thread, int64_t *b
     return tile < tiles;
 }
 
-/* in[j] = sum of weight(|dx,dy,dz|^2) q at (x, y + j, z) with q = p clamped to [0, 1], out[j] the same of 1 - q (two), or (not two) in[j] the sum of p as it is. Outside
- * the volume there is nothing. */
+/* in[j] = sum of weight(|dx,dy,dz|^2) q at (x, y + j, z) with q = p clamped to [0, 1], out[j] the same of 1 - q (two), or (not two) in[j] the sum
+ * of p as it is. Outside the volume there is nothing. */
 DBI_HD void dbi_correlate(const dbi_maps *m, const dbi_window *w, const float *weight, const float *p, int64_t x, int64_t y, int64_t z, bool two,
                           float in[DBI_CONV_TILE], float out[DBI_CONV_TILE])
 {

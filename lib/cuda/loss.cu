@@ -1,5 +1,5 @@
-/* One pass over the voxels for all sums of all terms, one for all gradients, and the transforms beside them; the arithmetic is in loss_math.h. What can be computed
- * again from what must be read anyway (probabilities, targets, voxel weights) is not stored: memory is what these passes wait for. */
+/* One pass over the voxels for all sums of all terms, one for all gradients, and the transforms beside them; the arithmetic is in loss_math.h. What
+ * can be computed again from what must be read anyway (probabilities, targets, voxel weights) is not stored: memory is what these passes wait for. */
 #include "cuda/loss.h"
 
 #include <stdlib.h>

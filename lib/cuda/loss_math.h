@@ -1,4 +1,5 @@
-/* The arithmetic of loss.cu: what the terms of method/loss.real.c are at one voxel, what they are of all the sums, and what they give back to the voxel. */
+/* The arithmetic of loss.cu: what the terms of method/loss.real.c are at one voxel, what they are of all the sums, and what they give back to the
+ * voxel. */
 #ifndef DBI_CUDA_LOSS_MATH_H
 #define DBI_CUDA_LOSS_MATH_H
 

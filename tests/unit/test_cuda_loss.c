@@ -1,5 +1,5 @@
-/* The CUDA device's loss against the library's, for every preset and every term alone: its kernels in their order, without a GPU run on the host (emulated.h); the
- * teacher's noise and mask against the library's random numbers and the formula. What that cannot show is what CUDA itself does. */
+/* The CUDA device's loss against the library's, for every preset and every term alone: its kernels in their order, without a GPU run on the host
+ * (emulated.h); the teacher's noise and mask against the library's random numbers and the formula. What that cannot show is what CUDA itself does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
