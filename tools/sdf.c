@@ -67,10 +67,10 @@ static int add_history(dbi_record *record, const arguments *a, const char *check
 }
 
 /* A label without foreground is more often a mistake than a finding: a warning is for probabilities and for those who asked. */
-static int convert(dbi_record *record, const arguments *a, bool *empty, dbi_error *error)
+static int convert(dbi_record *record, const arguments *a, const char *device, bool *empty, dbi_error *error)
 {
     char checksum[33];
-    if (dbi_record_checksum(record, checksum, error) || dbi_record_add_sdf(record, a->from_prob, &a->transform, &a->normalize, empty, error))
+    if (dbi_record_checksum(record, checksum, error) || dbi_record_add_sdf(record, a->from_prob, &a->transform, &a->normalize, device, empty, error))
         return -1;
     if (*empty && !a->from_prob && !a->allow_empty)
         return dbi_fail(error, "tensor \"label\" has no foreground (--allow-empty takes it)");
@@ -82,7 +82,7 @@ int main(int argc, char **argv)
     arguments a = {.transform = {.kind = DBI_TRANSFORM_EXACT}, .normalize = {.kind = DBI_NORMALIZE_CLIP, .t = 10}};
     tool_options tool;
     dbi_error error;
-    tool_parse(argc, argv, "dbisl-sdf", TOOL_OUTPUT | TOOL_THREADS | TOOL_COMPRESS, options, parse, "[CASE]",
+    tool_parse(argc, argv, "dbisl-sdf", TOOL_OUTPUT | TOOL_GPU | TOOL_THREADS | TOOL_COMPRESS, options, parse, "[CASE]",
                "Adds signed distance maps, positive inside, one for each class, to cases or predictions.", &a, &tool);
     const char *name = a.input && strcmp(a.input, "-") ? a.input : "standard input";
     dbi_reader *reader = dbi_reader_open(a.input, &error);
@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     int got;
     for (int index = 0; (got = dbi_reader_next(reader, &record, &error)) > 0; index++) {
         bool empty;
-        if (convert(record, &a, &empty, &error)) {
+        if (convert(record, &a, tool.device, &empty, &error)) {
             dbi_fail_in(&error, "%s: record %d", name, index);
             got = -1;
         } else if (empty) {

@@ -10,18 +10,23 @@
 
 #include "base/parallel.h"
 #include "base/version.h"
+#include "cuda/device.h"
 
 static const char *program = "dbisl";
 static bool quiet, progress, line_open;
 
-enum { KEY_THREADS = 0x1000, KEY_SEED, KEY_COMPRESS, KEY_DEVICE, KEY_PROGRESS };
+enum { KEY_THREADS = 0x1000, KEY_SEED, KEY_COMPRESS, KEY_DEVICE, KEY_PRECISION, KEY_DETERMINISTIC, KEY_PROGRESS };
 
 static const struct {
     unsigned flag;
     struct argp_option option;
 } shared_options[] = {
     {TOOL_OUTPUT, {"output", 'o', "FILE", 0, "Write to FILE; - is standard output (the default)", 100}},
-    {TOOL_DEVICE, {"device", KEY_DEVICE, "NAME", 0, "Compute on cpu (the default) or reference (plain C, slow)", 100}},
+    {TOOL_DEVICE,
+     {"device", KEY_DEVICE, "NAME", 0, "Compute on cpu (the default), cuda[:N], auto (cuda if usable) or reference (plain C, slow)", 100}},
+    {TOOL_DEVICE, {"precision", KEY_PRECISION, "TYPE", 0, "On cuda: fp32 (the default), tf32 or bf16", 100}},
+    {TOOL_DEVICE, {"deterministic", KEY_DETERMINISTIC, "YES|NO", 0, "On cuda: equal bytes from run to run (default yes)", 100}},
+    {TOOL_GPU, {"device", KEY_DEVICE, "NAME", 0, "Compute on cpu (the default), cuda[:N] or auto (cuda if usable)", 100}},
     {TOOL_THREADS, {"threads", KEY_THREADS, "N", 0, "Use N threads (default: OMP_NUM_THREADS, else all cores)", 100}},
     {TOOL_SEED, {"seed", KEY_SEED, "N", 0, "Seed of the random numbers (default 0)", 100}},
     {TOOL_COMPRESS, {"compress", KEY_COMPRESS, "HOW", 0, "none, zstd or zstd:LEVEL (default zstd)", 100}},
@@ -31,9 +36,42 @@ static const struct {
 
 typedef struct parse_state {
     tool_options *out;
+    unsigned shared;
+    dbi_precision precision;
+    bool nondeterministic;
     void *input;
     argp_parser_t own;
 } parse_state;
+
+static void parse_device(struct argp_state *state, parse_state *s, const char *arg)
+{
+    dbi_error error;
+    dbi_cuda_device device;
+    if (dbi_is_cuda(arg) && !strchr(arg, ',')) {
+        if (dbi_cuda_parse(arg, &device, &error))
+            tool_usage(state, "device", &error);
+    } else if (strcmp(arg, "cpu") && strcmp(arg, "auto") && (strcmp(arg, "reference") || !(s->shared & TOOL_DEVICE))) {
+        argp_error(state, "--device: \"%s\" is none of cpu, cuda, cuda:N, auto%s", arg, s->shared & TOOL_DEVICE ? ", reference" : "");
+    }
+    s->out->device = arg;
+}
+
+/* auto becomes cuda or cpu; of cuda the name is completed, and it is looked whether it can be used. */
+static void choose_device(const parse_state *s)
+{
+    static char name[64];
+    dbi_error error;
+    const bool any = !strcmp(s->out->device, "auto");
+    if (!any && !dbi_is_cuda(s->out->device))
+        return;
+    snprintf(name, sizeof name, "%s,%s%s", any ? "cuda" : s->out->device, dbi_precision_name(s->precision), s->nondeterministic ? ",fast" : "");
+    const bool usable = !dbi_cuda_check_device(name, &error);
+    if (!usable && !any) {
+        dbi_fail_in(&error, "--device %s", s->out->device);
+        tool_die(&error);
+    }
+    s->out->device = usable ? name : "cpu";
+}
 
 static error_t parse_shared(int key, char *arg, struct argp_state *state)
 {
@@ -67,9 +105,20 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
             tool_usage(state, "compress", &error);
         return 0;
     case KEY_DEVICE:
-        if (strcmp(arg, "cpu") && strcmp(arg, "reference"))
-            argp_error(state, "--device: \"%s\" is none of cpu, reference", arg);
-        s->out->device = arg;
+        parse_device(state, s, arg);
+        return 0;
+    case KEY_PRECISION:
+        if (dbi_precision_parse(arg, &s->precision, &error))
+            tool_usage(state, "precision", &error);
+        return 0;
+    case KEY_DETERMINISTIC:
+        if (strcmp(arg, "yes") && strcmp(arg, "no"))
+            argp_error(state, "--deterministic: \"%s\" is neither yes nor no", arg);
+        s->nondeterministic = !strcmp(arg, "no");
+        return 0;
+    case ARGP_KEY_END:
+        if (s->precision != DBI_PRECISION_FP32 && (!strcmp(s->out->device, "cpu") || !strcmp(s->out->device, "reference")))
+            argp_error(state, "--precision: %s is for --device cuda; %s computes in fp32", dbi_precision_name(s->precision), s->out->device);
         return 0;
     case KEY_PROGRESS:
         s->out->progress = true;
@@ -100,12 +149,13 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
     struct argp own = {.options = options, .parser = parse};
     struct argp_child children[] = {{&own, 0, NULL, 0}, {0}};
     struct argp all = {.options = mine, .parser = parse_shared, .args_doc = arguments, .doc = description, .children = children};
-    parse_state state = {out, input, parse};
+    parse_state state = {.out = out, .shared = shared, .input = input, .own = parse};
     argv[0] = (char *)(uintptr_t)name; /* messages and --help show the program's name, not the path it was started by */
     argp_parse(&all, argc, argv, 0, NULL, &state);
     quiet = out->quiet;
     out->progress = progress = !quiet && (out->progress || ((shared & TOOL_PROGRESS) && isatty(2)));
     dbi_set_threads(out->threads);
+    choose_device(&state);
 }
 
 void tool_die(const dbi_error *error)

@@ -13,12 +13,13 @@ enum { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 
 /* Which of the shared options a program takes. */
 enum {
-    TOOL_OUTPUT = 1,   /* -o, --output=FILE */
-    TOOL_THREADS = 2,  /* --threads=N */
-    TOOL_SEED = 4,     /* --seed=N */
-    TOOL_COMPRESS = 8, /* --compress=none|zstd[:LEVEL] */
-    TOOL_DEVICE = 16,  /* --device=cpu|reference */
-    TOOL_PROGRESS = 32 /* --progress; -q, --quiet is always there */
+    TOOL_OUTPUT = 1,    /* -o, --output=FILE */
+    TOOL_THREADS = 2,   /* --threads=N */
+    TOOL_SEED = 4,      /* --seed=N */
+    TOOL_COMPRESS = 8,  /* --compress=none|zstd[:LEVEL] */
+    TOOL_DEVICE = 16,   /* --device=cpu|reference|cuda[:N]|auto, --precision=fp32|tf32|bf16, --deterministic=yes|no */
+    TOOL_PROGRESS = 32, /* --progress; -q, --quiet is always there */
+    TOOL_GPU = 64       /* --device=cpu|cuda[:N]|auto, for what is not the network's */
 };
 
 typedef struct tool_options {
@@ -26,7 +27,7 @@ typedef struct tool_options {
     int threads;        /* 0: all cores */
     uint64_t seed;
     dbi_compression compression;
-    const char *device;   /* default "cpu" */
+    const char *device;   /* as for a net, precision included; default "cpu". A CUDA device has been found usable */
     bool quiet, progress; /* progress: asked for, or stderr is a terminal, and not quiet */
 } tool_options;
 

@@ -1,5 +1,6 @@
 /* What stands in for the CUDA device where dbisl is built without it. */
 #include "cuda/device.h"
+#include "cuda/host_maps.h"
 #include "cuda/net.h"
 #include "cuda/trainer.h"
 
@@ -118,4 +119,17 @@ int dbi_cuda_trainer_gradient(dbi_cuda_trainer *trainer, float *gradient, dbi_er
     (void)trainer;
     (void)gradient;
     return absent(error);
+}
+
+int dbi_cuda_host_maps(const char *device, const uint8_t *label, const float *prob, const dbi_transform *transform, const dbi_normalize *normalize,
+                       const int64_t shape[3], int64_t classes, float *out, dbi_error *error)
+{
+    (void)label;
+    (void)prob;
+    (void)transform;
+    (void)normalize;
+    (void)shape;
+    (void)classes;
+    (void)out;
+    return dbi_cuda_check_device(device, error);
 }

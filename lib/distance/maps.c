@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "cuda/device.h"
+#include "cuda/host_maps.h"
 
 static const double voxels[3] = {1, 1, 1};
 
@@ -78,8 +80,8 @@ int dbi_record_distance_source(const dbi_record *record, bool from_prob, const d
     return 0;
 }
 
-int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, bool *empty,
-                       dbi_error *error)
+int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, const char *device,
+                       bool *empty, dbi_error *error)
 {
     const dbi_tensor *from;
     int64_t classes;
@@ -91,6 +93,11 @@ int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *
     dbi_tensor *sdf = dbi_record_add(record, "sdf", DBI_F32, 4, shape, error);
     /* Adding a tensor may move the others. */
     from = dbi_record_find(record, from_prob ? "prob" : "label");
+    if (sdf && dbi_is_cuda(device))
+        return dbi_cuda_host_maps(device, from_prob ? NULL : from->data, from_prob ? from->data : NULL, transform, normalize, size, classes,
+                                  sdf->data, error)
+                   ? -1
+                   : set_metadata(record, transform, normalize, error);
     float *scratch = sdf ? dbi_alloc(from_prob ? 0 : count, sizeof *scratch, error) : NULL;
     int status = scratch ? 0 : -1;
     for (int64_t k = 0; k < classes && !status; k++) {

@@ -9,9 +9,9 @@
 
 /* Adds or replaces tensor `sdf` f32 [K,X,Y,Z], distances in voxels, and metadata `sdf`, {"normalize":...,"transform":...}. From `label` u8 [X,Y,Z], K being
  * the metadata `classes` and every value at most K, or (from_prob) from `prob` f32 [K,X,Y,Z], values from 0 to 1. *empty (may be NULL): there is no
- * foreground of any class. Errors do not name the record. */
-int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, bool *empty,
-                       dbi_error *error);
+ * foreground of any class. device: a CUDA device's name (cuda/device.h), anything else is the CPU. Errors do not name the record. */
+int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, const char *device,
+                       bool *empty, dbi_error *error);
 
 /* What such maps are made from: `label` or `prob`, borrowed from the record and checked as said above, and K. */
 int dbi_record_distance_source(const dbi_record *record, bool from_prob, const dbi_tensor **from, int64_t *classes, bool *empty, dbi_error *error);

@@ -18,6 +18,7 @@ struct dbi_predictor {
     double k;
     dbi_net_f32 *net; /* of the last case */
     int64_t size[3];  /* its window */
+    bool seen;        /* it has had a pass, so that it knows the weights */
 };
 
 static const struct {
@@ -212,7 +213,8 @@ bool dbi_predictor_beyond_crops(const dbi_predictor *predictor, const dbi_record
 static int see_window(void *context, const float *image, float *logits, float *sdf, dbi_error *error)
 {
     dbi_predictor *p = context;
-    const dbi_pass pass = {.statistics = DBI_RUNNING_STATISTICS};
+    const dbi_pass pass = {.statistics = DBI_RUNNING_STATISTICS, .same_weights = p->seen};
+    p->seen = true;
     return dbi_net_forward_f32(p->net, &p->checkpoint->weights, &pass, image, logits, sdf, error);
 }
 
@@ -221,6 +223,7 @@ static int open_net(dbi_predictor *p, const int64_t size[3], dbi_error *error)
     if (p->net && !memcmp(p->size, size, sizeof p->size))
         return 0;
     dbi_net_close_f32(p->net); /* first, so that two are never held */
+    p->seen = false;
     p->net = dbi_net_open_f32(&p->checkpoint->layout, p->settings.device, 1, size, false, error);
     memcpy(p->size, size, sizeof p->size);
     return p->net ? 0 : -1;

@@ -2,9 +2,12 @@
 #ifndef EMULATED_H
 #define EMULATED_H
 
-#include "cuda/cuda.h"
+#include "cuda/direct.h"
 
 /* Bytes of the last arena that was opened. */
 extern size_t dbi_emulated_memory;
+
+/* dbi_direct(), computed otherwise. */
+int dbi_emulated_conv(dbi_conv_pass pass, bool bf16, const dbi_conv_sides *sides, void *x, void *weight, void *y, dbi_error *error);
 
 #endif
