@@ -84,8 +84,28 @@ END
     dbisl-predict --output $all net.st case.st.zst -o auto.st.zst
     same whole.st.zst window.st.zst
     same whole.st.zst auto.st.zst
-    dbisl-predict --window whole --weights uniform --output $all net.st case.st.zst -o uniform.st.zst
-    tool same whole.st.zst uniform.st.zst
+    dbisl-predict --window whole --weights gaussian --output $all net.st case.st.zst -o gaussian.st.zst
+    tool same whole.st.zst gaussian.st.zst
+}
+
+@test "the size of the training's patches is the default, as far as scan and memory allow" {
+    while read -r patch window; do
+        tool meta net.st trained.st "patch=$patch"
+        dbisl-predict --window "$window" --output prob trained.st case.st.zst -o window.st.zst
+        dbisl-predict --output prob trained.st case.st.zst -o auto.st.zst
+        same window.st.zst auto.st.zst
+    done <<'END'
+[32,16,16] 32,16,16
+[32,160,32] 32,48,32
+[16,16,64] 16,16,32
+END
+    for patch in '[32,16]' '[32,16,24]' '[0,16,16]' '[16,16,1e5]' '[16,16,1048576]' '"32"'; do
+        tool meta net.st wrong.st "patch=$patch"
+        expect 1 dbisl-predict --output prob wrong.st case.st.zst -o x.st.zst
+        [[ $stderr == 'dbisl-predict: '*'metadata "patch"'* ]] || fail "$stderr"
+        [ ! -e x.st.zst ]
+        dbisl-predict --window whole --output prob wrong.st case.st.zst -o whole.st.zst
+    done
 }
 
 @test "a scan and its uncropped case give equal labels, resampled ones too" {

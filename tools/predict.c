@@ -28,11 +28,11 @@ enum {
 
 static const struct argp_option options[] = {
     {"window", KEY_WINDOW, "X,Y,Z", 0,
-     "See X,Y,Z voxels at a time (multiples of 16), or the whole scan as far as --memory allows: whole (a note when it does not) or auto (the "
-     "default)",
+     "See X,Y,Z voxels at a time (multiples of 16), as many as the patches of the training had: auto (the default), or the whole scan in one pass: "
+     "whole",
      0},
     {"stride", KEY_STRIDE, "X,Y,Z", 0, "Voxels from one window to the next (default: half of the window)", 0},
-    {"weights", KEY_WEIGHTS, "HOW", 0, "How windows count where they overlap: gaussian (the default) or uniform", 0},
+    {"weights", KEY_WEIGHTS, "HOW", 0, "How windows count where they overlap: uniform (the default) or gaussian", 0},
     {"head", KEY_HEAD, "HEAD", 0, "The probability comes from seg (the default), sdf or both", 0},
     {"output", KEY_OUTPUT, "LIST", 0, "What to write: any of label, prob, logits, sdf, uncertainty (default label)", 0},
     {"threshold", KEY_THRESHOLD, "P", 0, "The label is where the probability is above P (default 0.5)", 0},
@@ -66,8 +66,8 @@ typedef struct settings {
 static void parse_window(struct argp_state *state, settings *s, const char *text)
 {
     s->explicit_whole = !strcmp(text, "whole");
-    s->predict.choice = s->explicit_whole || !strcmp(text, "auto") ? DBI_WINDOW_WHOLE : DBI_WINDOW_GIVEN;
-    if (s->predict.choice == DBI_WINDOW_WHOLE)
+    s->predict.choice = s->explicit_whole ? DBI_WINDOW_WHOLE : !strcmp(text, "auto") ? DBI_WINDOW_TRAINED : DBI_WINDOW_GIVEN;
+    if (s->predict.choice != DBI_WINDOW_GIVEN)
         return;
     tool_ints3(state, "window", text, 1, 65536, s->predict.window);
     for (int a = 0; a < 3; a++)
@@ -439,7 +439,7 @@ static int predict_all(run *r, dbi_error *error)
 
 int main(int argc, char **argv)
 {
-    settings s = {.predict = {.weights = DBI_WEIGHTS_GAUSSIAN, .outputs = DBI_PREDICT_LABEL, .threshold = 0.5, .memory = (size_t)3000 * 1000000}};
+    settings s = {.predict = {.weights = DBI_WEIGHTS_UNIFORM, .outputs = DBI_PREDICT_LABEL, .threshold = 0.5, .memory = (size_t)3000 * 1000000}};
     tool_parse(
         argc, argv, "dbisl-predict", TOOL_DEVICE | TOOL_THREADS | TOOL_COMPRESS | TOOL_PROGRESS, options, parse, "CHECKPOINT CASE|SCAN...",
         "Segments cases or scans with a trained network.\vThe output is a stream of prediction records, or a NIfTI file in the scan's own grid "

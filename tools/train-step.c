@@ -314,6 +314,14 @@ static int finish_steps(training *s, dbi_error *error)
     return s->trainer ? dbi_trainer_fetch_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, error) : 0;
 }
 
+/* For predict: a network sees best in windows of the size that it has learned on, the last one where there were several. */
+static int note_patch(dbi_checkpoint *student, const int64_t size[3], dbi_error *error)
+{
+    char text[80];
+    snprintf(text, sizeof text, "[%lld,%lld,%lld]", (long long)size[0], (long long)size[1], (long long)size[2]);
+    return dbi_meta_set(student->meta, "patch", text, error);
+}
+
 /* A trainer for batches of this shape. */
 static int need_trainer(training *s, const dbi_loss_shape *shape, dbi_error *error)
 {
@@ -343,7 +351,7 @@ static int train_on(training *s, dbi_record *record, dbi_error *error)
         goto done;
     }
     if (agree(s->student, "preprocessing", batch.preprocessing ? batch.preprocessing : "null", error) ||
-        agree_regression(s->student, &a->method, error) || need_trainer(s, &batch.shape, error))
+        agree_regression(s->student, &a->method, error) || note_patch(s->student, batch.shape.size, error) || need_trainer(s, &batch.shape, error))
         goto done;
     const dbi_samples_f32 samples = {batch.image, batch.label, batch.label_sdf, batch.truth};
     if (dbi_trainer_submit_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, error) ||

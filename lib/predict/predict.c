@@ -125,10 +125,34 @@ static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const i
 /* Below this a window shows the network too little for its answer to be worth anything. */
 enum { LEAST_WINDOW = 32 };
 
+/* Sizes above what a patch can be are not read from a file's metadata. */
+enum { LARGEST_PATCH = 65536 };
+
+static int read_patch(const dbi_record *meta, int64_t patch[3], dbi_error *error)
+{
+    json_t *sizes = dbi_meta_get_json(meta, "patch", error);
+    if (!sizes)
+        return -1;
+    bool good = json_array_size(sizes) == 3;
+    for (size_t a = 0; good && a < 3; a++) {
+        patch[a] = json_integer_value(json_array_get(sizes, a));
+        good = patch[a] >= DBI_WINDOW_MULTIPLE && patch[a] <= LARGEST_PATCH && patch[a] % DBI_WINDOW_MULTIPLE == 0;
+    }
+    json_decref(sizes);
+    return good ? 0 : dbi_fail(error, "the checkpoint's metadata \"patch\" is not three multiples of %d", DBI_WINDOW_MULTIPLE);
+}
+
 static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t window[3], dbi_error *error)
 {
-    for (int a = 0; a < 3; a++)
+    const bool trained = p->settings.choice == DBI_WINDOW_TRAINED && dbi_meta_get(p->checkpoint->meta, "patch");
+    int64_t patch[3] = {LARGEST_PATCH, LARGEST_PATCH, LARGEST_PATCH};
+    if (trained && read_patch(p->checkpoint->meta, patch, error))
+        return -1;
+    for (int a = 0; a < 3; a++) {
         window[a] = dbi_window_round(shape[a]);
+        if (trained && window[a] > patch[a])
+            window[a] = patch[a];
+    }
     size_t bytes;
     while ((bytes = bytes_with(p, shape, window)) > p->settings.memory) {
         int longest = 0;

@@ -10,7 +10,8 @@
 #include "predict/window.h"
 
 typedef enum dbi_window_choice {
-    DBI_WINDOW_WHOLE, /* the whole scan in one pass where `memory` allows, else the windows that come of halving the longest axis until it does */
+    DBI_WINDOW_TRAINED, /* the checkpoint's metadata `patch`, no larger than the scan has to be, halved until `memory` allows; without it WHOLE */
+    DBI_WINDOW_WHOLE,   /* the whole scan in one pass where `memory` allows, else the windows that come of halving the longest axis until it does */
     DBI_WINDOW_GIVEN
 } dbi_window_choice;
 
@@ -30,7 +31,7 @@ typedef struct dbi_predict_settings {
     double threshold;   /* of the label */
     bool largest;       /* the label keeps each class's largest component */
     double k;           /* slope of the distance head's step; 0: the checkpoint's */
-    size_t memory;      /* bytes for the scan, the results and the network together; used where the choice is WHOLE */
+    size_t memory;      /* bytes for the scan, the results and the network together; used where the window is not given */
     const char *device; /* as for a net */
 } dbi_predict_settings;
 
@@ -41,7 +42,7 @@ typedef struct dbi_predictor dbi_predictor;
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error);
 void dbi_predictor_close(dbi_predictor *predictor); /* NULL is allowed */
 
-/* The windows of a scan of this shape. Fails when a choice of WHOLE finds none that fits the memory. */
+/* The windows of a scan of this shape. Fails when none fits the memory. */
 int dbi_predictor_window(const dbi_predictor *predictor, const int64_t shape[3], int64_t window[3], int64_t stride[3], dbi_error *error);
 
 /* Is this a case for the network: of kind "case" (or none), `image` F32 [C,X,Y,Z] of finite voxels, as many channels as the network has? */

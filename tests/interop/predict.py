@@ -126,7 +126,7 @@ def places(shape, window, stride):
 def cut(path, out, window, stride):
     ((tensors, metadata),) = load(path)
     window, stride, image, cases = three(window), three(stride), tensors["image"], []
-    padded = numpy.pad(image, [(0, 0)] + [(w, w) for w in window])
+    padded = numpy.pad(image, [(0, 0)] + [(w, w) for w in window], mode="edge")
     for place in places(image.shape[1:], window, stride):
         part = tuple(slice(p + w, p + 2 * w) for p, w in zip(place, window))
         cases.append(({"image": numpy.ascontiguousarray(padded[(slice(None),) + part])}, {"kind": "case", "id": "window"}))
