@@ -41,12 +41,15 @@ plain_sources := $(filter-out %.real.c,$(lib_sources))
 lib_objects := $(plain_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f32.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o) \
     $(if $(cuda),$(cuda_sources:%.cu=$(BUILD)/%.cu.o))
 # The CUDA device's sources but for the calls of CUDA itself, compiled for the host: what the unit tests of the device run.
-emulated := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))) $(BUILD)/tests/unit/emulated.o
+emulated := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))) \
+    $(BUILD)/tests/unit/emulated.o $(BUILD)/tests/unit/emulated_conv.o
 library := $(BUILD)/libdbisl.a
 tool_sources := $(filter-out tools/tool.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
+# Tests of kernels that are linked a second time with the CUDA objects, to run on a GPU.
+gpu_tests := $(if $(cuda),$(addprefix $(BUILD)/gpu/test_cuda_,distance loss net trainer))
 bench_sources := $(sort $(wildcard tests/bench/bench_*.c))
 bench_programs := $(bench_sources:tests/bench/%.c=$(BUILD)/tests/%)
 
@@ -87,7 +90,15 @@ $(BUILD)/bin/dbisl: $(BUILD)/tools/dbisl.o
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ -o $@
 
-$(BUILD)/tests/test_cuda_%: $(BUILD)/tests/unit/test_cuda_%.o $(emulated) $(library)
+$(gpu_tests:=.o): $(BUILD)/gpu/%.o: tests/unit/%.c $(BUILD)/flags | $(BUILD)/libraries
+	@mkdir -p $(@D)
+	$(call say,CC,'$< (GPU)')$(CC) $(all_cppflags) -DDBI_ON_DEVICE $(all_cflags) -MMD -MP -c $< -o $@
+
+$(gpu_tests): $(BUILD)/gpu/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/unit/emulated_conv.o $(library)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
+
+$(filter $(BUILD)/tests/test_cuda_%,$(unit_tests)): $(BUILD)/tests/test_cuda_%: $(BUILD)/tests/unit/test_cuda_%.o $(emulated) $(library)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
 
@@ -101,7 +112,7 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(library)
 
 .PRECIOUS: $(BUILD)/%.o
 .PHONY: units
-units: $(unit_tests) $(bench_programs)
+units: $(unit_tests) $(bench_programs) $(gpu_tests)
 
 # Rewritten only when the compiler or its flags change, so that a change of flags rebuilds everything and nothing else does.
 .PHONY: force
@@ -149,6 +160,40 @@ check: all units ## run the unit tests and the tool tests; ends with "N passed, 
 .PHONY: check-full
 check-full: all units ## the same and the long tests (ten kills of the demo, memory of a large scan, ...; more than an hour)
 	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' LIMIT=7200 tests/run $(unit_tests) $(bats_files) $(full_files)
+
+gpu_bats := $(sort $(wildcard tests/gpu/*.bats))
+
+.PHONY: check-gpu
+check-gpu: all $(gpu_tests) ## tests on a GPU: parity with reference and CPU, equal runs, the demo; skipped where there is none
+	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs-gpu' scripts/check-gpu $(gpu_tests) $(gpu_bats)
+
+# TORCH: a Python with PyTorch 2, to be timed beside; without it ours alone.
+.PHONY: bench-gpu
+bench-gpu: all $(if $(cuda),$(BUILD)/tests/bench_gpu) ## time a training step and a scan on a GPU, beside PyTorch (TORCH=PYTHON); skipped where there is none
+	@BIN='$(BUILD)/bin' BENCH='$(BUILD)/tests/bench_gpu' TORCH='$(TORCH)' scripts/bench-gpu
+
+# Linked anew, so that libraries are found beside the programs (an RPATH: it holds for the libraries' libraries too).
+bundle := $(BUILD)/gpu-bundle
+bundled := $(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(programs)) $(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%) $(bundle)/bin/bench_gpu
+bundle_link = @mkdir -p $(@D); $(if $(V),,printf '  %-4s %s\n' LINK $@;) $(CC) $(all_cflags) $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' $(filter %.o %.a,$^)
+
+$(bundle)/bin/dbisl: $(BUILD)/tools/dbisl.o
+	$(bundle_link) -o $@
+
+$(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(filter-out %/dbisl,$(programs))): $(bundle)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
+	$(bundle_link) $(libs) -o $@
+
+$(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%): $(bundle)/bin/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/unit/emulated_conv.o $(library)
+	$(bundle_link) $(libs) -lcmocka -o $@
+
+$(bundle)/bin/bench_gpu: $(BUILD)/tests/bench/bench_gpu.o $(library)
+	$(bundle_link) $(libs) -o $@
+
+# CASES: a folder of cases to go with it; CUDNN=0: without cuDNN.
+.PHONY: gpu-bundle
+gpu-bundle: $(if $(cuda),$(bundled)) ## programs and their libraries in $(BUILD)/gpu-bundle, for a machine with nothing but a GPU's driver (CASES=DIR)
+	@$(if $(cuda),CASES='$(CASES)' CUDNN='$(CUDNN)' scripts/gpu-bundle $(bundle) '$(patsubst library=%,%,$(filter library=%,$(cuda)))' $(bundled),\
+	    echo "gpu-bundle: this build has no CUDA: $$(cat $(BUILD)/cuda/why 2>/dev/null || echo CUDA=$(CUDA))" >&2; exit 1)
 
 .PHONY: check-asan
 check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built in $(BUILD)/asan

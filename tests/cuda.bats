@@ -6,7 +6,7 @@ load helper
 setup() {
     export CUDA_VISIBLE_DEVICES=
     export XDG_CACHE_HOME=$BATS_TEST_TMPDIR/cache
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || return
 }
 
 checkpoints() {

@@ -17,6 +17,12 @@ int dbi_cuda_check_device(const char *name, dbi_error *error)
     return dbi_cuda_parse(name, &device, error) ? -1 : absent(error);
 }
 
+int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error)
+{
+    (void)facts;
+    return dbi_cuda_check_device(name, error);
+}
+
 dbi_cuda_host_net *dbi_cuda_host_net_open(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training,
                                           dbi_error *error)
 {

@@ -33,6 +33,15 @@ const char *dbi_precision_name(dbi_precision precision);
 /* 0 when the device can be used here; otherwise one line that says what is missing: CUDA in this build, the driver, the device, its generation, or cuDNN. */
 int dbi_cuda_check_device(const char *name, dbi_error *error);
 
+/* What a device could do at most, from its clocks and units, for comparison: bytes of its memory and floating-point operations of convolutions in the name's
+ * precision, per second (boost clock, no sparsity). */
+typedef struct dbi_cuda_facts {
+    char name[256];
+    double bandwidth, arithmetic;
+} dbi_cuda_facts;
+
+int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error);
+
 #ifdef __cplusplus
 }
 #endif

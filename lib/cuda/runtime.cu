@@ -58,6 +58,30 @@ int dbi_cuda_check_device(const char *name, dbi_error *error)
     return dbi_cuda_parse(name, &device, error) || dbi_cuda_select(&device, error) ? -1 : 0;
 }
 
+/* Operations of dense matrix products that one multiprocessor does in a clock: NVIDIA's white papers on the generations. */
+static double operations_per_clock(int major, int minor, dbi_precision precision)
+{
+    const bool server = (major == 8 && minor == 0) || major == 9 || major == 10;
+    const double fp32 = major == 8 && minor == 0 ? 128 : 256, bf16 = major == 10 ? 8192 : major == 9 ? 4096 : server ? 2048 : 1024;
+    return precision == DBI_PRECISION_FP32 ? fp32 : precision == DBI_PRECISION_TF32 ? bf16 / 2 : bf16;
+}
+
+int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error)
+{
+    dbi_cuda_device device;
+    cudaDeviceProp p;
+    int clock = 0, memory_clock = 0; /* kHz */
+    if (dbi_cuda_parse(name, &device, error) || dbi_cuda_select(&device, error) || DBI_CUDA(cudaGetDeviceProperties(&p, device.index), error) ||
+        DBI_CUDA(cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, device.index), error) ||
+        DBI_CUDA(cudaDeviceGetAttribute(&memory_clock, cudaDevAttrMemoryClockRate, device.index), error))
+        return -1;
+    memcpy(facts->name, p.name, sizeof facts->name);
+    facts->name[sizeof facts->name - 1] = 0;
+    facts->bandwidth = 2e3 * memory_clock * p.memoryBusWidth / 8; /* two transfers a clock */
+    facts->arithmetic = 1e3 * clock * p.multiProcessorCount * operations_per_clock(p.major, p.minor, device.precision);
+    return 0;
+}
+
 /* ---- Memory ---- */
 
 int dbi_arena_open(dbi_arena *arena, dbi_error *error)

@@ -4,6 +4,16 @@
 
 #include "cuda/direct.h"
 
+/* With DBI_ON_DEVICE the tests are linked with the device itself, for `make check-gpu`: on_gpu() is true, and what only the emulation can show is left out. */
+static inline int on_gpu(void)
+{
+#ifdef DBI_ON_DEVICE
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 /* Bytes of the last arena that was opened. */
 extern size_t dbi_emulated_memory;
 

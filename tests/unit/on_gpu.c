@@ -1,0 +1,5 @@
+/* What the unit tests of the CUDA device use of the emulation, where they are linked with the device itself. */
+#include "emulated.h"
+
+bool dbi_emulated_backwards;
+size_t dbi_emulated_memory;
