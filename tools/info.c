@@ -57,17 +57,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 /* Prints with each control character as '?': metadata and names come from anywhere, and terminals obey escape sequences. */
 static int __attribute__((format(printf, 3, 4))) show(dbi_sink *out, dbi_error *error, const char *format, ...)
 {
-    char *text;
     va_list args;
     va_start(args, format);
-    int length = vasprintf(&text, format, args);
+    char *text = dbi_format(error, format, args);
     va_end(args);
-    if (length < 0)
-        return dbi_fail(error, "out of memory");
+    if (!text)
+        return -1;
     for (char *c = text; *c; c++)
         if (((unsigned char)*c < 0x20 && (*c != '\n' || c[1])) || *c == 0x7f)
             *c = '?';
-    int result = dbi_sink_write(out, text, (size_t)length, error);
+    int result = dbi_sink_write(out, text, strlen(text), error);
     free(text);
     return result;
 }

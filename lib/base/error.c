@@ -26,35 +26,42 @@ int dbi_fail(dbi_error *error, const char *format, ...)
     return -1;
 }
 
-static int put_in_front(dbi_error *error, const char *prefix)
+/* "PREFIX: TEXT"; the text may be the error's own. */
+static void put_in_front(dbi_error *error, const char *text, const char *format, va_list args)
 {
-    char text[2 * sizeof error->text + 2];
-    snprintf(text, sizeof text, "%s: %s", prefix, error->text);
-    return dbi_fail(error, "%s", text);
+    char prefix[sizeof error->text];
+    vsnprintf(prefix, sizeof prefix, format, args);
+    dbi_fail(error, "%s: %s", prefix, text);
 }
 
 int dbi_fail_in(dbi_error *error, const char *format, ...)
 {
     if (!error)
         return -1;
-    char prefix[sizeof error->text];
     va_list args;
     va_start(args, format);
-    vsnprintf(prefix, sizeof prefix, format, args);
+    put_in_front(error, error->text, format, args);
     va_end(args);
-    return put_in_front(error, prefix);
+    return -1;
 }
 
 int dbi_fail_errno(dbi_error *error, const char *format, ...)
 {
-    int number = errno;
+    const char *reason = strerror(errno);
     if (!error)
         return -1;
-    char prefix[sizeof error->text];
     va_list args;
     va_start(args, format);
-    vsnprintf(prefix, sizeof prefix, format, args);
+    put_in_front(error, reason, format, args);
     va_end(args);
-    dbi_fail(error, "%s", strerror(number));
-    return put_in_front(error, prefix);
+    return -1;
+}
+
+char *dbi_format(dbi_error *error, const char *format, va_list args)
+{
+    char *text;
+    if (vasprintf(&text, format, args) >= 0)
+        return text;
+    dbi_fail(error, "out of memory");
+    return NULL;
 }

@@ -6,6 +6,8 @@
 #ifndef DBI_BASE_ERROR_H
 #define DBI_BASE_ERROR_H
 
+#include <stdarg.h>
+
 typedef struct dbi_error {
     char text[1024];
 } dbi_error;
@@ -19,5 +21,8 @@ int dbi_fail_in(dbi_error *error, const char *format, ...) __attribute__((format
 
 /* "PREFIX: strerror(errno)"; errno is read first. Returns -1. */
 int dbi_fail_errno(dbi_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For functions that take a format: the text, to be freed, or NULL with an error. */
+char *dbi_format(dbi_error *error, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 #endif

@@ -108,13 +108,12 @@ int dbi_meta_set(dbi_record *record, const char *key, const char *value, dbi_err
 
 int dbi_meta_set_format(dbi_record *record, const char *key, dbi_error *error, const char *format, ...)
 {
-    char *text;
     va_list args;
     va_start(args, format);
-    int length = vasprintf(&text, format, args);
+    char *text = dbi_format(error, format, args);
     va_end(args);
-    if (length < 0)
-        return dbi_fail(error, "out of memory");
+    if (!text)
+        return -1;
     int result = dbi_meta_set(record, key, text, error);
     free(text);
     return result;

@@ -185,14 +185,13 @@ int dbi_sink_write(dbi_sink *sink, const void *data, size_t size, dbi_error *err
 
 int dbi_sink_printf(dbi_sink *sink, dbi_error *error, const char *format, ...)
 {
-    char *text;
     va_list args;
     va_start(args, format);
-    int length = vasprintf(&text, format, args);
+    char *text = dbi_format(error, format, args);
     va_end(args);
-    if (length < 0)
-        return dbi_fail(error, "%s: out of memory", sink->name);
-    int result = dbi_sink_write(sink, text, (size_t)length, error);
+    if (!text)
+        return dbi_fail_in(error, "%s", sink->name);
+    int result = dbi_sink_write(sink, text, strlen(text), error);
     free(text);
     return result;
 }
