@@ -1,16 +1,11 @@
 /* dbisl-compare: tables of results of many trainings -> what each method reaches and how it differs from a baseline. */
-#include <stdlib.h>
-#include <string.h>
-
-#include "record/bytes.h"
 #include "score/compare.h"
 #include "tool.h"
 
 typedef struct arguments {
     const char *baseline;
     dbi_compare_format format;
-    char **files;
-    int count;
+    tool_files files;
 } arguments;
 
 enum { KEY_BASELINE = 1, KEY_MARKDOWN, KEY_TSV };
@@ -36,8 +31,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         a->format = key == KEY_TSV ? DBI_COMPARE_TSV : DBI_COMPARE_MARKDOWN;
         return 0;
     case ARGP_KEY_ARGS:
-        a->files = state->argv + state->next;
-        a->count = state->argc - state->next;
+        a->files = tool_arguments(state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -51,32 +45,21 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-compare", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED, options, parse, "[RESULTS...]",
                "Compares methods by the results of many trainings: means, intervals, and paired tests against a baseline.", &a, &tool);
-    char *standard_input[] = {"-"};
-    if (!a.count) {
-        a.files = standard_input;
-        a.count = 1;
-    }
+    const tool_files files = tool_or_input(a.files);
     dbi_results *results = dbi_results_new(&error);
     if (!results)
         tool_die(&error);
-    for (int i = 0; i < a.count; i++)
-        if (dbi_results_read(results, a.files[i], &error))
+    for (int i = 0; i < files.count; i++)
+        if (dbi_results_read(results, files.names[i], &error))
             tool_die(&error);
     dbi_compare_table comparison;
     if (dbi_compare(results, a.baseline, tool.seed, &comparison, &error)) {
-        if (a.count == 1)
-            dbi_fail_in(&error, "%s", strcmp(a.files[0], "-") ? a.files[0] : "standard input");
+        if (files.count == 1)
+            dbi_fail_in(&error, "%s", tool_input_name(files.names[0]));
         tool_die(&error);
     }
-    dbi_sink *sink = dbi_sink_open(tool.output, &error);
-    if (!sink)
-        tool_die(&error);
-    if (dbi_compare_table_write(&comparison, a.format, sink, &error)) {
-        dbi_sink_abort(sink);
-        tool_die(&error);
-    }
-    if (dbi_sink_commit(sink, &error))
-        tool_die(&error);
+    dbi_sink *sink = tool_sink(&tool);
+    tool_commit(sink, dbi_compare_table_write(&comparison, a.format, sink, &error), &error);
     dbi_compare_table_free(&comparison);
     dbi_results_free(results);
     return TOOL_DONE;

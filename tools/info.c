@@ -15,8 +15,7 @@
 typedef struct arguments {
     bool json, history;
     const char *split;
-    char **files;
-    int count;
+    tool_files files;
 } arguments;
 
 enum { KEY_JSON = 1, KEY_HISTORY, KEY_SPLIT };
@@ -42,8 +41,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         a->split = arg;
         return 0;
     case ARGP_KEY_ARGS:
-        a->files = state->argv + state->next;
-        a->count = state->argc - state->next;
+        a->files = tool_arguments(state);
         return 0;
     case ARGP_KEY_END:
         if (a->json + a->history + (a->split != NULL) > 1)
@@ -265,7 +263,7 @@ static int split_record(const arguments *a, const tool_options *shared, size_t i
 /* total: records of the files before this one, counted on. */
 static int show_file(const arguments *a, const tool_options *shared, const char *path, dbi_sink *out, size_t *total, dbi_error *error)
 {
-    const char *name = strcmp(path, "-") ? path : "standard input";
+    const char *name = tool_input_name(path);
     dbi_reader *reader = dbi_reader_open(path, error);
     if (!reader)
         return -1;
@@ -299,18 +297,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "dbisl-info: --split names its files by PREFIX; -o is not possible with it\n");
         return TOOL_USAGE;
     }
-    static char *standard[] = {"-"};
-    if (!a.count) {
-        a.files = standard;
-        a.count = 1;
-    }
-    dbi_sink *out = a.split ? NULL : dbi_sink_open(shared.output, &error);
-    if (!a.split && !out)
-        tool_die(&error);
+    dbi_sink *out = a.split ? NULL : tool_sink(&shared);
+    const tool_files files = tool_or_input(a.files);
     size_t total = 0;
     int result = 0;
-    for (int i = 0; !result && i < a.count; i++)
-        result = show_file(&a, &shared, a.files[i], out, &total, &error);
+    for (int i = 0; !result && i < files.count; i++)
+        result = show_file(&a, &shared, files.names[i], out, &total, &error);
     if (!result && out) {
         result = dbi_sink_commit(out, &error);
         out = NULL;

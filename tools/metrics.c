@@ -1,7 +1,4 @@
 /* dbisl-metrics: predictions and references -> scores. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "image/components.h"
 #include "record/bytes.h"
 #include "score/table.h"
@@ -10,8 +7,7 @@
 typedef struct arguments {
     dbi_table_settings settings;
     bool json, summary, largest;
-    char **files;
-    int count;
+    tool_files files;
 } arguments;
 
 enum { KEY_UNIT = 1, KEY_TOLERANCE, KEY_JSON, KEY_SUMMARY, KEY_LARGEST };
@@ -30,9 +26,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     arguments *a = state->input;
     switch (key) {
     case KEY_UNIT:
-        a->settings.mm = !strcmp(arg, "mm");
-        if (!a->settings.mm && strcmp(arg, "voxel"))
-            argp_error(state, "--unit: \"%s\" is none of voxel, mm", arg);
+        a->settings.mm = tool_either(state, "unit", arg, "voxel", "mm");
         return 0;
     case KEY_TOLERANCE:
         a->settings.tolerance = tool_number(state, "tolerance", arg, 0, 1e6);
@@ -47,12 +41,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         a->largest = true;
         return 0;
     case ARGP_KEY_ARGS:
-        a->files = state->argv + state->next;
-        a->count = state->argc - state->next;
+        a->files = tool_arguments(state);
         return 0;
     case ARGP_KEY_END:
-        if (!a->count || a->count % 2)
-            argp_error(state, "predictions and references come in pairs: %d files", a->count);
+        if (!a->files.count || a->files.count % 2)
+            argp_error(state, "predictions and references come in pairs: %d files", a->files.count);
         if (a->json && a->summary)
             argp_error(state, "--json has the summary in it; --summary is for tables");
         return 0;
@@ -103,24 +96,17 @@ int main(int argc, char **argv)
                "PREDICTION REFERENCE [PREDICTION REFERENCE...]", "Scores predicted labels against reference labels.", &a, &tool);
     dbi_table table = {.settings = a.settings};
     table.settings.seed = tool.seed;
-    for (int i = 0; i < a.count; i += 2) {
-        tool_progress("%d of %d", i / 2 + 1, a.count / 2);
-        if (add_files(&a, &table, a.files[i], a.files[i + 1], &error))
+    for (int i = 0; i < a.files.count; i += 2) {
+        tool_progress("%d of %d", i / 2 + 1, a.files.count / 2);
+        if (add_files(&a, &table, a.files.names[i], a.files.names[i + 1], &error))
             tool_die(&error);
     }
     tool_progress_end();
-    dbi_sink *sink = dbi_sink_open(tool.output, &error);
-    if (!sink)
-        tool_die(&error);
+    dbi_sink *sink = tool_sink(&tool);
     int status = a.json      ? dbi_table_write_json(&table, sink, &error)
                  : a.summary ? dbi_table_write_summary(&table, sink, &error)
                              : dbi_table_write_cases(&table, sink, &error);
-    if (status) {
-        dbi_sink_abort(sink);
-        tool_die(&error);
-    }
-    if (dbi_sink_commit(sink, &error))
-        tool_die(&error);
+    tool_commit(sink, status, &error);
     dbi_table_free(&table);
     return TOOL_DONE;
 }

@@ -1,14 +1,12 @@
 /* dbisl-split: cases -> a manifest of labelled, unlabelled, validation and test cases. */
 #include <stdio.h>
-#include <string.h>
 
 #include "cohort/split.h"
 #include "tool.h"
 
 typedef struct arguments {
     dbi_split_settings settings;
-    char **cases;
-    size_t count;
+    tool_files cases;
 } arguments;
 
 enum { KEY_LABELED = 1, KEY_UNLABELED, KEY_VAL, KEY_TEST, KEY_LABELED_LIST, KEY_UNLABELED_LIST, KEY_VAL_LIST, KEY_TEST_LIST, KEY_ORDER, KEY_FOLD };
@@ -34,19 +32,12 @@ static void parse_fold(struct argp_state *state, const char *text, dbi_split_set
         argp_error(state, "--fold: \"%s\" is not I/N with 1 <= I <= N and N >= 2", text);
 }
 
-static void parse_order(struct argp_state *state, const char *text, dbi_split_settings *s)
-{
-    s->shuffle = !strcmp(text, "random");
-    if (!s->shuffle && strcmp(text, "given"))
-        argp_error(state, "--order: \"%s\" is none of given, random", text);
-}
-
 static void check_usage(struct argp_state *state, const arguments *a)
 {
     static const char *const number[DBI_PARTS] = {"labeled", "max-unlabeled", "val", "test"}, *const list[DBI_PARTS] = {"labeled", "unlabeled", "val",
                                                                                                                         "test"};
     const dbi_split_settings *s = &a->settings;
-    if (!a->count)
+    if (!a->cases.count)
         argp_error(state, "no cases");
     for (int part = 0; part < DBI_PARTS; part++)
         if (s->list[part] && s->count[part] >= 0)
@@ -82,11 +73,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         parse_fold(state, arg, s);
         return 0;
     case KEY_ORDER:
-        parse_order(state, arg, s);
+        s->shuffle = tool_either(state, "order", arg, "given", "random");
         return 0;
     case ARGP_KEY_ARGS:
-        a->cases = state->argv + state->next;
-        a->count = (size_t)(state->argc - state->next);
+        a->cases = tool_arguments(state);
         return 0;
     case ARGP_KEY_END:
         check_usage(state, a);
@@ -105,7 +95,8 @@ int main(int argc, char **argv)
                "Assigns cases to the labelled, unlabelled, validation and test part of an experiment and writes a table of them.", &a, &o);
     a.settings.seed = o.seed;
     dbi_manifest manifest;
-    if (dbi_split((const char *const *)a.cases, a.count, &a.settings, &manifest, &error) || dbi_manifest_write(&manifest, o.output, &error))
+    if (dbi_split((const char *const *)a.cases.names, (size_t)a.cases.count, &a.settings, &manifest, &error) ||
+        dbi_manifest_write(&manifest, o.output, &error))
         tool_die(&error);
     dbi_manifest_free(&manifest);
     return TOOL_DONE;

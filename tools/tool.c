@@ -158,6 +158,39 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
     choose_device(&state);
 }
 
+tool_files tool_arguments(const struct argp_state *state)
+{
+    return (tool_files){.names = state->argv + state->next, .count = state->argc - state->next};
+}
+
+tool_files tool_or_input(tool_files files)
+{
+    static char standard[] = "-", *names[] = {standard};
+    return files.count ? files : (tool_files){.names = names, .count = 1};
+}
+
+const char *tool_input_name(const char *path)
+{
+    return path && strcmp(path, "-") ? path : "standard input";
+}
+
+dbi_sink *tool_sink(const tool_options *options)
+{
+    dbi_error error;
+    dbi_sink *sink = dbi_sink_open(options->output, &error);
+    if (!sink)
+        tool_die(&error);
+    return sink;
+}
+
+void tool_commit(dbi_sink *sink, int status, dbi_error *error)
+{
+    if (status)
+        dbi_sink_abort(sink);
+    if (status || dbi_sink_commit(sink, error))
+        tool_die(error);
+}
+
 void tool_die(const dbi_error *error)
 {
     tool_progress_end();
@@ -222,6 +255,14 @@ double tool_number(struct argp_state *state, const char *option, const char *tex
     if (end == text || *end || !isfinite(value) || value < least || value > most)
         argp_error(state, "--%s: \"%s\" is not a number from %g to %g", option, text, least, most);
     return value;
+}
+
+bool tool_either(struct argp_state *state, const char *option, const char *text, const char *first, const char *second)
+{
+    const bool is_second = !strcmp(text, second);
+    if (!is_second && strcmp(text, first))
+        argp_error(state, "--%s: \"%s\" is none of %s, %s", option, text, first, second);
+    return is_second;
 }
 
 /* Cuts "A,B,C" or "A" into three texts; false when it is neither. */

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "record/bytes.h"
 #include "record/stream.h"
 
 enum { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
@@ -36,6 +37,23 @@ typedef struct tool_options {
 void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse,
                 const char *arguments, const char *description, void *input, tool_options *out);
 
+typedef struct tool_files {
+    char **names;
+    int count;
+} tool_files;
+
+/* All the arguments that are no options, for a parser's ARGP_KEY_ARGS. */
+tool_files tool_arguments(const struct argp_state *state);
+/* The same, or standard input where there are none. */
+tool_files tool_or_input(tool_files files);
+/* How messages call an input: NULL and "-" are standard input. */
+const char *tool_input_name(const char *path);
+
+/* Where the program's result goes; exits when it cannot be opened. tool_commit takes the status of what was written to it: 0 publishes the result, any
+ * other drops it; exits unless it is published. */
+dbi_sink *tool_sink(const tool_options *options);
+void tool_commit(dbi_sink *sink, int status, dbi_error *error);
+
 /* "dbisl-NAME: text" on stderr; exit status TOOL_FAILED. */
 _Noreturn void tool_die(const dbi_error *error);
 /* "dbisl-NAME: warning: ..." unless quiet. */
@@ -50,6 +68,8 @@ double tool_number(struct argp_state *state, const char *option, const char *tex
 /* "X,Y,Z" (or "X" for all three). */
 void tool_ints3(struct argp_state *state, const char *option, const char *text, long least, long most, int64_t out[3]);
 void tool_numbers3(struct argp_state *state, const char *option, const char *text, double least, double most, double out[3]);
+/* One of two words, the default first: whether it is the second. */
+bool tool_either(struct argp_state *state, const char *option, const char *text, const char *first, const char *second);
 /* A usage error from a library's parse function. */
 _Noreturn void tool_usage(struct argp_state *state, const char *option, const dbi_error *error);
 

@@ -1,5 +1,4 @@
 /* dbisl-transforms: labels or probabilities -> how close each transform comes to their exact distance. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "distance/comparison.h"
@@ -8,8 +7,7 @@
 
 typedef struct arguments {
     dbi_comparison_settings settings;
-    char **files;
-    int count;
+    tool_files files;
 } arguments;
 
 enum { KEY_FROM = 1, KEY_PATCH, KEY_BLUR, KEY_BACKGROUND, KEY_TRANSFORM, KEY_TIME };
@@ -51,9 +49,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     dbi_comparison_settings *s = &a->settings;
     switch (key) {
     case KEY_FROM:
-        s->from_prob = !strcmp(arg, "prob");
-        if (!s->from_prob && strcmp(arg, "label"))
-            argp_error(state, "--from: \"%s\" is none of label, prob", arg);
+        s->from_prob = tool_either(state, "from", arg, "label", "prob");
         return 0;
     case KEY_PATCH:
         tool_ints3(state, "patch", arg, 1, 1000000, s->patch);
@@ -71,8 +67,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         s->time = true;
         return 0;
     case ARGP_KEY_ARGS:
-        a->files = state->argv + state->next;
-        a->count = state->argc - state->next;
+        a->files = tool_arguments(state);
         return 0;
     case ARGP_KEY_END:
         if (!s->transform_count)
@@ -84,10 +79,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* All records of a file; NULL is standard input. */
+/* All records of a file. */
 static int add_file(dbi_comparison *comparison, const char *path, int *maps, dbi_error *error)
 {
-    const char *name = path && strcmp(path, "-") ? path : "standard input";
+    const char *name = tool_input_name(path);
     dbi_reader *reader = dbi_reader_open(path, error);
     dbi_record *record;
     int got = reader ? 0 : -1;
@@ -117,20 +112,16 @@ int main(int argc, char **argv)
                "Measures how close transforms from segmentation to distance come to the exact distance.", &a, &tool);
     dbi_comparison *comparison = dbi_comparison_open(&a.settings, &error);
     int maps = 0, status = comparison ? 0 : -1;
-    for (int i = 0; !status && i < (a.count ? a.count : 1); i++)
-        status = add_file(comparison, a.count ? a.files[i] : NULL, &maps, &error);
+    const tool_files files = tool_or_input(a.files);
+    for (int i = 0; !status && i < files.count; i++)
+        status = add_file(comparison, files.names[i], &maps, &error);
     tool_progress_end();
     if (!status && !maps)
         status = dbi_fail(&error, "no map has both sides of a surface");
-    dbi_sink *sink = status ? NULL : dbi_sink_open(tool.output, &error);
-    if (!sink)
+    if (status)
         tool_die(&error);
-    if (dbi_comparison_write(comparison, sink, &error)) {
-        dbi_sink_abort(sink);
-        tool_die(&error);
-    }
+    dbi_sink *sink = tool_sink(&tool);
+    tool_commit(sink, dbi_comparison_write(comparison, sink, &error), &error);
     dbi_comparison_close(comparison);
-    if (dbi_sink_commit(sink, &error))
-        tool_die(&error);
     return TOOL_DONE;
 }
