@@ -136,9 +136,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         tool_ints3(state, "stride", arg, 1, 65536, s->predict.stride);
         return 0;
     case KEY_WEIGHTS:
-        if (strcmp(arg, "uniform") && strcmp(arg, "gaussian"))
-            argp_error(state, "--weights: \"%s\" is none of uniform, gaussian", arg);
-        s->predict.weights = strcmp(arg, "uniform") ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM;
+        s->predict.weights = tool_either(state, "weights", arg, "uniform", "gaussian") ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM;
         return 0;
     case KEY_HEAD:
         if (dbi_head_parse(arg, &s->predict.head, &error))
@@ -337,7 +335,7 @@ static int predict(run *r, dbi_record *input, const char *name, dbi_error *error
 
 static int predict_stream(run *r, const char *path, dbi_error *error)
 {
-    const char *name = strcmp(path, "-") ? path : "standard input";
+    const char *name = tool_input_name(path);
     dbi_reader *reader = dbi_reader_open(path, error);
     if (!reader)
         return -1;

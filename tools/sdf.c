@@ -29,9 +29,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     dbi_error error;
     switch (key) {
     case KEY_FROM:
-        a->from_prob = !strcmp(arg, "prob");
-        if (!a->from_prob && strcmp(arg, "label"))
-            argp_error(state, "--from: \"%s\" is none of label, prob", arg);
+        a->from_prob = tool_either(state, "from", arg, "label", "prob");
         return 0;
     case KEY_TRANSFORM:
         if (dbi_transform_parse(arg, &a->transform, &error))
@@ -84,7 +82,7 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-sdf", TOOL_OUTPUT | TOOL_GPU | TOOL_THREADS | TOOL_COMPRESS, options, parse, "[CASE]",
                "Adds signed distance maps, positive inside, one for each class, to cases or predictions.", &a, &tool);
-    const char *name = a.input && strcmp(a.input, "-") ? a.input : "standard input";
+    const char *name = tool_input_name(a.input);
     dbi_reader *reader = dbi_reader_open(a.input, &error);
     dbi_writer *writer = reader ? dbi_writer_open(tool.output, &tool.compression, &error) : NULL;
     if (!writer)

@@ -328,7 +328,7 @@ static int need_trainer(training *s, const dbi_loss_shape *shape, dbi_error *err
     const arguments *a = s->arguments;
     if (s->trainer && same_shape(&s->shape, shape))
         return 0;
-    if (finish_steps(s, error))
+    if (finish_steps(s, error) || note_patch(s->student, shape->size, error))
         return -1;
     dbi_trainer_close_f32(s->trainer);
     s->shape = *shape;
@@ -351,7 +351,7 @@ static int train_on(training *s, dbi_record *record, dbi_error *error)
         goto done;
     }
     if (agree(s->student, "preprocessing", batch.preprocessing ? batch.preprocessing : "null", error) ||
-        agree_regression(s->student, &a->method, error) || note_patch(s->student, batch.shape.size, error) || need_trainer(s, &batch.shape, error))
+        agree_regression(s->student, &a->method, error) || need_trainer(s, &batch.shape, error))
         goto done;
     const dbi_samples_f32 samples = {batch.image, batch.label, batch.label_sdf, batch.truth};
     if (dbi_trainer_submit_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, error) ||
@@ -368,7 +368,7 @@ done:
 static int train(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
-    const char *name = a->batches && strcmp(a->batches, "-") ? a->batches : "standard input";
+    const char *name = tool_input_name(a->batches);
     dbi_reader *reader = dbi_reader_open(a->batches, error);
     if (!reader)
         return -1;

@@ -253,41 +253,30 @@ static bool has_pseudo_terms(const dbi_method *m)
 }
 
 /* For a method whose teacher gives nothing but its probability: that is the pseudo-label, and what masks the teacher's term (NULL: 1) is the voxel
- * weight. Returns the mean weight. The mask starts at the first unlabelled sample. */
-static double R(teacher_targets)(R(dbi_loss) * l, span unlabeled, const real *mask)
+ * weight. The mask starts at the first unlabelled sample. */
+static void R(teacher_targets)(R(dbi_loss) * l, span unlabeled, const real *mask)
 {
     const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
-    double mean = 0;
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, unlabeled, c, at, n, sum)
-        double weights = 0;
         for (int64_t i = at; i < at + n; i++) {
             l->y[i] = l->teacher_p[i];
             l->weight[i] = mask ? mask[i - before] : 1;
-            weights += (double)l->weight[i];
         }
-        sum[0] = weights;
-        sum[1] = sum[2] = 0;
         END_CHUNKS
-        double total[MAX_SUMS];
-        R(add_up)(l, unlabeled, total);
-        mean += total[0];
     }
-    return mean / (double)(unlabeled.count * l->shape.classes * l->voxels);
 }
 
-/* The teacher's two outputs, each also seen through its transform, make the soft pseudo-label y, the pseudo-distance r and the voxel weights. Returns
- * the mean weight. teacher arrays start at the first unlabelled sample; the targets' at the first sample. */
-static double R(pseudo_targets)(R(dbi_loss) * l, span unlabeled, const R(dbi_loss_input) * in)
+/* The teacher's two outputs, each also seen through its transform, make the soft pseudo-label y, the pseudo-distance r and the voxel weights.
+ * The teacher's arrays start at the first unlabelled sample; the targets' at the first sample. */
+static void R(pseudo_targets)(R(dbi_loss) * l, span unlabeled, const R(dbi_loss_input) * in)
 {
     const real k = (real)l->method.k, gamma = (real)l->method.gamma;
     const real ln2 = (real)0.69314718055994530942;
     const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
     const bool uncertainty = l->method.uncertainty;
-    double mean = 0;
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, unlabeled, c, at, n, sum)
-        double weights = 0;
         for (int64_t i = at; i < at + n; i++) {
             const real p = l->teacher_p[i], r = in->teacher_sdf[i - before], a = 1 / (1 + exp(-k * r));
             real w = 1;
@@ -300,10 +289,20 @@ static double R(pseudo_targets)(R(dbi_loss) * l, span unlabeled, const R(dbi_los
             l->y[i] = (p + a) / 2;
             l->r[i] = (r + l->teacher_s[i]) / 2;
             l->weight[i] = w;
-            weights += (double)w;
         }
+        END_CHUNKS
+    }
+}
+
+static double R(mean_weight)(R(dbi_loss) * l, span unlabeled)
+{
+    double mean = 0;
+    for (int64_t c = 0; c < l->shape.classes; c++) {
+        FOR_CHUNKS(l, unlabeled, c, at, n, sum)
+        double weights = 0;
+        for (int64_t i = at; i < at + n; i++)
+            weights += (double)l->weight[i];
         sum[0] = weights;
-        sum[1] = sum[2] = 0;
         END_CHUNKS
         double total[MAX_SUMS];
         R(add_up)(l, unlabeled, total);
@@ -393,7 +392,11 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
         if ((m->weight[DBI_TERM_PSEUDO_REG] > 0 || m->weight[DBI_TERM_PSEUDO_CROSS_REG] > 0) &&
             R(transform)(l, unlabeled, l->teacher_p, l->teacher_s, false, error))
             return -1;
-        values->voxel_weight = has_pseudo_terms(m) ? R(pseudo_targets)(l, unlabeled, in) : R(teacher_targets)(l, unlabeled, in->teacher_mask);
+        if (has_pseudo_terms(m))
+            R(pseudo_targets)(l, unlabeled, in);
+        else
+            R(teacher_targets)(l, unlabeled, in->teacher_mask);
+        values->voxel_weight = R(mean_weight)(l, unlabeled);
         if (in->truth)
             R(pseudo_dice)(l, unlabeled, in->truth, values);
     }

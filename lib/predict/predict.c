@@ -145,12 +145,12 @@ static int read_patch(const dbi_record *meta, int64_t patch[3], dbi_error *error
 static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t window[3], dbi_error *error)
 {
     const bool trained = p->settings.choice == DBI_WINDOW_TRAINED && dbi_meta_get(p->checkpoint->meta, "patch");
-    int64_t patch[3] = {LARGEST_PATCH, LARGEST_PATCH, LARGEST_PATCH};
+    int64_t patch[3] = {INT64_MAX, INT64_MAX, INT64_MAX};
     if (trained && read_patch(p->checkpoint->meta, patch, error))
         return -1;
     for (int a = 0; a < 3; a++) {
         window[a] = dbi_window_round(shape[a]);
-        if (trained && window[a] > patch[a])
+        if (window[a] > patch[a])
             window[a] = patch[a];
     }
     size_t bytes;
