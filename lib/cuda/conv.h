@@ -21,11 +21,13 @@ typedef struct dbi_convs dbi_convs;
 
 /* Chooses an algorithm for each layer's passes, from the cache (algorithms.h) where it knows them. gradients: the two backward passes will be wanted too.
  * *workspace: bytes that each call needs. */
-dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error);
+dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace,
+                          dbi_error *error);
 void dbi_convs_close(dbi_convs *convs);
 
 /* Outputs are overwritten. */
-int dbi_convs_forward(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *weight, void *out, void *workspace, dbi_error *error);
+int dbi_convs_forward(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *weight, void *out, void *workspace,
+                      dbi_error *error);
 int dbi_convs_data(dbi_convs *convs, dbi_stream stream, int layer, const void *dout, const void *weight, void *din, void *workspace,
                    dbi_error *error);
 int dbi_convs_weight(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *dout, void *dweight, void *workspace,
