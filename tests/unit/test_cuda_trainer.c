@@ -177,7 +177,7 @@ static dbi_method preset(const char *name)
 
 static void compare(const dbi_method *method, const char *device, double loss, double update)
 {
-    outcome expected, got;
+    outcome expected = {0}, got = {0};
     const size_t parameters = (run_f64(&expected, method, "reference", 0.9, false, true), expected.layout.parameters);
     run_f32(&got, method, device, 0.9, true, true);
     for (int step = 0; step < STEPS; step++) {
@@ -222,7 +222,7 @@ static void test_one_by_one_or_in_a_row(void **state)
 {
     (void)state;
     const dbi_method method = preset("ua-mt");
-    outcome one, row;
+    outcome one = {0}, row = {0};
     run_f32(&one, &method, "cuda", 0.9, false, false);
     dbi_emulated_backwards = !on_gpu();
     run_f32(&row, &method, "cuda", 0.9, true, false);
