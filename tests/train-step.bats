@@ -48,6 +48,20 @@ edit() {
     "$PYTHON" "$ROOT/tests/interop/predict.py" "$action" both.st "$@"
 }
 
+@test "student and teacher know the size of the last patches, and predict takes windows of it" {
+    step both.st
+    local which size
+    for which in s t; do
+        [ "$(dbisl-info --json "$out/$which" | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["metadata"]["patch"])')" = "[16,16,16]" ]
+        for size in 16 32; do
+            dbisl-predict --window "$size" --output prob "$out/$which" phantom_002.st.zst -o "$out/$size"
+        done
+        dbisl-predict --output prob "$out/$which" phantom_002.st.zst -o "$out/default"
+        cmp "$out/16" "$out/default"
+        ! cmp -s "$out/32" "$out/default" || fail "one pass is no different: the test shows nothing"
+    done
+}
+
 @test "every preset trains; the log has a row per step and a column per term" {
     local method
     for method in supervised dtc; do
