@@ -48,12 +48,17 @@ static int mix(void *context, const float *image, float *logits, float *sdf, dbi
     return 0;
 }
 
-/* Depends on where in the window a voxel lies, and on its neighbour in the window (0 beyond it). */
+/* Depends on where in the window a voxel lies, and on its six neighbours in the window (0 beyond it), each with a weight of its own. */
 static float look(const view *v, const float *image, int64_t i, int64_t j, int64_t k)
 {
-    int64_t at = (i * v->window[1] + j) * v->window[2] + k;
-    float next = k + 1 < v->window[2] ? image[at + 1] : 0;
-    return image[at] + 0.5f * next + 0.01f * (float)(i - 2 * j + 3 * k);
+    const int64_t step[3] = {v->window[1] * v->window[2], v->window[2], 1}, place[3] = {i, j, k};
+    const float *at = image + i * step[0] + j * step[1] + k;
+    float value = *at + 0.01f * (float)(i - 2 * j + 3 * k);
+    for (int a = 0; a < 3; a++) {
+        value += (float)(a + 1) * 0.1f * (place[a] > 0 ? at[-step[a]] : 0);
+        value += (float)(a + 4) * 0.1f * (place[a] + 1 < v->window[a] ? at[step[a]] : 0);
+    }
+    return value;
 }
 
 static int lookaround(void *context, const float *image, float *logits, float *sdf, dbi_error *error)
