@@ -144,11 +144,17 @@ $(METHODS:%=$(RUNS)/%/student.0.st.zst): $(call settings,init)
 $(METHODS:%=$(RUNS)/%/teacher.0.st.zst): %/teacher.0.st.zst: %/student.0.st.zst
 	$(LAUNCH) $(INIT) --from $< -o $@
 
-# $(call chunk,METHOD,FROM:TO:COUNT): student, teacher and log are made by one command. A missing one is made again with the others, and as equal
-# inputs give equal bytes, what an interrupted attempt has left and what the next one makes do not mix to anything else.
+# Each step of the chain has one prerequisite that is a checkpoint. With two, student and teacher, make would walk through every path of the past, twice as
+# many with each chunk, and 60 chunks would keep it for ever.
+#
+# $(call chunk,METHOD,FROM:TO:COUNT): student, teacher and log are made by one command. train-step gives the student its name last, so that a student has a
+# teacher of the same step; one that has lost it is made again with it. As equal inputs give equal bytes, what an interrupted attempt has left and what the
+# next one makes do not mix to anything else.
+before = $(if $(filter 0,$(2)),$(or $(call teacher,$(1),0),$(call student,$(1),0)),$(call student,$(1),$(2)))
+torn = $(if $(wildcard $(RUNS)/$(1)/log.tsv),,$(if $(wildcard $(call student,$(1),$(2))),$(if $(call has_teacher,$(1)),$(if $(wildcard $(call teacher,$(1),$(2))),,force))))
 define chunk
 $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
-    $(PREPARED)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
+    $(PREPARED)/split.tsv $(call before,$(1),$(call from,$(2))) $(call settings,train-$(1)) $(call torn,$(1),$(call to,$(2)))
 	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) $(if $(call has_teacher,$(1)),--ema $(DECAY)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
@@ -156,17 +162,17 @@ $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call
 	    --log $(call log,$(1),$(call to,$(2))))
 endef
 
-# The same with the average of the teacher as a process of its own; for chunks of one step, as nothing moves the teacher in between.
+# The same with the average of the teacher as a process of its own; for chunks of one step, as nothing moves the teacher in between. Here the teacher is
+# what is made last.
 define chunk_then_ema
-$(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
-    $(PREPARED)/split.tsv $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
+$(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: $(PREPARED)/split.tsv $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
 	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) --log $(call log,$(1),$(call to,$(2))))
 
-$(call teacher,$(1),$(call to,$(2))): $(call teacher,$(1),$(call from,$(2))) $(call student,$(1),$(call to,$(2)))
-	$$(LAUNCH) $$(EMA) --decay $(DECAY) $$^ -o $$@
+$(call teacher,$(1),$(call to,$(2))): $(call student,$(1),$(call to,$(2)))
+	$$(LAUNCH) $$(EMA) --decay $(DECAY) $(call teacher,$(1),$(call from,$(2))) $$^ -o $$@
 endef
 
 # $(call method,METHOD)

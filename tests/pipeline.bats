@@ -77,6 +77,23 @@ made_again() {
     run ! cmp -s fused/dbisl/student.0.st.zst fused/dbisl/student.20.st.zst
 }
 
+@test "a training of many chunks: make finds its way through at once" {
+    # Two prerequisites a chunk that both depend on the chunk before are 2^60 ways.
+    local name
+    for name in demo stepwise; do
+        expect 0 timeout 20 make --no-print-directory -n -f "$ROOT/pipelines/$name/Makefile" "${tiny[@]}" RUNS=run METHODS=dbisl STEPS=60 CHUNK=1 train
+        [ "$(grep -c 'dbisl-sample .* | dbisl-train-step' <<<"$output")" -eq 60 ]
+    done
+}
+
+@test "a teacher that was lost is made again, with its student" {
+    pipeline demo RUNS=whole METHODS=dbisl STEPS=6 CHUNK=2 train
+    pipeline demo RUNS=run METHODS=dbisl STEPS=6 CHUNK=2 run/dbisl/student.4.st.zst
+    rm run/dbisl/teacher.4.st.zst
+    pipeline demo RUNS=run METHODS=dbisl STEPS=6 CHUNK=2 train
+    same_run whole run 6
+}
+
 @test "killed three times at random moments and started again: the same bytes as never killed" {
     pipeline demo RUNS=whole METHODS=dbisl STEPS=12 CHUNK=3 train
     pipeline demo RUNS=killed METHODS=dbisl STEPS=12 CHUNK=3 cases
