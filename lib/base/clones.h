@@ -9,4 +9,7 @@
 #define DBI_CLONES
 #endif
 
+/* Before a function that clones call: left to itself the compiler may make one function of it for all of them, for the oldest processor. */
+#define DBI_INLINE static inline __attribute__((always_inline))
+
 #endif

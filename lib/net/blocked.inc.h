@@ -1,11 +1,10 @@
 /* The kernels of blocked.h for LANES channels; included by blocked.c once for each number. A vector is one voxel of one block of channels. */
 typedef float L(vec) __attribute__((vector_size(4 * LANES), may_alias));
 typedef int L(mask) __attribute__((vector_size(4 * LANES), may_alias));
-#define vec    L(vec)
-#define mask   L(mask)
-#define INLINE static inline __attribute__((always_inline))
+#define vec  L(vec)
+#define mask L(mask)
 
-INLINE int L(blocks)(const dbi_blocked *at)
+DBI_INLINE int L(blocks)(const dbi_blocked *at)
 {
     return (at->channels + LANES - 1) / LANES;
 }
@@ -16,7 +15,7 @@ typedef struct L(chunk) {
     int64_t base;                      /* of the block, in floats */
 } L(chunk);
 
-INLINE L(chunk) L(chunk_at)(const dbi_blocked *at, int64_t i)
+DBI_INLINE L(chunk) L(chunk_at)(const dbi_blocked *at, int64_t i)
 {
     int64_t v = voxels(at), chunks = chunks_of(v), block = i / chunks;
     L(chunk) c = {.sample = block / L(blocks)(at), .block = block % L(blocks)(at), .begin = i % chunks * DBI_CHUNK, .base = block * v * LANES};
@@ -24,7 +23,7 @@ INLINE L(chunk) L(chunk_at)(const dbi_blocked *at, int64_t i)
     return c;
 }
 
-INLINE int64_t L(chunk_count)(const dbi_blocked *at)
+DBI_INLINE int64_t L(chunk_count)(const dbi_blocked *at)
 {
     return at->batch * L(blocks)(at) * chunks_of(voxels(at));
 }
@@ -78,12 +77,12 @@ typedef struct L(factors) {
     vec mean, scale, shift, drop;
 } L(factors);
 
-INLINE void L(load)(vec *to, const float *from)
+DBI_INLINE void L(load)(vec *to, const float *from)
 {
     memcpy(to, from, sizeof *to);
 }
 
-INLINE void L(load_factors)(L(factors) * f, const dbi_blocked *at, const dbi_norm_f32 *norm, int64_t sample, int64_t block)
+DBI_INLINE void L(load_factors)(L(factors) * f, const dbi_blocked *at, const dbi_norm_f32 *norm, int64_t sample, int64_t block)
 {
     L(load)(&f->mean, norm->mean + block * LANES);
     L(load)(&f->scale, norm->scale + block * LANES);
@@ -172,7 +171,7 @@ DBI_CLONES static void L(normalize_gradient)(const dbi_blocked *at, float *z, co
     }
 }
 
-INLINE float L(total)(const vec *v)
+DBI_INLINE float L(total)(const vec *v)
 {
     float halves[LANES];
     memcpy(halves, v, sizeof halves);
@@ -183,7 +182,7 @@ INLINE float L(total)(const vec *v)
 }
 
 /* Block `block` of row k of a head's weights [K,channels], zeros past the channels. */
-INLINE void L(head_row)(vec *to, const dbi_blocked *at, const float *weight, int k, int64_t block)
+DBI_INLINE void L(head_row)(vec *to, const dbi_blocked *at, const float *weight, int k, int64_t block)
 {
     int64_t left = at->channels - block * LANES;
     *to = (vec){0};
@@ -225,7 +224,7 @@ DBI_CLONES static void L(heads)(const dbi_blocked *at, int classes, const float 
 }
 
 /* Block `block` of both heads' rows: segmentation, distance, class after class. */
-INLINE void L(head_rows)(vec *rows, const dbi_blocked *at, int classes, const dbi_heads_f32 *h, int64_t block)
+DBI_INLINE void L(head_rows)(vec *rows, const dbi_blocked *at, int classes, const dbi_heads_f32 *h, int64_t block)
 {
     for (int k = 0; k < classes; k++) {
         L(head_row)(&rows[2 * k], at, h->seg_weight, k, block);
@@ -234,7 +233,7 @@ INLINE void L(head_rows)(vec *rows, const dbi_blocked *at, int classes, const db
 }
 
 /* Gradient of a at a voxel, from the heads. */
-INLINE void L(from_heads)(vec *g, const vec *rows, int classes, const float *dlogits, const float *dr, int64_t v)
+DBI_INLINE void L(from_heads)(vec *g, const vec *rows, int classes, const float *dlogits, const float *dr, int64_t v)
 {
     *g = rows[0] * dlogits[0] + rows[1] * dr[0];
     for (int k = 1; k < classes; k++)
@@ -313,7 +312,7 @@ DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, flo
 }
 
 /* weight [channels,C,27] at one tap of one input channel, as lanes. */
-INLINE void L(first_weight)(vec *to, const dbi_blocked *at, int image_channels, const float *weight, int64_t block, int ci, int tap)
+DBI_INLINE void L(first_weight)(vec *to, const dbi_blocked *at, int image_channels, const float *weight, int64_t block, int ci, int tap)
 {
     *to = (vec){0};
     for (int b = 0; b < LANES && block * LANES + b < at->channels; b++)
@@ -395,6 +394,5 @@ const dbi_blocked_kernels L(dbi_blocked) = {.lanes = LANES,
 
 #undef vec
 #undef mask
-#undef INLINE
 #undef NORMALIZED
 #undef WHERE_POSITIVE

@@ -5,7 +5,9 @@
 #include "base/clones.h"
 
 /* A tile is so many voxels of a row, held in registers; a row that is no multiple of it is done in shorter ones. */
-enum { TILE = 8 };
+enum { TILE = 8, MOST_VOXELS = 10 };
+
+enum { TILE_BYTES = 1 << 14 }; /* of b, for the sums of the weights' gradient */
 
 static int taps_of(const dbi_direct *d)
 {
@@ -57,24 +59,32 @@ size_t dbi_direct_partials(const dbi_direct *d)
     return packed_count(d) * (size_t)groups_of(d);
 }
 
-/* Where element e of one packed block pair [tap][a lane][b lane] lies in the plain weights; -1: in the padding. */
-static int64_t plain_index(const dbi_direct *d, int a_block, int b_block, int e)
+/* The taps of the plain weights of channel i of a's block and o of b's; NULL in the padding. A pass over them is a pass over memory in its order. */
+static float *taps_at(const dbi_direct *d, const float *weight, int a_block, int b_block, int i, int o)
 {
-    int tap = e / (d->a_lanes * d->b_lanes), i = a_block * d->a_lanes + e / d->b_lanes % d->a_lanes, o = b_block * d->b_lanes + e % d->b_lanes;
-    if (i >= d->a.channels || o >= d->b.channels)
-        return -1;
-    return i * d->a_step + o * d->b_step + (d->mirrored ? taps_of(d) - 1 - tap : tap);
+    const int a_channel = a_block * d->a_lanes + i, b_channel = b_block * d->b_lanes + o;
+    if (a_channel >= d->a.channels || b_channel >= d->b.channels)
+        return NULL;
+    return (float *)(uintptr_t)(weight + a_channel * d->a_step + b_channel * d->b_step);
+}
+
+static int plain_tap(const dbi_direct *d, int tap)
+{
+    return d->mirrored ? taps_of(d) - 1 - tap : tap;
 }
 
 /* packed [b block][a block][tap][a lane][b lane] */
 static void pack(const dbi_direct *d, const float *weight, float *packed)
 {
-    int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes), pair = taps_of(d) * d->a_lanes * d->b_lanes;
+    const int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes), lanes = d->a_lanes * d->b_lanes,
+              taps = taps_of(d);
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < a_blocks * b_blocks; p++)
-        for (int e = 0; e < pair; e++) {
-            int64_t at = plain_index(d, p % a_blocks, p / a_blocks, e);
-            packed[(int64_t)p * pair + e] = at < 0 ? 0 : weight[at];
+        for (int e = 0; e < lanes; e++) {
+            const float *from = taps_at(d, weight, p % a_blocks, p / a_blocks, e / d->b_lanes, e % d->b_lanes);
+            float *to = packed + (int64_t)p * taps * lanes + e;
+            for (int tap = 0; tap < taps; tap++)
+                to[tap * lanes] = from ? from[plain_tap(d, tap)] : 0;
         }
 }
 
@@ -84,25 +94,28 @@ static void pack_row_pairs(const dbi_direct *d, const float *weight, float *pack
     for (int p = 0; p < a_blocks * b_blocks; p++)
         for (int e = 0; e < ROW_PAIR_WEIGHTS; e++) {
             int lane = e % 16, i = e / 16 % 8, kz = e / 128 % 3, ky = e / 384 % 4 - lane / 8, kx = e / 1536;
-            int64_t at = ky < 0 || ky > 2 ? -1 : plain_index(d, p % a_blocks, p / a_blocks, (((kx * 3 + ky) * 3 + kz) * 8 + i) * 8 + lane % 8);
-            packed[(int64_t)p * ROW_PAIR_WEIGHTS + e] = at < 0 ? 0 : weight[at];
+            const float *from = ky < 0 || ky > 2 ? NULL : taps_at(d, weight, p % a_blocks, p / a_blocks, i, lane % 8);
+            packed[(int64_t)p * ROW_PAIR_WEIGHTS + e] = from ? from[plain_tap(d, (kx * 3 + ky) * 3 + kz)] : 0;
         }
 }
 
 /* Sums the groups' parts. */
 static void unpack(const dbi_direct *d, const float *partial, float *dweight)
 {
-    int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes), pair = taps_of(d) * d->a_lanes * d->b_lanes;
-    int64_t groups = groups_of(d), stride = (int64_t)packed_count(d);
+    const int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes), lanes = d->a_lanes * d->b_lanes,
+              taps = taps_of(d);
+    const int64_t groups = groups_of(d), stride = (int64_t)packed_count(d);
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < a_blocks * b_blocks; p++)
-        for (int e = 0; e < pair; e++) {
-            int64_t at = plain_index(d, p % a_blocks, p / a_blocks, e);
-            double sum = 0;
-            for (int64_t g = 0; g < groups && at >= 0; g++)
-                sum += partial[g * stride + (int64_t)p * pair + e];
-            if (at >= 0)
-                dweight[at] = (float)sum;
+        for (int e = 0; e < lanes; e++) {
+            float *to = taps_at(d, dweight, p % a_blocks, p / a_blocks, e / d->b_lanes, e % d->b_lanes);
+            const float *from = partial + (int64_t)p * taps * lanes + e;
+            for (int tap = 0; tap < taps && to; tap++) {
+                double sum = 0;
+                for (int64_t g = 0; g < groups; g++)
+                    sum += from[g * stride + tap * lanes];
+                to[plain_tap(d, tap)] = (float)sum;
+            }
         }
 }
 
@@ -124,8 +137,8 @@ static void unpack(const dbi_direct *d, const float *partial, float *dweight)
 #include "net/direct.inc.h"
 
 /* A tile of the rows y and y + 1 of b, side by side. first, last: as in `same`. */
-static inline __attribute__((always_inline)) void sum_row_pair(const dbi_direct *d, const float *a, const float *packed, vec_8_16 *tile, int64_t x,
-                                                               int64_t y, int64_t z, bool first, bool last)
+DBI_INLINE void sum_row_pair(const dbi_direct *d, const float *a, const float *packed, vec_8_16 *tile, int64_t x, int64_t y, int64_t z, bool first,
+                             bool last)
 {
     int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
     vec_8_16 sum[TILE] = {{0}};

@@ -1,11 +1,10 @@
 /* The loops of direct.h for A_LANES and B_LANES channels in a block of a and of b; included by direct.c once for each pair. A vector is one voxel of
  * one block of b. */
 typedef float D(vec) __attribute__((vector_size(4 * B_LANES), may_alias));
-#define vec    D(vec)
-#define INLINE static inline __attribute__((always_inline))
+#define vec D(vec)
 
 /* sum[k] += Σ_i w[i] a[k step][i] for a tile of `count` voxels of a, `step` apart; the tile's voxels before `from` and from `to` on are left out. */
-INLINE void D(accumulate)(vec *sum, int count, const float *a, int step, const float *weight, int from, int to)
+DBI_INLINE void D(accumulate)(vec *sum, int count, const float *a, int step, const float *weight, int from, int to)
 {
 #pragma GCC unroll 1 /* unrolled, the sums no longer stay in registers */
     for (int i = 0; i < A_LANES; i++) {
@@ -16,47 +15,68 @@ INLINE void D(accumulate)(vec *sum, int count, const float *a, int step, const f
     }
 }
 
-/* A tile of b at (x, y, z) of a sample for `same`. first, last: whether the tile touches the row's ends, where a tap falls outside. */
-INLINE void D(same_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int count, bool first,
-                         bool last)
+/* `count` voxels of b from (x, y, z) on, of a sample, for `same`. A value of a is loaded once for the three voxels of b that see it. */
+DBI_INLINE void D(same_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, const int count)
 {
-    int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
-    vec sum[TILE];
+    static const float nothing[A_LANES] = {0};
+    const int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
+    vec sum[MOST_VOXELS];
+#pragma GCC unroll 16
     for (int k = 0; k < count; k++)
         sum[k] = (vec){0};
     for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++)
-        for (int kx = 0; kx < 3; kx++)
-            for (int ky = 0; ky < 3; ky++) {
-                if (x + kx < 1 || x + kx > X || y + ky < 1 || y + ky > Y)
-                    continue;
-                const float *row = a + (((block * X + x + kx - 1) * Y + y + ky - 1) * Z + z - 1) * A_LANES;
-                const float *w = packed + (int64_t)(block * 27 + (kx * 3 + ky) * 3) * A_LANES * B_LANES;
-                D(accumulate)(sum, count, row, 1, w, first, count);
-                D(accumulate)(sum, count, row + A_LANES, 1, w + A_LANES * B_LANES, 0, count);
-                D(accumulate)(sum, count, row + 2 * A_LANES, 1, w + 2 * A_LANES * B_LANES, 0, count - last);
+        for (int taps = 0; taps < 9; taps++) {
+            const int kx = taps / 3, ky = taps % 3;
+            if (x + kx < 1 || x + kx > X || y + ky < 1 || y + ky > Y)
+                continue;
+            const float *row = a + (((block * X + x + kx - 1) * Y + y + ky - 1) * Z + z) * A_LANES;
+            const float *before = z > 0 ? row - A_LANES : nothing, *after = z + count < Z ? row + count * A_LANES : nothing;
+            const vec *w = (const vec *)(packed + (int64_t)(block * 27 + taps * 3) * A_LANES * B_LANES);
+#pragma GCC unroll 1 /* unrolled, the sums no longer stay in registers */
+            for (int i = 0; i < A_LANES; i++) {
+                const vec w0 = w[i], w1 = w[A_LANES + i], w2 = w[2 * A_LANES + i];
+                sum[0] += w0 * before[i];
+#pragma GCC unroll 16
+                for (int k = 0; k < count; k++) {
+                    const float value = row[k * A_LANES + i];
+                    if (k + 1 < count)
+                        sum[k + 1] += w0 * value;
+                    sum[k] += w1 * value;
+                    if (k > 0)
+                        sum[k - 1] += w2 * value;
+                }
+                sum[count - 1] += w2 * after[i];
             }
+        }
+#pragma GCC unroll 16
     for (int k = 0; k < count; k++)
         b[k] = sum[k];
 }
 
-INLINE void D(same_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
+/* The longest tile that divides the row's length, as far as there is one: network sizes are multiples of 16 halved a few times. */
+DBI_INLINE void D(same_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
 {
-    int64_t Z = d->b.size[2], z = 0;
-    if (Z % TILE == 0 && Z > TILE) {
-        D(same_tile)(d, a, packed, b, x, y, 0, TILE, true, false);
-        for (z = TILE; z < Z - TILE; z += TILE)
-            D(same_tile)(d, a, packed, b + z, x, y, z, TILE, false, false);
-        D(same_tile)(d, a, packed, b + z, x, y, z, TILE, false, true);
-    } else if (Z == TILE) {
-        D(same_tile)(d, a, packed, b, x, y, 0, TILE, true, true);
-    } else {
-        for (; z < Z; z++)
-            D(same_tile)(d, a, packed, b + z, x, y, z, 1, z == 0, z == Z - 1);
+    const int64_t Z = d->b.size[2];
+    int64_t z = 0;
+    if (Z % 10 == 0)
+        for (; z < Z; z += 10)
+            D(same_tile)(d, a, packed, b + z, x, y, z, 10);
+    for (; z + 8 <= Z; z += 8)
+        D(same_tile)(d, a, packed, b + z, x, y, z, 8);
+    if (z + 5 <= Z) {
+        D(same_tile)(d, a, packed, b + z, x, y, z, 5);
+        z += 5;
     }
+    if (z + 4 <= Z) {
+        D(same_tile)(d, a, packed, b + z, x, y, z, 4);
+        z += 4;
+    }
+    for (; z < Z; z++)
+        D(same_tile)(d, a, packed, b + z, x, y, z, 1);
 }
 
 /* count voxels of b from the 2^3 voxels of a below each. */
-INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int count)
+DBI_INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int count)
 {
     int64_t X = d->a.size[0], Y = d->a.size[1], Z = d->a.size[2];
     vec sum[TILE];
@@ -71,7 +91,7 @@ INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *pac
         b[k] = sum[k];
 }
 
-INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
+DBI_INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
 {
     int64_t Z = d->b.size[2], z = 0;
     for (; z + TILE <= Z; z += TILE)
@@ -81,7 +101,7 @@ INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *pack
 }
 
 /* count voxels of a to one of the 2^3 voxels of b below each. */
-INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int tap, int count)
+DBI_INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int tap, int count)
 {
     int64_t v = d->a.size[0] * d->a.size[1] * d->a.size[2];
     vec sum[TILE];
@@ -96,7 +116,7 @@ INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *pa
         to[2 * k] = sum[k];
 }
 
-INLINE void D(scatter_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
+DBI_INLINE void D(scatter_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
 {
     int64_t Z = d->a.size[2], z = 0;
     for (; z + TILE <= Z; z += TILE)
@@ -108,7 +128,7 @@ INLINE void D(scatter_row)(const dbi_direct *d, const float *a, const float *pac
 }
 
 /* The sample's block of channels. */
-INLINE int64_t D(sample)(const dbi_blocked *at, int lanes, int64_t n)
+DBI_INLINE int64_t D(sample)(const dbi_blocked *at, int lanes, int64_t n)
 {
     return n * blocks_of(at->channels, lanes) * at->size[0] * at->size[1] * at->size[2] * lanes;
 }
@@ -134,7 +154,7 @@ DBI_CLONES static void D(apply)(const dbi_direct *d, const float *a, const float
 }
 
 /* sum[i] += Σ_z a[z][i] b[z] along two rows. */
-INLINE void D(correlate)(float *sum, const float *a, int a_step, const float *b, int b_step, int64_t count)
+DBI_INLINE void D(correlate)(float *sum, const float *a, int a_step, const float *b, int b_step, int64_t count)
 {
     vec total[A_LANES];
     memcpy(total, sum, sizeof total);
@@ -146,20 +166,75 @@ INLINE void D(correlate)(float *sum, const float *a, int a_step, const float *b,
     memcpy(sum, total, sizeof total);
 }
 
-/* One block pair's sums over the row (x, y) of the coarser grid; a and b are the pair's blocks. */
-INLINE void D(same_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
+/* sum[kz][i] += Σ_z a[z + kz - 1][i] b[z] along two rows, for four channels of a: each value of a meets the three voxels of b that see it, and the twelve
+ * sums stay in registers. */
+DBI_INLINE void D(correlate_taps)(vec sum[3][4], const float *a, const vec *b, int64_t count)
 {
-    int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
-    for (int tap = 0; tap < 27; tap++) {
-        int64_t ax = x + tap / 9 - 1, ay = y + tap / 3 % 3 - 1, shift = tap % 3 - 1;
-        if (ax < 0 || ax >= X || ay < 0 || ay >= Y)
-            continue;
-        const float *a_row = a + ((ax * Y + ay) * Z + (shift > 0)) * A_LANES, *b_row = b + ((x * Y + y) * Z + (shift < 0)) * B_LANES;
-        D(correlate)(sums + (int64_t)tap * A_LANES * B_LANES, a_row, 1, b_row, 1, Z - (shift != 0));
+    vec before = {0}, at = b[0];
+    for (int64_t z = 0; z < count; z++) {
+        vec after = z + 1 < count ? b[z + 1] : (vec){0};
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const float value = a[z * A_LANES + i];
+            sum[0][i] += after * value;
+            sum[1][i] += at * value;
+            sum[2][i] += before * value;
+        }
+        before = at;
+        at = after;
     }
 }
 
-INLINE void D(gather_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
+/* Slabs (an x of a sample) and their y from .. to - 1: so few that what they hold of b stays in the cache while all taps go over it. */
+typedef struct D(tile) {
+    int64_t slab[2], y[2];
+} D(tile);
+
+/* One block pair's sums over a tile; a and b are the pair's blocks in the first sample. */
+DBI_INLINE void D(same_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, const D(tile) * tile)
+{
+    const int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
+    const int64_t a_sample = D(sample)(&d->a, A_LANES, 1), b_sample = D(sample)(&d->b, B_LANES, 1);
+    for (int taps = 0; taps < 9; taps++)
+        for (int half = 0; half < A_LANES; half += 4) {
+            const int kx = taps / 3, ky = taps % 3;
+            const int64_t first = tile->y[0] + ky < 1 ? 1 : tile->y[0], end = tile->y[1] + ky > Y + 1 ? Y + 1 - ky : tile->y[1];
+            float *to = sums + ((int64_t)taps * 3 * A_LANES + half) * B_LANES;
+            vec sum[3][4];
+            for (int kz = 0; kz < 3; kz++)
+                for (int i = 0; i < 4; i++)
+                    sum[kz][i] = *(const vec *)(to + (kz * A_LANES + i) * B_LANES);
+            for (int64_t s = tile->slab[0]; s < tile->slab[1]; s++) {
+                const int64_t n = s / X, x = s % X;
+                if (x + kx < 1 || x + kx > X)
+                    continue;
+                const float *a_plane = a + n * a_sample + ((x + kx - 1) * Y + ky - 1) * Z * A_LANES + half;
+                const float *b_plane = b + n * b_sample + x * Y * Z * B_LANES;
+                for (int64_t y = first; y < end; y++)
+                    D(correlate_taps)(sum, a_plane + y * Z * A_LANES, (const vec *)(b_plane + y * Z * B_LANES), Z);
+            }
+            for (int kz = 0; kz < 3; kz++)
+                for (int i = 0; i < 4; i++)
+                    *(vec *)(to + (kz * A_LANES + i) * B_LANES) = sum[kz][i];
+        }
+}
+
+/* The slabs from .. to - 1, tile by tile, for pairs of blocks that follow one another in a: all that is made of a tile of b is made while it is in the
+ * cache. */
+DBI_INLINE void D(same_slabs)(const dbi_direct *d, const float *a, const float *b, int pairs, float *sums, int64_t from, int64_t to)
+{
+    const int64_t a_block = d->a.size[0] * d->a.size[1] * d->a.size[2] * A_LANES;
+    const int64_t Y = d->b.size[1], Z = d->b.size[2], most = TILE_BYTES / (int64_t)sizeof(vec) / Z, rows = most > 4 ? most : 4;
+    const int64_t height = rows < Y ? rows : Y, width = rows / Y > 1 ? rows / Y : 1;
+    for (int64_t s = from; s < to; s += width)
+        for (int64_t y = 0; y < Y; y += height) {
+            const D(tile) tile = {{s, s + width < to ? s + width : to}, {y, y + height < Y ? y + height : Y}};
+            for (int p = 0; p < pairs; p++)
+                D(same_sums)(d, a + p * a_block, b, sums + (int64_t)p * 27 * A_LANES * B_LANES, &tile);
+        }
+}
+
+DBI_INLINE void D(gather_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
 {
     for (int tap = 0; tap < 8; tap++)
         D(correlate)
@@ -167,7 +242,7 @@ INLINE void D(gather_sums)(const dbi_direct *d, const float *a, const float *b, 
      b + (x * d->b.size[1] + y) * d->b.size[2] * B_LANES, 1, d->b.size[2]);
 }
 
-INLINE void D(scatter_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
+DBI_INLINE void D(scatter_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
 {
     for (int tap = 0; tap < 8; tap++)
         D(correlate)
@@ -178,9 +253,21 @@ INLINE void D(scatter_sums)(const dbi_direct *d, const float *a, const float *b,
 /* partial [group][b block][a block][tap][a lane][b lane] */
 DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const float *b, float *partial)
 {
-    int a_blocks = blocks_of(d->a.channels, A_LANES), pairs = a_blocks * blocks_of(d->b.channels, B_LANES);
+    int a_blocks = blocks_of(d->a.channels, A_LANES), b_blocks = blocks_of(d->b.channels, B_LANES), pairs = a_blocks * b_blocks;
     int64_t X = grid(d)[0], Y = grid(d)[1], slabs = d->a.batch * X, groups = groups_of(d), pair = taps_of(d) * A_LANES * B_LANES;
     int64_t a_size = d->a.size[0] * d->a.size[1] * d->a.size[2] * A_LANES, b_size = d->b.size[0] * d->b.size[1] * d->b.size[2] * B_LANES;
+    if (d->kind == DBI_DIRECT_SAME) {
+        const int together = groups * b_blocks < 16 ? 1 : a_blocks; /* few large pieces of work would leave threads without any */
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < groups * pairs / together; i++) {
+            const int64_t group = i * together / pairs, p = i * together % pairs;
+            float *sums = partial + i * together * pair;
+            memset(sums, 0, (size_t)(together * pair) * sizeof *sums);
+            D(same_slabs)
+            (d, a + p % a_blocks * a_size, b + p / a_blocks * b_size, together, sums, slabs * group / groups, slabs * (group + 1) / groups);
+        }
+        return;
+    }
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < groups * pairs; i++) {
         int64_t group = i / pairs, p = i % pairs;
@@ -190,9 +277,7 @@ DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const flo
             const float *from = a + D(sample)(&d->a, A_LANES, s / X) + p % a_blocks * a_size;
             const float *to = b + D(sample)(&d->b, B_LANES, s / X) + p / a_blocks * b_size;
             for (int64_t y = 0; y < Y; y++)
-                if (d->kind == DBI_DIRECT_SAME)
-                    D(same_sums)(d, from, to, sums, s % X, y);
-                else if (d->kind == DBI_DIRECT_GATHER)
+                if (d->kind == DBI_DIRECT_GATHER)
                     D(gather_sums)(d, from, to, sums, s % X, y);
                 else
                     D(scatter_sums)(d, from, to, sums, s % X, y);
@@ -201,7 +286,6 @@ DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const flo
 }
 
 #undef vec
-#undef INLINE
 #undef A_LANES
 #undef B_LANES
 #undef D

@@ -79,6 +79,7 @@ typedef struct device {
     const dbi_net_shape *shape;
     void *state;
     float *in, *out, *weight;
+    float *in_gradient, *result, *weight_gradient; /* where results go: what is read stays as it is */
 } device;
 
 typedef enum part { FORWARD, DATA, WEIGHT, PARTS } part;
@@ -88,9 +89,9 @@ static double time_part(const device *d, int layer, part p, int repeats)
     double best = INFINITY;
     for (int i = 0; i <= repeats; i++) {
         const double start = wall_clock();
-        if (p == FORWARD ? dbi_cpu.convolve(d->state, layer, d->in, d->weight, d->out, &error)
-            : p == DATA  ? dbi_cpu.data_gradient(d->state, layer, d->out, d->weight, d->in, &error)
-                         : dbi_cpu.weight_gradient(d->state, layer, d->in, d->out, d->weight, &error))
+        if (p == FORWARD ? dbi_cpu.convolve(d->state, layer, d->in, d->weight, d->result, &error)
+            : p == DATA  ? dbi_cpu.data_gradient(d->state, layer, d->out, d->weight, d->in_gradient, &error)
+                         : dbi_cpu.weight_gradient(d->state, layer, d->in, d->out, d->weight_gradient, &error))
             die(error.text);
         if (i)
             best = fmin(best, wall_clock() - start);
@@ -159,6 +160,9 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     d.in = random_array(most, 1);
     d.out = random_array(most, 1);
     d.weight = random_array(weights, 0.05);
+    d.result = need_memory(sizeof *d.result * most);
+    d.in_gradient = need_memory(sizeof *d.in_gradient * most);
+    d.weight_gradient = need_memory(sizeof *d.weight_gradient * weights);
     printf("%s, threads: %d, multiply-adds %.0f GFLOP/s, memory %.1f GB/s\n\n", vector_name(), threads, m.flops, m.bytes);
     printf("| layers, output | GFLOP | MB | bound, ms | forward | data gradient | weight gradient |\n| --- | --- | --- | --- | --- | --- | --- |\n");
     for (int l = 0; l < layout.layers; l++) {
@@ -174,6 +178,8 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     dbi_cpu.close(d.state);
     free(d.in);
     free(d.out);
+    free(d.result);
+    free(d.in_gradient);
     static task t;
     double best = INFINITY;
     open_task(&t, "step", "cpu", batch, size, filters);
