@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clones.h"
 #include "base/memory.h"
@@ -11,16 +12,37 @@
 #include "distance/normalize.h"
 #include "distance/squares.h"
 
-/* One array holds both sides: a voxel's squared distance to the other side, with the sign of its own. A line falls into runs of one sign; the
- * voxels next to a run belong to the other side, at distance 0, and no voxel beyond them can be nearer. So each run has its own envelope, ended
- * by two parabolas of height 0, and both sides together cost what one would. */
+/* One array holds both sides: a voxel's squared distance to the other side, with the sign of its own. The contiguous axis is scanned. The other two
+ * are done for LANES lines side by side: each voxel asks those of its line from the nearest on, which takes a minimum and an addition of vectors a
+ * step. That is quadratic in the distance; so where a tile of lines has cost as much as the lower envelopes would, which are linear but go one voxel
+ * at a time, they take over. */
 
-enum { LANES = 16 }; /* lines that are copied to the cache and back together: a cache line of floats */
+enum {
+    LANES = 16,        /* lines that are copied to the cache and back together: a cache line of floats */
+    STEPS_A_VOXEL = 48 /* an envelope takes about as long for a voxel of each of the lines */
+};
 
-typedef struct scratch {
-    float *lines; /* [LANES][longest axis] */
+typedef enum side { INSIDE, OUTSIDE, SIDES } side;
+
+/* Lines side by side. Each side has an array of its own, [n][LANES], in which the voxels of the other side are at distance 0. */
+typedef struct tile {
+    float *square[SIDES];
+    float *before[SIDES], *after[SIDES]; /* [n + 1][LANES]: the least square of the rows before this one, and of this one and those after it */
+    uint8_t *has[SIDES];                 /* [n]: one of the row's voxels is on this side */
+    float *line;                         /* [n]: one line, for the envelope */
     envelope hull;
-} scratch;
+} tile;
+
+/* What a pass along an axis needs to know of it. */
+typedef struct axis {
+    int32_t n;
+    float w, inverse_w;  /* squared spacing */
+    float limit;         /* squares above it are INFINITY */
+    const float *square; /* [n + 1]: w k² */
+    const double *inverse;
+    bool both; /* both sides are wanted, or the outer one alone */
+    bool root; /* distances, not their squares, are stored */
+} axis;
 
 static void *take(char **arena, size_t bytes)
 {
@@ -29,52 +51,232 @@ static void *take(char **arena, size_t bytes)
     return taken;
 }
 
-static size_t scratch_bytes(int64_t longest)
+static size_t tile_bytes(int64_t longest)
 {
     size_t n = (size_t)longest;
-    return (LANES * n * sizeof(float) + 64) + ((n + 2) * (sizeof(int32_t) + sizeof(float) + sizeof(double)) + 3 * 64);
+    return SIDES * (3 * LANES * (n + 1) * sizeof(float) + n + 4 * 64) + n * sizeof(float) + 64 +
+           ((n + 2) * (sizeof(int32_t) + sizeof(float) + sizeof(double)) + 3 * 64);
 }
 
-static scratch scratch_of_thread(char *arena, int64_t longest)
+static tile tile_of_thread(char *arena, int64_t longest)
 {
     size_t n = (size_t)longest;
-    scratch s;
-    arena += (size_t)omp_get_thread_num() * ((scratch_bytes(longest) + 63) / 64 * 64);
-    s.lines = take(&arena, LANES * n * sizeof(float));
-    s.hull.from = take(&arena, (n + 2) * sizeof(double));
-    s.hull.height = take(&arena, (n + 2) * sizeof(float));
-    s.hull.at = take(&arena, (n + 2) * sizeof(int32_t));
-    return s;
+    tile t;
+    arena += (size_t)omp_get_thread_num() * ((tile_bytes(longest) + 63) / 64 * 64);
+    for (side s = 0; s < SIDES; s++) {
+        t.square[s] = take(&arena, LANES * n * sizeof(float));
+        t.before[s] = take(&arena, LANES * (n + 1) * sizeof(float));
+        t.after[s] = take(&arena, LANES * (n + 1) * sizeof(float));
+        t.has[s] = take(&arena, n);
+    }
+    t.line = take(&arena, n * sizeof(float));
+    t.hull.from = take(&arena, (n + 2) * sizeof(double));
+    t.hull.height = take(&arena, (n + 2) * sizeof(float));
+    t.hull.at = take(&arena, (n + 2) * sizeof(int32_t));
+    return t;
 }
 
 /* First axis of the transform, the contiguous one: distances along the line. */
-static void scan_line(const uint8_t *label, uint8_t value, int64_t n, float w, float limit, float *d)
+DBI_CLONES static void scan_line(const uint8_t *label, uint8_t value, int32_t n, float w, float limit, float *d)
 {
-    for (int64_t a = 0, b; a < n; a = b) {
-        bool inside = label[a] == value;
+    for (int32_t a = 0, b; a < n; a = b) {
+        const bool inside = label[a] == value;
         for (b = a + 1; b < n && (label[b] == value) == inside; b++)
             ;
-        float sign = inside ? 1 : -1;
-        for (int64_t i = a; i < b; i++) {
-            int64_t left = a > 0 ? i - a + 1 : INT32_MAX, right = b < n ? b - i : INT32_MAX;
-            int64_t k = left < right ? left : right;
-            float square = w * (float)k * (float)k;
-            d[i] = sign * (k == INT32_MAX || square > limit ? INFINITY : square);
+        const float sign = inside ? 1 : -1;
+        if (a == 0 && b == n) {
+            for (int32_t i = 0; i < n; i++)
+                d[i] = sign * INFINITY;
+            return;
+        }
+        const int32_t before = a > 0 ? 1 - a : n, after = b < n ? b : 2 * n; /* n and more: none */
+        for (int32_t i = a; i < b; i++) {
+            const int32_t left = i + before, right = after - i, k = left < right ? left : right;
+            const float square = w * (float)k * (float)k;
+            d[i] = sign * (square > limit ? INFINITY : square);
         }
     }
 }
 
-/* Voxels a to b - 1 of a line of n, all of one sign. */
-static void pass_run(float *d, int32_t a, int32_t b, int32_t n, float w, float limit, envelope *e)
+/* Returns false if the tile has nothing that any of its voxels could be near to. */
+DBI_INLINE bool fill_tile(const tile *t, const axis *along, const float *d, int64_t lanes, int64_t stride)
 {
-    float sign = d[a] > 0 ? 1 : -1;
+    int sides[SIDES] = {0}, found = 0;
+    for (int64_t i = 0; i < along->n; i++) {
+        float *in = t->square[INSIDE] + i * LANES, *out = t->square[OUTSIDE] + i * LANES, row[LANES];
+        if (lanes == LANES)
+#pragma omp simd
+            for (int j = 0; j < LANES; j++)
+                row[j] = d[i * stride + j];
+        else
+            for (int64_t j = 0; j < LANES; j++)
+                row[j] = d[i * stride + (j < lanes ? j : lanes - 1)];
+        int any_in = 0, any_out = 0;
+#pragma omp simd reduction(| : any_in, any_out, found)
+        for (int j = 0; j < LANES; j++) {
+            in[j] = row[j] > 0 ? row[j] : 0;
+            out[j] = row[j] < 0 ? -row[j] : 0;
+            any_in |= row[j] > 0;
+            any_out |= row[j] < 0;
+            found |= fabsf(row[j]) <= along->limit;
+        }
+        sides[INSIDE] |= t->has[INSIDE][i] = (uint8_t)any_in;
+        sides[OUTSIDE] |= t->has[OUTSIDE][i] = (uint8_t)any_out;
+    }
+    return found || (sides[INSIDE] && sides[OUTSIDE]);
+}
+
+DBI_INLINE void find_least(const tile *t, const axis *along, side s)
+{
+    float *before = t->before[s], *after = t->after[s] + (int64_t)along->n * LANES;
+    for (int j = 0; j < LANES; j++)
+        before[j] = after[j] = INFINITY;
+    for (int64_t i = 0; i < along->n; i++) {
+        const float *first = t->square[s] + i * LANES, *last = t->square[s] + (along->n - 1 - i) * LANES;
+        float *next = before + LANES, *previous = after - LANES;
+#pragma omp simd
+        for (int j = 0; j < LANES; j++) {
+            next[j] = first[j] < before[j] ? first[j] : before[j];
+            previous[j] = last[j] < after[j] ? last[j] : after[j];
+        }
+        before = next;
+        after = previous;
+    }
+}
+
+DBI_INLINE int32_t smaller(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A square in rows, rounded down, but so that the last place of a rounded square takes no row away. */
+DBI_INLINE int32_t rows_of(const axis *along, int32_t reach, float square)
+{
+    const float rows = sqrtf(square * along->inverse_w) * (1 + 1e-6f);
+    return rows < (float)reach ? (int32_t)rows : reach;
+}
+
+/* How many rows away, up to `reach`, squares can be that lower `best` when they are added to no less than `least`. */
+DBI_INLINE int32_t within(const axis *along, int32_t reach, const float best[LANES], const float least[LANES])
+{
+    float most = 0;
+#pragma omp simd reduction(max : most)
+    for (int j = 0; j < LANES; j++) {
+        const float room = best[j] > least[j] ? best[j] - least[j] : 0;
+        most = room > most ? room : most;
+    }
+    return rows_of(along, reach, most);
+}
+
+/* best[j] becomes the least of square[i][j] + w (i - row)² over the rows i that are up to `reach` away. Returns how many steps that took. */
+DBI_INLINE int64_t search(const axis *along, const tile *t, side s, int32_t row, int32_t reach, float best[restrict LANES])
+{
+    const float *at = t->square[s] + (int64_t)row * LANES;
+    const int32_t before = within(along, smaller(reach, row), best, t->before[s] + (int64_t)row * LANES),
+                  after = within(along, smaller(reach, along->n - 1 - row), best, t->after[s] + (int64_t)(row + 1) * LANES),
+                  common = smaller(before, after), rest = before > after ? before : after;
+    const int64_t way = before > after ? -LANES : LANES;
+    for (int64_t k = 1; k <= common; k++) {
+        const float *a = at - k * LANES, *b = at + k * LANES;
+#pragma omp simd
+        for (int j = 0; j < LANES; j++) {
+            const float candidate = (a[j] < b[j] ? a[j] : b[j]) + along->square[k];
+            best[j] = candidate < best[j] ? candidate : best[j];
+        }
+    }
+    for (int64_t k = common + 1; k <= rest; k++) {
+        const float *a = at + way * k;
+#pragma omp simd
+        for (int j = 0; j < LANES; j++) {
+            const float candidate = a[j] + along->square[k];
+            best[j] = candidate < best[j] ? candidate : best[j];
+        }
+    }
+    return rest;
+}
+
+/* How many rows away, up to `reach`, the largest of these squares is. */
+DBI_INLINE int32_t rows_to(const axis *along, int32_t reach, const float best[LANES])
+{
+    float most = 0;
+#pragma omp simd reduction(max : most)
+    for (int j = 0; j < LANES; j++)
+        most = best[j] > most ? best[j] : most;
+    return rows_of(along, reach, most);
+}
+
+DBI_INLINE void store_row(const axis *along, const float row[LANES], int64_t lanes, float *d)
+{
+    float out[LANES];
+#pragma omp simd
+    for (int j = 0; j < LANES; j++) {
+        const float square = fabsf(row[j]) > along->limit ? INFINITY : fabsf(row[j]);
+        out[j] = copysignf(along->root ? sqrtf(square) : square, row[j]);
+    }
+    if (lanes == LANES)
+#pragma omp simd
+        for (int j = 0; j < LANES; j++)
+            d[j] = out[j];
+    else
+        for (int64_t j = 0; j < lanes; j++)
+            d[j] = out[j];
+}
+
+DBI_INLINE int any(const uint8_t *mask, int64_t count)
+{
+    int found = 0;
+    for (int64_t i = 0; i < count; i++)
+        found |= mask[i];
+    return found;
+}
+
+/* A distance changes by no more than one step from a row to the next, which tells how far the next row has to look. Returns false when that has become
+ * too far for it to pay; then some rows of d are done, and the tile is as it was. */
+DBI_INLINE bool search_tile(const tile *t, const axis *along, int32_t farthest, const uint8_t *wanted, int64_t lanes, int64_t stride, float *d)
+{
+    int64_t steps = 0;
+    int32_t reach[SIDES] = {farthest, farthest};
+    for (side s = along->both ? INSIDE : OUTSIDE; s < SIDES; s++)
+        find_least(t, along, s);
+    for (int32_t i = 0; i < along->n; i++) {
+        float best[SIDES][LANES];
+        for (int s = INSIDE; s < SIDES; s++) {
+#pragma omp simd
+            for (int j = 0; j < LANES; j++)
+                best[s][j] = t->square[s][(int64_t)i * LANES + j];
+            if (!t->has[s][i] || (s == INSIDE && !along->both)) {
+                reach[s] = 0;
+                continue;
+            }
+            reach[s] = smaller(reach[s] + 1, farthest);
+            if (wanted && !any(wanted + i * stride, lanes))
+                continue;
+            steps += search(along, t, s, i, reach[s], best[s]);
+            reach[s] = rows_to(along, reach[s], best[s]);
+        }
+        if (steps > (int64_t)STEPS_A_VOXEL * along->n)
+            return false;
+        float row[LANES];
+#pragma omp simd
+        for (int j = 0; j < LANES; j++)
+            row[j] = best[INSIDE][j] > 0 ? best[INSIDE][j] : -best[OUTSIDE][j];
+        store_row(along, row, lanes, d + i * stride);
+    }
+    return true;
+}
+
+/* Voxels a to b - 1 of a line of n, all of one sign. The voxels next to them belong to the other side, at distance 0, and no voxel beyond those can be
+ * nearer: two parabolas of height 0 end the run's envelope. */
+static void envelope_run(float *d, int32_t a, int32_t b, const axis *along, envelope *e)
+{
+    const float sign = d[a] > 0 ? 1 : -1;
     e->top = -1;
     if (a > 0)
         envelope_push(e, a - 1, 0);
     for (int32_t i = a; i < b; i++)
-        if (fabsf(d[i]) <= limit)
+        if (fabsf(d[i]) <= along->limit)
             envelope_push(e, i, fabsf(d[i]));
-    if (b < n)
+    if (b < along->n)
         envelope_push(e, b, 0);
     if (e->top < 0)
         return;
@@ -82,35 +284,46 @@ static void pass_run(float *d, int32_t a, int32_t b, int32_t n, float w, float l
     for (int32_t i = a, k = 0; i < b; i++) {
         while (e->from[k + 1] < i)
             k++;
-        float away = (float)(i - e->at[k]), square = e->height[k] + w * away * away;
-        d[i] = sign * (square > limit ? INFINITY : square);
+        d[i] = sign * (e->height[k] + along->square[abs(i - e->at[k])]);
     }
 }
 
-static void pass_line(float *d, int32_t n, float w, float limit, bool both, envelope *e)
+static void envelope_line(float *d, const axis *along, envelope *e)
 {
-    for (int32_t a = 0, b; a < n; a = b) {
-        bool inside = d[a] > 0;
-        for (b = a + 1; b < n && (d[b] > 0) == inside; b++)
+    for (int32_t a = 0, b; a < along->n; a = b) {
+        const bool inside = d[a] > 0;
+        for (b = a + 1; b < along->n && (d[b] > 0) == inside; b++)
             ;
-        if (both || !inside)
-            pass_run(d, a, b, n, w, limit, e);
+        if (along->both || !inside)
+            envelope_run(d, a, b, along, e);
     }
 }
 
-/* Lines of n voxels, `stride` apart, beginning at d[0] to d[count - 1]. */
-DBI_CLONES static void pass_lines(float *d, int64_t count, int64_t n, int64_t stride, float w, float limit, bool both, scratch *s)
+DBI_INLINE void envelope_tile(tile *t, const axis *along, int64_t lanes, int64_t stride, float *d)
 {
+    t->hull.inverse = along->inverse;
+    for (int64_t j = 0; j < lanes; j++) {
+        for (int64_t i = 0; i < along->n; i++)
+            t->line[i] = t->square[INSIDE][i * LANES + j] - t->square[OUTSIDE][i * LANES + j];
+        envelope_line(t->line, along, &t->hull);
+        for (int64_t i = 0; i < along->n; i++)
+            t->square[INSIDE][i * LANES + j] = t->line[i];
+    }
+    for (int64_t i = 0; i < along->n; i++)
+        store_row(along, t->square[INSIDE] + i * LANES, lanes, d + i * stride);
+}
+
+/* Lines of n voxels, `stride` apart, beginning at d[0] to d[count - 1]. wanted: NULL, or where distances are wanted. */
+DBI_CLONES static void pass_lines(float *d, const uint8_t *wanted, int64_t count, int64_t stride, const axis *along, tile *t)
+{
+    int32_t farthest = along->n - 1;
+    while (farthest > 0 && along->square[farthest] > along->limit)
+        farthest--;
     for (int64_t first = 0; first < count; first += LANES) {
-        int64_t lanes = count - first < LANES ? count - first : LANES;
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < lanes; j++)
-                s->lines[j * n + i] = d[i * stride + first + j];
-        for (int64_t j = 0; j < lanes; j++)
-            pass_line(s->lines + j * n, (int32_t)n, w, limit, both, &s->hull);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < lanes; j++)
-                d[i * stride + first + j] = s->lines[j * n + i];
+        const int64_t lanes = count - first < LANES ? count - first : LANES;
+        if (fill_tile(t, along, d + first, lanes, stride) &&
+            !search_tile(t, along, farthest, wanted ? wanted + first : NULL, lanes, stride, d + first))
+            envelope_tile(t, along, lanes, stride, d + first);
     }
 }
 
@@ -119,7 +332,7 @@ static int check(const int64_t shape[3], const double spacing[3], int64_t *count
     if (!dbi_count(shape, 3, count))
         return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
     for (int a = 0; a < 3; a++) {
-        if (shape[a] > INT32_MAX - 2)
+        if (shape[a] > INT32_MAX / 2 - 2)
             return dbi_fail(error, "an axis of %lld voxels is too long", (long long)shape[a]);
         if (!(spacing[a] > 0) || !isfinite(spacing[a]))
             return dbi_fail(error, "a spacing of %g is not positive", spacing[a]);
@@ -127,49 +340,65 @@ static int check(const int64_t shape[3], const double spacing[3], int64_t *count
     return 0;
 }
 
-int dbi_squares(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], double limit, bool both, float *out,
-                dbi_error *error)
+/* The axis's tables follow one another in `arena`. */
+static axis axis_of(int64_t n, double spacing, float limit, bool both, bool root, char **arena)
+{
+    const double w = spacing * spacing;
+    float *square = take(arena, (size_t)(n + 1) * sizeof *square);
+    double *inverse = take(arena, (size_t)(n + 2) * sizeof *inverse);
+    for (int64_t k = 0; k <= n; k++)
+        square[k] = (float)w * (float)k * (float)k;
+    for (int64_t k = 1; k < n + 2; k++)
+        inverse[k] = 1 / (2 * w * (double)k);
+    return (axis){(int32_t)n, (float)w, (float)(1 / w), limit, square, inverse, both, root};
+}
+
+static size_t axis_bytes(int64_t n)
+{
+    return (size_t)(n + 1) * sizeof(float) + (size_t)(n + 2) * sizeof(double) + 2 * 64;
+}
+
+static int transform(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], double limit, bool both,
+                     const uint8_t *wanted, bool root, float *out, dbi_error *error)
 {
     int64_t count;
     if (check(shape, spacing, &count, error))
         return -1;
     if (!count)
         return 0;
-    const int64_t nx = shape[0], ny = shape[1], nz = shape[2];
-    int64_t longest = nx > ny ? nx : ny;
-    double *inverse = dbi_alloc((size_t)(longest + 2) * 2, sizeof *inverse, error);
-    char *arena = inverse ? dbi_alloc((size_t)omp_get_max_threads(), (scratch_bytes(longest) + 63) / 64 * 64, error) : NULL;
-    if (!arena) {
-        free(inverse);
+    const int64_t nx = shape[0], ny = shape[1], nz = shape[2], longest = nx > ny ? nx : ny;
+    char *tables = dbi_alloc(axis_bytes(nx) + axis_bytes(ny), 1, error), *free_tables = tables;
+    char *tiles = tables ? dbi_alloc((size_t)omp_get_max_threads(), (tile_bytes(longest) + 63) / 64 * 64, error) : NULL;
+    if (!tiles) {
+        free(tables);
         return -1;
     }
-    const double wx = spacing[0] * spacing[0], wy = spacing[1] * spacing[1], wz = spacing[2] * spacing[2];
-    /* Rounding must not lose what lies at the limit. */
-    const float most = limit > 0 && limit < 1e18 ? (float)(limit * limit * (1 + 1e-6)) : INFINITY;
-    double *inverse_x = inverse, *inverse_y = inverse + longest + 2;
-    for (int64_t k = 1; k < longest + 2; k++) {
-        inverse_x[k] = 1 / (2 * wx * (double)k);
-        inverse_y[k] = 1 / (2 * wy * (double)k);
-    }
-    const float largest = most < INFINITY ? most : 3e38f; /* a height above it is no parabola: nothing was found yet */
+    /* Rounding must not lose what lies at the limit; a square above it is no candidate: nothing was found yet. */
+    const float largest = limit > 0 && limit < 1e18 ? (float)(limit * limit * (1 + 1e-6)) : 3e38f;
+    const axis x = axis_of(nx, spacing[0], largest, both, root, &free_tables), y = axis_of(ny, spacing[1], largest, both, false, &free_tables);
+    const float wz = (float)(spacing[2] * spacing[2]);
 #pragma omp parallel
     {
-        scratch s = scratch_of_thread(arena, longest);
-        s.hull.inverse = inverse_y;
-#pragma omp for schedule(static)
-        for (int64_t x = 0; x < nx; x++) {
-            for (int64_t y = 0; y < ny; y++)
-                scan_line(label + (x * ny + y) * nz, value, nz, (float)wz, largest, out + (x * ny + y) * nz);
-            pass_lines(out + x * ny * nz, nz, ny, nz, (float)wy, largest, both, &s);
+        tile t = tile_of_thread(tiles, longest);
+#pragma omp for schedule(static, 4)
+        for (int64_t i = 0; i < nx; i++) {
+            for (int64_t j = 0; j < ny; j++)
+                scan_line(label + (i * ny + j) * nz, value, (int32_t)nz, wz, largest, out + (i * ny + j) * nz);
+            pass_lines(out + i * ny * nz, NULL, nz, nz, &y, &t);
         }
-        s.hull.inverse = inverse_x;
-#pragma omp for schedule(static)
-        for (int64_t y = 0; y < ny; y++)
-            pass_lines(out + y * nz, nz, nx, ny * nz, (float)wx, largest, both, &s);
+#pragma omp for schedule(static, 4)
+        for (int64_t j = 0; j < ny; j++)
+            pass_lines(out + j * nz, wanted ? wanted + j * nz : NULL, nz, ny * nz, &x, &t);
     }
-    free(arena);
-    free(inverse);
+    free(tiles);
+    free(tables);
     return 0;
+}
+
+int dbi_squares(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], double limit, const uint8_t *wanted, float *out,
+                dbi_error *error)
+{
+    return transform(label, value, shape, spacing, limit, !wanted, wanted, false, out, error);
 }
 
 int dbi_edt(const uint8_t *mask, const int64_t shape[3], const double spacing[3], float *out, dbi_error *error)
@@ -184,13 +413,13 @@ int dbi_edt(const uint8_t *mask, const int64_t shape[3], const double spacing[3]
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < count; i++)
         zeros[i] = mask[i] != 0;
-    int status = dbi_squares(zeros, 1, shape, spacing, 0, false, out, error);
+    int status = transform(zeros, 1, shape, spacing, 0, false, NULL, true, out, error);
     free(zeros);
     if (status)
         return -1;
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < count; i++)
-        out[i] = out[i] > 0 ? 0 : sqrtf(-out[i]);
+        out[i] = out[i] > 0 ? 0 : -out[i];
     return 0;
 }
 
@@ -199,10 +428,7 @@ int dbi_signed_distance(const uint8_t *label, uint8_t value, const int64_t shape
 {
     int64_t count;
     double limit = normalize->kind == DBI_NORMALIZE_CLIP ? normalize->t : 0;
-    if (check(shape, spacing, &count, error) || dbi_squares(label, value, shape, spacing, limit, true, out, error))
+    if (check(shape, spacing, &count, error) || transform(label, value, shape, spacing, limit, true, NULL, true, out, error))
         return -1;
-#pragma omp parallel for simd schedule(static)
-    for (int64_t i = 0; i < count; i++)
-        out[i] = copysignf(sqrtf(fabsf(out[i])), out[i]);
     return dbi_normalize_apply_f32(normalize, shape, spacing, out, NULL, error);
 }

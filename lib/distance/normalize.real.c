@@ -9,14 +9,13 @@
 
 static void apply_none(int64_t count, real far, real *s, real *slope)
 {
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i++) {
-        int one_side = isinf(s[i]);
-        if (one_side)
-            s[i] = s[i] > 0 ? far : -far;
-        if (slope)
-            slope[i] = !one_side;
-    }
+    if (slope)
+#pragma omp parallel for simd schedule(static)
+        for (int64_t i = 0; i < count; i++)
+            slope[i] = s[i] > -(real)INFINITY && s[i] < (real)INFINITY;
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < count; i++)
+        s[i] = s[i] == (real)INFINITY ? far : s[i] == -(real)INFINITY ? -far : s[i];
 }
 
 static void apply_clip(int64_t count, real t, real *s, real *slope)

@@ -46,7 +46,7 @@ static int exact(R(dbi_tape) * t, const real *p, double limit, real *s, dbi_erro
 #pragma omp parallel for simd schedule(static)
         for (int64_t i = 0; i < t->count; i++)
             label[i] = p[i] > (real)0.5;
-        status = dbi_squares(label, 1, t->shape, voxels, limit, true, square, error);
+        status = dbi_squares(label, 1, t->shape, voxels, limit, NULL, square, error);
     }
     if (!status) {
 #pragma omp parallel for simd schedule(static)

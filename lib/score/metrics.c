@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clones.h"
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "distance/squares.h"
 #include "score/order.h"
 
@@ -21,118 +23,167 @@ typedef struct counts {
     int64_t prediction, reference, both;
 } counts;
 
-static counts count_voxels(const uint8_t *prediction, const uint8_t *reference, uint8_t value, int64_t count)
+/* Counts a plane's voxels of each mask; `in_row` [rows] and `in_column` [columns] become 1 where one of the two has one. */
+DBI_CLONES static counts count_plane(const uint8_t *prediction, const uint8_t *reference, uint8_t value, int64_t rows, int64_t columns,
+                                     uint8_t *in_row, uint8_t *in_column)
 {
     counts c = {0};
-    for (int64_t i = 0; i < count; i++) {
-        const int p = prediction[i] == value, r = reference[i] == value;
-        c.prediction += p;
-        c.reference += r;
-        c.both += p & r;
+    for (int64_t y = 0; y < rows; y++) {
+        const uint8_t *p = prediction + y * columns, *r = reference + y * columns;
+        int of_p = 0, of_r = 0, of_both = 0;
+#pragma omp simd reduction(+ : of_p, of_r, of_both)
+        for (int64_t z = 0; z < columns; z++) {
+            const uint8_t is_p = p[z] == value, is_r = r[z] == value;
+            in_column[z] |= is_p | is_r;
+            of_p += is_p;
+            of_r += is_r;
+            of_both += is_p & is_r;
+        }
+        in_row[y] |= of_p || of_r;
+        c.prediction += of_p;
+        c.reference += of_r;
+        c.both += of_both;
     }
     return c;
 }
 
-/* One of the masks has a voxel. */
-static void find_box(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], box *b)
+/* The first of `marks` and the one after the last. */
+static void find_range(const uint8_t *marks, int64_t count, int64_t *first, int64_t *size)
 {
-    int64_t first[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, last[3] = {-1, -1, -1};
-    for (int64_t x = 0; x < shape[0]; x++)
-        for (int64_t y = 0; y < shape[1]; y++) {
-            const uint8_t *p = prediction + (x * shape[1] + y) * shape[2], *r = reference + (x * shape[1] + y) * shape[2];
-            int any = 0;
-            for (int64_t z = 0; z < shape[2]; z++)
-                any |= (p[z] == value) | (r[z] == value);
-            if (!any)
-                continue;
-            int64_t low = 0, high = shape[2] - 1;
-            while (p[low] != value && r[low] != value)
-                low++;
-            while (p[high] != value && r[high] != value)
-                high--;
-            const int64_t from[3] = {x, y, low}, to[3] = {x, y, high};
-            for (int a = 0; a < 3; a++) {
-                first[a] = from[a] < first[a] ? from[a] : first[a];
-                last[a] = to[a] > last[a] ? to[a] : last[a];
-            }
-        }
-    for (int a = 0; a < 3; a++) {
-        b->first[a] = first[a];
-        b->size[a] = last[a] - first[a] + 1;
-    }
+    int64_t low = 0, high = count;
+    while (low < high && !marks[low])
+        low++;
+    while (high > low && !marks[high - 1])
+        high--;
+    *first = low;
+    *size = high - low;
 }
 
-/* 1 on the surface of the mask within the box, 0 elsewhere. padded: the mask with a border of zeros; beyond the box nothing belongs to it. Returns the
- * number of voxels on the surface. */
-static size_t find_surface(const uint8_t *label, uint8_t value, const int64_t shape[3], const box *b, uint8_t *padded, uint8_t *surface)
+/* Both masks' counts, and the box around them. */
+static int survey(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], counts *c, box *b, dbi_error *error)
+{
+    /* Of each plane: one mark for itself, one for each of its rows and columns. */
+    const int64_t length = 1 + shape[1] + shape[2], plane = shape[1] * shape[2];
+    uint8_t *marks = dbi_alloc((size_t)(shape[0] + shape[1] + shape[2]), 1, error),
+            *own = marks ? dbi_alloc((size_t)(shape[0] * length), 1, error) : NULL;
+    int64_t of_p = 0, of_r = 0, of_both = 0;
+    if (!own) {
+        free(marks);
+        return -1;
+    }
+#pragma omp parallel for schedule(static) reduction(+ : of_p, of_r, of_both)
+    for (int64_t x = 0; x < shape[0]; x++) {
+        uint8_t *mark = own + x * length;
+        const counts here = count_plane(prediction + x * plane, reference + x * plane, value, shape[1], shape[2], mark + 1, mark + 1 + shape[1]);
+        *mark = here.prediction || here.reference;
+        of_p += here.prediction;
+        of_r += here.reference;
+        of_both += here.both;
+    }
+    for (int64_t x = 0; x < shape[0]; x++) {
+        marks[x] = own[x * length];
+        for (int64_t i = 0; i < shape[1] + shape[2] && marks[x]; i++)
+            marks[shape[0] + i] |= own[x * length + 1 + i];
+    }
+    for (int64_t a = 0, at = 0; a < 3; at += shape[a++])
+        find_range(marks + at, shape[a], &b->first[a], &b->size[a]);
+    *c = (counts){of_p, of_r, of_both};
+    free(own);
+    free(marks);
+    return 0;
+}
+
+/* A row of the surface from the mask's; `step` and `plane` lead to its neighbours. Returns how many there are. */
+DBI_CLONES static int64_t surface_row(const uint8_t *m, int64_t step, int64_t plane, int64_t count, uint8_t *out)
+{
+    int on = 0;
+#pragma omp simd reduction(+ : on)
+    for (int64_t z = 0; z < count; z++) {
+        out[z] = m[z] & ~(m[z - 1] & m[z + 1] & m[z - step] & m[z + step] & m[z - plane] & m[z + plane]);
+        on += out[z];
+    }
+    return on;
+}
+
+/* 1 on the surface of the mask within the box, 0 elsewhere. padded: the mask with a border of zeros; beyond the box nothing belongs to it. begin [size
+ * of x + 1]: how many voxels of the surface come before each plane, and in the end how many there are. */
+static void find_surface(const uint8_t *label, uint8_t value, const int64_t shape[3], const box *b, uint8_t *padded, uint8_t *surface, int64_t *begin)
 {
     const int64_t *n = b->size, step = n[2] + 2, plane = (n[1] + 2) * step;
-    size_t count = 0;
-    memset(padded, 0, (size_t)((n[0] + 2) * plane));
-    for (int64_t x = 0; x < n[0]; x++)
-        for (int64_t y = 0; y < n[1]; y++) {
-            const uint8_t *from = label + ((x + b->first[0]) * shape[1] + y + b->first[1]) * shape[2] + b->first[2];
-            uint8_t *to = padded + (x + 1) * plane + (y + 1) * step + 1;
-            for (int64_t z = 0; z < n[2]; z++)
-                to[z] = from[z] == value;
-        }
-    for (int64_t x = 0; x < n[0]; x++)
-        for (int64_t y = 0; y < n[1]; y++) {
-            const uint8_t *m = padded + (x + 1) * plane + (y + 1) * step + 1;
-            uint8_t *out = surface + (x * n[1] + y) * n[2];
-            for (int64_t z = 0; z < n[2]; z++) {
-                out[z] = m[z] & ~(m[z - 1] & m[z + 1] & m[z - step] & m[z + step] & m[z - plane] & m[z + plane]);
-                count += out[z];
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+        for (int64_t x = -1; x <= n[0]; x++) {
+            memset(padded + (x + 1) * plane, 0, (size_t)plane);
+            for (int64_t y = 0; x >= 0 && x < n[0] && y < n[1]; y++) {
+                const uint8_t *from = label + ((x + b->first[0]) * shape[1] + y + b->first[1]) * shape[2] + b->first[2];
+                uint8_t *to = padded + (x + 1) * plane + (y + 1) * step + 1;
+                for (int64_t z = 0; z < n[2]; z++)
+                    to[z] = from[z] == value;
             }
         }
-    return count;
+#pragma omp for schedule(static)
+        for (int64_t x = 0; x < n[0]; x++) {
+            begin[x + 1] = 0;
+            for (int64_t y = 0; y < n[1]; y++)
+                begin[x + 1] += surface_row(padded + (x + 1) * plane + (y + 1) * step + 1, step, plane, n[2], surface + (x * n[1] + y) * n[2]);
+        }
+    }
+    begin[0] = 0;
+    for (int64_t x = 0; x < n[0]; x++)
+        begin[x + 1] += begin[x];
 }
 
 typedef struct direction {
-    size_t count, near;
+    int64_t count, near;
     double sum, most;
 } direction;
 
-/* Distances from one surface to the other, appended to `all`. */
-static int measure(const uint8_t *from, const uint8_t *to, const box *b, const double spacing[3], double tolerance, float *square, double *all,
-                   direction *d, dbi_error *error)
+/* Distances from one surface, whose planes begin[] counts, to the other, into `all`. */
+static int measure(const uint8_t *from, const int64_t *begin, const uint8_t *to, const box *b, const double spacing[3], double tolerance,
+                   float *square, double *all, direction *d, dbi_error *error)
 {
-    if (dbi_squares(to, 1, b->size, spacing, 0, false, square, error))
+    if (dbi_squares(to, 1, b->size, spacing, 0, from, square, error))
         return -1;
-    const int64_t count = b->size[0] * b->size[1] * b->size[2];
-    *d = (direction){0};
-    for (int64_t i = 0; i < count; i++) {
-        if (!from[i])
-            continue;
-        const double distance = square[i] > 0 ? 0 : sqrt(-(double)square[i]);
-        all[d->count++] = distance;
-        d->near += distance <= tolerance;
-        d->sum += distance;
-        d->most = distance > d->most ? distance : d->most;
+    const int64_t plane = b->size[1] * b->size[2];
+#pragma omp parallel for schedule(static)
+    for (int64_t x = 0; x < b->size[0]; x++) {
+        double *next = all + begin[x];
+        for (int64_t i = x * plane; i < (x + 1) * plane && next < all + begin[x + 1]; i++)
+            if (from[i])
+                *next++ = square[i] > 0 ? 0 : sqrt(-(double)square[i]);
+    }
+    *d = (direction){.count = begin[b->size[0]]};
+    for (int64_t i = 0; i < d->count; i++) {
+        d->near += all[i] <= tolerance;
+        d->sum += all[i];
+        d->most = all[i] > d->most ? all[i] : d->most;
     }
     return 0;
 }
 
-static int score_surfaces(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], const double spacing[3],
-                          double tolerance, double *v, dbi_error *error)
+static int score_surfaces(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], const box *b,
+                          const double spacing[3], double tolerance, double *v, dbi_error *error)
 {
-    box b;
-    find_box(prediction, reference, value, shape, &b);
-    const size_t count = (size_t)(b.size[0] * b.size[1] * b.size[2]), padded_count = (size_t)((b.size[0] + 2) * (b.size[1] + 2) * (b.size[2] + 2));
+    const size_t count = (size_t)(b->size[0] * b->size[1] * b->size[2]), planes = (size_t)b->size[0] + 1,
+                 padded_count = (size_t)((b->size[0] + 2) * (b->size[1] + 2) * (b->size[2] + 2));
     uint8_t *bytes = dbi_alloc(2 * count + padded_count, 1, error);
     float *square = bytes ? dbi_alloc(count, sizeof *square, error) : NULL;
+    int64_t *begin = square ? dbi_alloc(2 * planes, sizeof *begin, error) : NULL;
     double *all = NULL;
     direction there = {0}, back = {0};
     int status = -1;
-    if (square) {
+    if (begin) {
         uint8_t *p = bytes, *r = bytes + count, *padded = bytes + 2 * count;
-        const size_t on_p = find_surface(prediction, value, shape, &b, padded, p), on_r = find_surface(reference, value, shape, &b, padded, r);
+        find_surface(prediction, value, shape, b, padded, p, begin);
+        find_surface(reference, value, shape, b, padded, r, begin + planes);
+        const size_t on_p = (size_t)begin[planes - 1], on_r = (size_t)begin[2 * planes - 1];
         all = dbi_alloc(on_p + on_r, sizeof *all, error);
-        if (all && !measure(p, r, &b, spacing, tolerance, square, all, &there, error))
-            status = measure(r, p, &b, spacing, tolerance, square, all + on_p, &back, error);
+        if (all && !measure(p, begin, r, b, spacing, tolerance, square, all, &there, error))
+            status = measure(r, begin + planes, p, b, spacing, tolerance, square, all + on_p, &back, error);
     }
     if (!status) {
-        const size_t n = there.count + back.count;
+        const size_t n = (size_t)(there.count + back.count);
         v[DBI_METRIC_HD] = there.most > back.most ? there.most : back.most;
         v[DBI_METRIC_HD95] = dbi_quantile(all, n, 0.95);
         v[DBI_METRIC_ASD] = there.sum / (double)there.count;
@@ -141,6 +192,7 @@ static int score_surfaces(const uint8_t *prediction, const uint8_t *reference, u
     }
     free(bytes);
     free(square);
+    free(begin);
     free(all);
     return status;
 }
@@ -159,7 +211,10 @@ int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value
     int64_t count;
     if (!dbi_count(shape, 3, &count))
         return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
-    const counts c = count_voxels(prediction, reference, value, count);
+    counts c;
+    box b;
+    if (survey(prediction, reference, value, shape, &c, &b, error))
+        return -1;
     *scores = dbi_score_of_nothing();
     if (!c.prediction && !c.reference)
         return 0;
@@ -174,7 +229,7 @@ int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value
     v[DBI_METRIC_REFERENCE_VOLUME] = voxel * (double)c.reference;
     v[DBI_METRIC_VOLUME_DIFFERENCE] = voxel * (double)(c.prediction - c.reference);
     if (scores->empty == DBI_EMPTY_NONE)
-        return score_surfaces(prediction, reference, value, shape, spacing, tolerance, v, error);
+        return score_surfaces(prediction, reference, value, shape, &b, spacing, tolerance, v, error);
     const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1], z = (double)shape[2] * spacing[2];
     v[DBI_METRIC_HD] = v[DBI_METRIC_HD95] = v[DBI_METRIC_ASD] = v[DBI_METRIC_ASSD] = sqrt(x * x + y * y + z * z);
     v[DBI_METRIC_SURFACE_DICE] = 0;

@@ -13,6 +13,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "distance/edt.h"
+#include "distance/squares.h"
 #include "distance/transform.h"
 #include "record/stream.h"
 
@@ -102,6 +103,68 @@ static void test_brute_force(void **state)
         for (size_t a = 0; a < sizeof spacings / sizeof *spacings; a++)
             for (size_t d = 0; d < sizeof densities / sizeof *densities; d++)
                 check_brute(shapes[s], spacings[a], densities[d], stream++);
+}
+
+/* One voxel unlike all others: lines so long that the lower envelopes take over, and every distance known. */
+static void test_far(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][3] = {{300, 2, 20}, {3, 260, 17}, {150, 150, 4}};
+    static const double spacings[][3] = {{1, 1, 1}, {0.7, 1.3, 2}};
+    static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip = {.kind = DBI_NORMALIZE_CLIP, .t = 25};
+    dbi_error error;
+    for (size_t c = 0; c < 3 * 2 * 2; c++) {
+        const int64_t *shape = shapes[c % 3], at[3] = {shape[0] / 5, shape[1] - 1, 3}, count = size_of(shape);
+        const double *spacing = spacings[c / 3 % 2];
+        const uint8_t alone = c / 6 % 2;
+        uint8_t *label = malloc((size_t)count);
+        float *s = malloc((size_t)count * sizeof *s), *clipped = malloc((size_t)count * sizeof *clipped);
+        memset(label, !alone, (size_t)count);
+        label[(at[0] * shape[1] + at[1]) * shape[2] + at[2]] = alone;
+        assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, &none, s, &error), 0);
+        assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, &clip, clipped, &error), 0);
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t to[3] = {i / shape[2] / shape[1] - at[0], i / shape[2] % shape[1] - at[1], i % shape[2] - at[2]};
+            double square = 0;
+            for (int a = 0; a < 3; a++)
+                square += (double)(to[a] * to[a]) * spacing[a] * spacing[a];
+            if (square > 0) {
+                assert_true(fabs(fabs(s[i]) - sqrt(square)) < 1e-4);
+                assert_true(fabs(fabs(clipped[i]) - fmin(sqrt(square) / 25, 1)) < 1e-5);
+                assert_int_equal(s[i] > 0, !alone);
+            }
+        }
+        free(label);
+        free(s);
+        free(clipped);
+    }
+}
+
+/* Where distances are wanted they are what they are without a mask. */
+static void test_wanted(void **state)
+{
+    (void)state;
+    const int64_t shape[3] = {40, 35, 33}, count = size_of(shape);
+    const double spacing[3] = {1, 1.5, 0.8};
+    uint8_t *label = malloc((size_t)count), *wanted = malloc((size_t)count);
+    float *all = malloc((size_t)count * sizeof *all), *some = malloc((size_t)count * sizeof *some);
+    dbi_error error;
+    dbi_random r;
+    for (unsigned rarity = 20; rarity < 20000; rarity *= 10) {
+        dbi_random_start(&r, 3, DBI_ROLE_TEST, 0, rarity);
+        for (int64_t i = 0; i < count; i++) {
+            label[i] = dbi_random_below(&r, rarity) == 0;
+            wanted[i] = dbi_random_below(&r, 200) == 0;
+        }
+        assert_int_equal(dbi_squares(label, 1, shape, spacing, 0, NULL, all, &error), 0);
+        assert_int_equal(dbi_squares(label, 1, shape, spacing, 0, wanted, some, &error), 0);
+        for (int64_t i = 0; i < count; i++)
+            assert_true(!wanted[i] || (all[i] > 0 ? some[i] > 0 : all[i] == some[i]));
+    }
+    free(label);
+    free(wanted);
+    free(all);
+    free(some);
 }
 
 static const float *tensor(const char *name)
@@ -223,8 +286,8 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_brute_force), cmocka_unit_test(test_scipy),     cmocka_unit_test(test_one_side),
-        cmocka_unit_test(test_threads),     cmocka_unit_test(test_bad_grids), cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_brute_force), cmocka_unit_test(test_far),     cmocka_unit_test(test_wanted),    cmocka_unit_test(test_scipy),
+        cmocka_unit_test(test_one_side),    cmocka_unit_test(test_threads), cmocka_unit_test(test_bad_grids), cmocka_unit_test(test_texts),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, load_fixture, free_fixture);
