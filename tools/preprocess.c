@@ -106,6 +106,8 @@ int main(int argc, char **argv)
                "front, up; then "
                "come resampling, downsampling, normalization and crop, as far as they are asked for.",
                &a, &tool);
+    if (!tool.compression.level)
+        tool.compression.level = DBI_LEVEL_OF_CASES;
     a.input.channels++; /* SCAN itself */
     dbi_record *record = dbi_case_from_scan(&a.input, &a.settings, &error);
     if (!record || dbi_record_save(record, tool.output, &tool.compression, &error))

@@ -82,6 +82,8 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-sdf", TOOL_OUTPUT | TOOL_GPU | TOOL_THREADS | TOOL_COMPRESS, options, parse, "[CASE]",
                "Adds signed distance maps, positive inside, one for each class, to cases or predictions.", &a, &tool);
+    if (!tool.compression.level)
+        tool.compression.level = DBI_LEVEL_OF_CASES;
     const char *name = tool_input_name(a.input);
     dbi_reader *reader = dbi_reader_open(a.input, &error);
     dbi_writer *writer = reader ? dbi_writer_open(tool.output, &tool.compression, &error) : NULL;
