@@ -319,6 +319,22 @@ DBI_INLINE void L(first_weight)(vec *to, const dbi_blocked *at, int image_channe
         (*to)[b] = weight[((block * LANES + b) * image_channels + ci) * 27 + tap];
 }
 
+/* sum[k] += Σ_t w[t] in[k + t]: each value is loaded once for the three voxels that see it. */
+DBI_INLINE void L(add_row)(vec sum[TILE], const vec w[3], const float *in)
+{
+    const vec w0 = w[0], w1 = w[1], w2 = w[2];
+#pragma GCC unroll 16
+    for (int k = 0; k < TILE + 2; k++) {
+        const float value = in[k];
+        if (k < TILE)
+            sum[k] += w0 * value;
+        if (k > 0 && k <= TILE)
+            sum[k - 1] += w1 * value;
+        if (k > 1)
+            sum[k - 2] += w2 * value;
+    }
+}
+
 DBI_CLONES static void L(first)(const dbi_blocked *at, int image_channels, const float *padded, const float *weight, float *z)
 {
     int64_t X = at->size[0], Y = at->size[1], Z = at->size[2], row = padded_row(Z);
@@ -336,10 +352,10 @@ DBI_CLONES static void L(first)(const dbi_blocked *at, int image_channels, const
                     vec sum[TILE];
                     for (int k = 0; k < TILE; k++)
                         sum[k] = ci ? to[j + k] : (vec){0};
-                    for (int tap = 0; tap < 27; tap++) {
-                        const float *in = from + (tap / 9 * (Y + 2) + tap / 3 % 3) * row + j + tap % 3;
-                        for (int k = 0; k < TILE; k++)
-                            sum[k] += w[tap] * in[k];
+#pragma GCC unroll 1 /* unrolled, the sums no longer stay in registers */
+                    for (int taps = 0; taps < 9; taps++) {
+                        const float *in = from + (taps / 3 * (Y + 2) + taps % 3) * row + j;
+                        L(add_row)(sum, w + 3 * taps, in);
                     }
                     for (int k = 0; k < TILE; k++)
                         to[j + k] = sum[k];

@@ -75,6 +75,44 @@ DBI_INLINE void D(same_row)(const dbi_direct *d, const float *a, const float *pa
         D(same_tile)(d, a, packed, b + z, x, y, z, 1);
 }
 
+/* sum[0][k] += Σ_i w0[i] a[k step][i], and sum[1] with w1, for `count` voxels of a: a value of a is loaded once for both. */
+DBI_INLINE void D(accumulate_two)(vec sum[2][TILE], const int count, const float *a, int step, const vec *w0, const vec *w1)
+{
+#pragma GCC unroll 1
+    for (int i = 0; i < A_LANES; i++) {
+        const vec one = w0[i], two = w1[i];
+#pragma GCC unroll 8
+        for (int k = 0; k < count; k++) {
+            const float value = a[k * step * A_LANES + i];
+            sum[0][k] += one * value;
+            sum[1][k] += two * value;
+        }
+    }
+}
+
+/* count voxels of two blocks of b, `apart` vectors from one another, from the 2^3 voxels of a below each. */
+DBI_INLINE void D(gather_two)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t apart, int64_t x, int64_t y, int64_t z,
+                              const int count)
+{
+    const int64_t X = d->a.size[0], Y = d->a.size[1], Z = d->a.size[2];
+    const int a_blocks = blocks_of(d->a.channels, A_LANES);
+    vec sum[2][TILE];
+#pragma GCC unroll 8
+    for (int k = 0; k < count; k++)
+        sum[0][k] = sum[1][k] = (vec){0};
+    for (int block = 0; block < a_blocks; block++)
+        for (int tap = 0; tap < 8; tap++) {
+            const float *row = a + (((block * X + 2 * x + tap / 4) * Y + 2 * y + tap / 2 % 2) * Z + 2 * z + tap % 2) * A_LANES;
+            const vec *w = (const vec *)(packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES);
+            D(accumulate_two)(sum, count, row, 2, w, w + a_blocks * 8 * A_LANES);
+        }
+#pragma GCC unroll 8
+    for (int k = 0; k < count; k++) {
+        b[k] = sum[0][k];
+        b[apart + k] = sum[1][k];
+    }
+}
+
 /* count voxels of b from the 2^3 voxels of a below each. */
 DBI_INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int count)
 {
@@ -91,40 +129,61 @@ DBI_INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float 
         b[k] = sum[k];
 }
 
-DBI_INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
+/* A row of a block of b, and with `two` of the block behind it too. */
+DBI_INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, bool two, int64_t x, int64_t y)
 {
-    int64_t Z = d->b.size[2], z = 0;
+    const int64_t Z = d->b.size[2], apart = d->b.size[0] * d->b.size[1] * Z;
+    int64_t z = 0;
+    if (two) {
+        if (Z % 5 == 0)
+            for (; z < Z; z += 5)
+                D(gather_two)(d, a, packed, b + z, apart, x, y, z, 5);
+        for (; z + 4 <= Z; z += 4)
+            D(gather_two)(d, a, packed, b + z, apart, x, y, z, 4);
+        for (; z < Z; z++)
+            D(gather_two)(d, a, packed, b + z, apart, x, y, z, 1);
+    }
     for (; z + TILE <= Z; z += TILE)
         D(gather_tile)(d, a, packed, b + z, x, y, z, TILE);
     for (; z < Z; z++)
         D(gather_tile)(d, a, packed, b + z, x, y, z, 1);
 }
 
-/* count voxels of a to one of the 2^3 voxels of b below each. */
-DBI_INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int tap, int count)
+/* count voxels of a to two of the 2^3 voxels of b below each, that follow one another along the row. */
+DBI_INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int taps,
+                                const int count)
 {
-    int64_t v = d->a.size[0] * d->a.size[1] * d->a.size[2];
-    vec sum[TILE];
+    const int64_t v = d->a.size[0] * d->a.size[1] * d->a.size[2], at = (x * d->a.size[1] + y) * d->a.size[2] + z;
+    vec sum[2][TILE];
+#pragma GCC unroll 8
     for (int k = 0; k < count; k++)
-        sum[k] = (vec){0};
-    for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++)
-        D(accumulate)
-    (sum, count, a + (block * v + (x * d->a.size[1] + y) * d->a.size[2] + z) * A_LANES, 1, packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES, 0,
-     count);
-    vec *to = b + ((2 * x + tap / 4) * d->b.size[1] + 2 * y + tap / 2 % 2) * d->b.size[2] + 2 * z + tap % 2;
-    for (int k = 0; k < count; k++)
-        to[2 * k] = sum[k];
+        sum[0][k] = sum[1][k] = (vec){0};
+    for (int block = 0; block < blocks_of(d->a.channels, A_LANES); block++) {
+        const vec *w = (const vec *)(packed + (int64_t)(block * 8 + 2 * taps) * A_LANES * B_LANES);
+        D(accumulate_two)(sum, count, a + (block * v + at) * A_LANES, 1, w, w + A_LANES);
+    }
+    vec *to = b + ((2 * x + taps / 2) * d->b.size[1] + 2 * y + taps % 2) * d->b.size[2] + 2 * z;
+#pragma GCC unroll 8
+    for (int k = 0; k < count; k++) {
+        to[2 * k] = sum[0][k];
+        to[2 * k + 1] = sum[1][k];
+    }
 }
 
 DBI_INLINE void D(scatter_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
 {
-    int64_t Z = d->a.size[2], z = 0;
-    for (; z + TILE <= Z; z += TILE)
-        for (int tap = 0; tap < 8; tap++)
-            D(scatter_tile)(d, a, packed, b, x, y, z, tap, TILE);
+    const int64_t Z = d->a.size[2];
+    int64_t z = 0;
+    if (Z % 5 == 0)
+        for (; z < Z; z += 5)
+            for (int taps = 0; taps < 4; taps++)
+                D(scatter_tile)(d, a, packed, b, x, y, z, taps, 5);
+    for (; z + 4 <= Z; z += 4)
+        for (int taps = 0; taps < 4; taps++)
+            D(scatter_tile)(d, a, packed, b, x, y, z, taps, 4);
     for (; z < Z; z++)
-        for (int tap = 0; tap < 8; tap++)
-            D(scatter_tile)(d, a, packed, b, x, y, z, tap, 1);
+        for (int taps = 0; taps < 4; taps++)
+            D(scatter_tile)(d, a, packed, b, x, y, z, taps, 1);
 }
 
 /* The sample's block of channels. */
@@ -136,34 +195,22 @@ DBI_INLINE int64_t D(sample)(const dbi_blocked *at, int lanes, int64_t n)
 DBI_CLONES static void D(apply)(const dbi_direct *d, const float *a, const float *packed, float *b)
 {
     int64_t X = grid(d)[0], Y = grid(d)[1], v = d->b.size[0] * d->b.size[1] * d->b.size[2];
-    int b_blocks = blocks_of(d->b.channels, B_LANES);
+    const int b_blocks = blocks_of(d->b.channels, B_LANES), together = d->kind == DBI_DIRECT_GATHER && b_blocks % 2 == 0 ? 2 : 1,
+              units = b_blocks / together;
     int64_t per_block = (int64_t)blocks_of(d->a.channels, A_LANES) * taps_of(d) * A_LANES * B_LANES;
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < d->a.batch * b_blocks * X; i++) {
-        int64_t n = i / X / b_blocks, block = i / X % b_blocks, x = i % X;
+    for (int64_t i = 0; i < d->a.batch * units * X; i++) {
+        int64_t n = i / X / units, block = i / X % units * together, x = i % X;
         const float *from = a + D(sample)(&d->a, A_LANES, n), *w = packed + block * per_block;
         vec *to = (vec *)(b + D(sample)(&d->b, B_LANES, n)) + block * v;
         for (int64_t y = 0; y < Y; y++)
             if (d->kind == DBI_DIRECT_SAME)
                 D(same_row)(d, from, w, to + (x * Y + y) * d->b.size[2], x, y);
             else if (d->kind == DBI_DIRECT_GATHER)
-                D(gather_row)(d, from, w, to + (x * Y + y) * d->b.size[2], x, y);
+                D(gather_row)(d, from, w, to + (x * Y + y) * d->b.size[2], together == 2, x, y);
             else
                 D(scatter_row)(d, from, w, to, x, y);
     }
-}
-
-/* sum[i] += Σ_z a[z][i] b[z] along two rows. */
-DBI_INLINE void D(correlate)(float *sum, const float *a, int a_step, const float *b, int b_step, int64_t count)
-{
-    vec total[A_LANES];
-    memcpy(total, sum, sizeof total);
-    for (int64_t z = 0; z < count; z++) {
-        vec at = *(const vec *)(b + z * b_step * B_LANES);
-        for (int i = 0; i < A_LANES; i++)
-            total[i] += at * a[z * a_step * A_LANES + i];
-    }
-    memcpy(sum, total, sizeof total);
 }
 
 /* sum[kz][i] += Σ_z a[z + kz - 1][i] b[z] along two rows, for four channels of a: each value of a meets the three voxels of b that see it, and the twelve
@@ -234,27 +281,64 @@ DBI_INLINE void D(same_slabs)(const dbi_direct *d, const float *a, const float *
         }
 }
 
-DBI_INLINE void D(gather_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
+/* sum[0][i] += Σ_z a[z a_step][i] b0[z b_step] and sum[1] with b1, for four channels of a: a value of a is loaded once for both. */
+DBI_INLINE void D(correlate_two)(vec sum[2][4], const float *a, int a_step, const vec *b0, const vec *b1, int b_step, int64_t count)
 {
-    for (int tap = 0; tap < 8; tap++)
-        D(correlate)
-    (sums + (int64_t)tap * A_LANES * B_LANES, a + (((2 * x + tap / 4) * d->a.size[1] + 2 * y + tap / 2 % 2) * d->a.size[2] + tap % 2) * A_LANES, 2,
-     b + (x * d->b.size[1] + y) * d->b.size[2] * B_LANES, 1, d->b.size[2]);
+    for (int64_t z = 0; z < count; z++) {
+        const vec one = b0[z * b_step], two = b1[z * b_step];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const float value = a[z * a_step * A_LANES + i];
+            sum[0][i] += one * value;
+            sum[1][i] += two * value;
+        }
+    }
 }
 
-DBI_INLINE void D(scatter_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t x, int64_t y)
+/* The sums of four channels of a over a slab, the x-th plane of the coarser grid, at to[0] and to[1]. gather: two blocks of b at one tap; scatter: one
+ * block of b at two taps along the row. */
+DBI_INLINE void D(slab_sums)(const dbi_direct *d, const float *a, const float *b, int64_t next_block, float *const to[2], int tap, int64_t x)
 {
-    for (int tap = 0; tap < 8; tap++)
-        D(correlate)
-    (sums + (int64_t)tap * A_LANES * B_LANES, a + (x * d->a.size[1] + y) * d->a.size[2] * A_LANES, 1,
-     b + (((2 * x + tap / 4) * d->b.size[1] + 2 * y + tap / 2 % 2) * d->b.size[2] + tap % 2) * B_LANES, 2, d->a.size[2]);
+    const bool gather = d->kind == DBI_DIRECT_GATHER;
+    const int64_t Y = grid(d)[1], Z = grid(d)[2];
+    vec sum[2][4];
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 4; i++)
+            sum[k][i] = *(const vec *)(to[k] + i * B_LANES);
+    for (int64_t y = 0; y < Y; y++) {
+        const int64_t fine_x = 2 * x + tap / 4, fine_y = 2 * y + tap / 2 % 2;
+        const int64_t a_at = gather ? (fine_x * d->a.size[1] + fine_y) * d->a.size[2] + tap % 2 : (x * Y + y) * Z;
+        const int64_t b_at = gather ? (x * Y + y) * Z : (fine_x * d->b.size[1] + fine_y) * d->b.size[2];
+        const vec *row = (const vec *)b + b_at;
+        if (gather)
+            D(correlate_two)(sum, a + a_at * A_LANES, 2, row, row + next_block, 1, Z);
+        else
+            D(correlate_two)(sum, a + a_at * A_LANES, 1, row, row + 1, 2, Z);
+    }
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 4; i++)
+            *(vec *)(to[k] + i * B_LANES) = sum[k][i];
+}
+
+/* One block pair's sums over a slab, or with `apart` not 0 those of two pairs, the second one's that far behind the first one's. */
+DBI_INLINE void D(strided_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t apart, int64_t x)
+{
+    const bool gather = d->kind == DBI_DIRECT_GATHER;
+    const int64_t next_block = apart ? d->b.size[0] * d->b.size[1] * d->b.size[2] : 0;
+    vec spare[4] = {{0}}; /* for the second block where there is none */
+    for (int tap = 0; tap < 8; tap += gather ? 1 : 2)
+        for (int half = 0; half < A_LANES; half += 4) {
+            float *at = sums + ((int64_t)tap * A_LANES + half) * B_LANES;
+            float *const to[2] = {at, !gather ? at + A_LANES * B_LANES : apart ? at + apart : (float *)spare};
+            D(slab_sums)(d, a + half, b, next_block, to, tap, x);
+        }
 }
 
 /* partial [group][b block][a block][tap][a lane][b lane] */
 DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const float *b, float *partial)
 {
     int a_blocks = blocks_of(d->a.channels, A_LANES), b_blocks = blocks_of(d->b.channels, B_LANES), pairs = a_blocks * b_blocks;
-    int64_t X = grid(d)[0], Y = grid(d)[1], slabs = d->a.batch * X, groups = groups_of(d), pair = taps_of(d) * A_LANES * B_LANES;
+    int64_t X = grid(d)[0], slabs = d->a.batch * X, groups = groups_of(d), pair = taps_of(d) * A_LANES * B_LANES;
     int64_t a_size = d->a.size[0] * d->a.size[1] * d->a.size[2] * A_LANES, b_size = d->b.size[0] * d->b.size[1] * d->b.size[2] * B_LANES;
     if (d->kind == DBI_DIRECT_SAME) {
         const int together = groups * b_blocks < 16 ? 1 : a_blocks; /* few large pieces of work would leave threads without any */
@@ -268,20 +352,18 @@ DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const flo
         }
         return;
     }
+    /* Blocks of b two at a time, where the number of them is even. */
+    const int together = d->kind == DBI_DIRECT_GATHER && b_blocks % 2 == 0 ? 2 : 1;
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < groups * pairs; i++) {
-        int64_t group = i / pairs, p = i % pairs;
-        float *sums = partial + i * pair;
-        memset(sums, 0, (size_t)pair * sizeof *sums);
-        for (int64_t s = slabs * group / groups; s < slabs * (group + 1) / groups; s++) {
-            const float *from = a + D(sample)(&d->a, A_LANES, s / X) + p % a_blocks * a_size;
-            const float *to = b + D(sample)(&d->b, B_LANES, s / X) + p / a_blocks * b_size;
-            for (int64_t y = 0; y < Y; y++)
-                if (d->kind == DBI_DIRECT_GATHER)
-                    D(gather_sums)(d, from, to, sums, s % X, y);
-                else
-                    D(scatter_sums)(d, from, to, sums, s % X, y);
-        }
+    for (int64_t i = 0; i < groups * pairs / together; i++) {
+        const int64_t group = i * together / pairs, unit = i % (pairs / together), a_block = unit % a_blocks, b_block = unit / a_blocks * together;
+        float *sums = partial + (group * pairs + b_block * a_blocks + a_block) * pair;
+        for (int k = 0; k < together; k++)
+            memset(sums + k * a_blocks * pair, 0, (size_t)pair * sizeof *sums);
+        for (int64_t s = slabs * group / groups; s < slabs * (group + 1) / groups; s++)
+            D(strided_sums)
+        (d, a + D(sample)(&d->a, A_LANES, s / X) + a_block * a_size, b + D(sample)(&d->b, B_LANES, s / X) + b_block * b_size, sums,
+         (together - 1) * a_blocks * pair, s % X);
     }
 }
 

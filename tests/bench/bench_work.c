@@ -7,6 +7,7 @@
  *   levelset CASE XxYxZ                       distance to the 1/2 level set and its gradient, of the label's middle, softened
  *   score CASE                                all scores of the label, moved by two voxels, against itself
  *   read CASE                                 the case from its file into memory
+ *   fma GFLOP                                 so many multiply-adds in registers
  *   command PROGRAM ARGUMENTS...              a whole process, its output thrown away; peak is the processes'
  * And, without turns:
  *   crop CASE XxYxZ OUT     the part of that size round the middle of the label

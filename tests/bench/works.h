@@ -7,13 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench.h"
 #include "distance/edt.h"
 #include "distance/levelset.h"
 #include "method/trainer.h"
 #include "net/checkpoint.h"
 #include "net/net.h"
 #include "record/stream.h"
+#include "reference.h"
 #include "score/metrics.h"
 
 extern char **environ;
@@ -290,6 +290,29 @@ static void command(void *context)
     posix_spawn_file_actions_destroy(&actions);
 }
 
+/* --- the machine ------------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct multiply_adds {
+    int floats, threads;
+    long rounds; /* of each thread */
+} multiply_adds;
+
+static void multiply_add(void *context)
+{
+    const multiply_adds *m = context;
+#pragma omp parallel num_threads(m->threads)
+    use(fma_loop(m->floats, m->rounds));
+}
+
+static void *open_multiply_adds(char **argv)
+{
+    multiply_adds *m = need_memory(sizeof *m);
+    m->floats = vector_floats();
+    m->threads = omp_get_max_threads();
+    m->rounds = (long)(1e9 * number(argv, 0) / (2.0 * m->floats * FMA_CHAINS * m->threads));
+    return m;
+}
+
 typedef struct bench_work {
     const char *name;
     void *(*open)(char **argv);
@@ -298,7 +321,7 @@ typedef struct bench_work {
 
 static const bench_work bench_works[] = {
     {"step", open_step, train},   {"infer", open_infer, infer},   {"sdf", open_label, signed_distance}, {"levelset", open_levelset, levelset},
-    {"score", open_score, score}, {"read", open_read, read_case}, {"command", open_command, command},
+    {"score", open_score, score}, {"read", open_read, read_case}, {"command", open_command, command},   {"fma", open_multiply_adds, multiply_add},
 };
 
 /* NULL: there is none of this name. */
