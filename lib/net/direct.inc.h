@@ -320,16 +320,16 @@ DBI_INLINE void D(slab_sums)(const dbi_direct *d, const float *a, const float *b
             *(vec *)(to[k] + i * B_LANES) = sum[k][i];
 }
 
-/* One block pair's sums over a slab, or with `apart` not 0 those of two pairs, the second one's that far behind the first one's. */
+/* One block pair's sums over a slab, or with `apart` not 0 those of two pairs, the second one's that far behind the first one's. With 0 the only one is
+ * computed twice. */
 DBI_INLINE void D(strided_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t apart, int64_t x)
 {
     const bool gather = d->kind == DBI_DIRECT_GATHER;
     const int64_t next_block = apart ? d->b.size[0] * d->b.size[1] * d->b.size[2] : 0;
-    vec spare[4] = {{0}}; /* for the second block where there is none */
     for (int tap = 0; tap < 8; tap += gather ? 1 : 2)
         for (int half = 0; half < A_LANES; half += 4) {
             float *at = sums + ((int64_t)tap * A_LANES + half) * B_LANES;
-            float *const to[2] = {at, !gather ? at + A_LANES * B_LANES : apart ? at + apart : (float *)spare};
+            float *const to[2] = {at, at + (gather ? apart : A_LANES * B_LANES)};
             D(slab_sums)(d, a + half, b, next_block, to, tap, x);
         }
 }
