@@ -163,9 +163,10 @@ check-full: all units ## the same and the long tests (ten kills of the demo, mem
 
 gpu_bats := $(sort $(wildcard tests/gpu/*.bats))
 
+# SANITIZER: a tool of NVIDIA's compute-sanitizer that watches the programs: memcheck, racecheck, synccheck or initcheck.
 .PHONY: check-gpu
-check-gpu: all $(gpu_tests) ## tests on a GPU: parity with reference and CPU, equal runs, the demo; skipped where there is none
-	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs-gpu' scripts/check-gpu $(gpu_tests) $(gpu_bats)
+check-gpu: all $(gpu_tests) ## tests on a GPU: parity with reference and CPU, equal runs, the demo (SANITIZER=memcheck|racecheck|...: watched); skipped without one
+	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs-gpu' CUDA_HOME='$(CUDA_HOME)' SANITIZER='$(SANITIZER)' scripts/check-gpu $(gpu_tests) $(gpu_bats)
 
 # TORCH: a Python with PyTorch 2, to be timed beside; without it ours alone.
 .PHONY: bench-gpu

@@ -12,7 +12,9 @@ int dbi_arena_need(dbi_arena *arena, void *pointer, size_t bytes, dbi_error *err
     if (rounded < bytes || arena->bytes + rounded < rounded || arena->bytes + rounded > SIZE_MAX / 2)
         return dbi_fail(error, "a size beyond this machine");
     arena->need[arena->count].pointer = pointer;
-    arena->need[arena->count++].offset = arena->bytes;
+    arena->need[arena->count].offset = arena->bytes;
+    arena->need[arena->count].bytes = bytes;
+    arena->need[arena->count++].own = NULL;
     arena->bytes += rounded;
     return 0;
 }
@@ -20,7 +22,7 @@ int dbi_arena_need(dbi_arena *arena, void *pointer, size_t bytes, dbi_error *err
 void dbi_arena_point(const dbi_arena *arena)
 {
     for (int i = 0; i < arena->count; i++) {
-        void *address = arena->base + arena->need[i].offset;
+        void *address = arena->need[i].own ? arena->need[i].own : arena->base + arena->need[i].offset;
         memcpy(arena->need[i].pointer, &address, sizeof address);
     }
 }

@@ -101,23 +101,25 @@ int dbi_cuda_check(cudaError_t status, const char *what, dbi_error *error);
 
 /* ---- Memory ----
  *
- * One allocation: whoever needs device memory says how much, before the arena is opened, and where to put the address. */
+ * One allocation: whoever needs device memory says how much, before the arena is opened, and where to put the address. For tools that see what leaves an
+ * allocation, each buffer can be one instead. */
 enum { DBI_ARENA_NEEDS = 1024 };
 
 typedef struct dbi_arena {
     int count;
     struct {
         void *pointer; /* to the pointer to be set */
-        size_t offset;
+        size_t offset, bytes;
+        void *own; /* its allocation, where each has one */
     } need[DBI_ARENA_NEEDS];
     size_t bytes;
-    unsigned char *base; /* device memory, NULL before it is opened */
+    unsigned char *base; /* device memory; NULL before it is opened, and where each buffer has an allocation of its own */
 } dbi_arena;
 
 /* pointer: the address of a pointer that gets `bytes` of device memory, aligned to 256, when the arena is opened (0 bytes: NULL). It must not move until
  * then. */
 int dbi_arena_need(dbi_arena *arena, void *pointer, size_t bytes, dbi_error *error);
-/* Sets the pointers, for dbi_arena_open. */
+/* Sets the pointers, for dbi_arena_open: into the one allocation, or to the buffers' own. */
 void dbi_arena_point(const dbi_arena *arena);
 /* Allocates, clears, and sets all the pointers. */
 int dbi_arena_open(dbi_arena *arena, dbi_error *error);

@@ -1,6 +1,8 @@
 /* The calls of CUDA: device, memory, streams, graphs. Everything else is written against cuda.h and stream.h. */
 #include <cuda_runtime.h>
 
+#include <stdlib.h>
+
 #include "cuda/stream.h"
 
 #include "cuda/cudnn.h"
@@ -84,22 +86,44 @@ int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error)
 
 /* ---- Memory ---- */
 
+/* `bytes` of zeros. */
+static cudaError_t allocate(void **memory, size_t bytes)
+{
+    *memory = NULL;
+    const cudaError_t status = cudaMalloc(memory, bytes);
+    return status == cudaSuccess ? cudaMemset(*memory, 0, bytes) : status;
+}
+
+static cudaError_t allocate_together(dbi_arena *arena)
+{
+    void *base;
+    const cudaError_t status = allocate(&base, arena->bytes ? arena->bytes : 256);
+    arena->base = (unsigned char *)base;
+    return status;
+}
+
+static cudaError_t allocate_apart(dbi_arena *arena)
+{
+    cudaError_t status = cudaSuccess;
+    for (int i = 0; i < arena->count && status == cudaSuccess; i++)
+        status = allocate(&arena->need[i].own, arena->need[i].bytes);
+    return status;
+}
+
 int dbi_arena_open(dbi_arena *arena, dbi_error *error)
 {
+    const char *how = getenv("DBISL_ARENA");
     size_t available = 0, total = 0;
     if (DBI_CUDA(cudaMemGetInfo(&available, &total), error))
         return -1;
-    void *base = NULL;
-    const cudaError_t status = cudaMalloc(&base, arena->bytes ? arena->bytes : 256);
+    const cudaError_t status = how && !strcmp(how, "apart") ? allocate_apart(arena) : allocate_together(arena);
     if (status == cudaErrorMemoryAllocation) {
         cudaGetLastError();
+        dbi_arena_close(arena);
         return dbi_fail(error, "the GPU has not enough memory: %zu MB are needed, %zu of its %zu MB are free", arena->bytes / 1000000 + 1,
                         available / 1000000, total / 1000000);
     }
-    if (DBI_CUDA(status, error))
-        return -1;
-    arena->base = (unsigned char *)base;
-    if (DBI_CUDA(cudaMemset(base, 0, arena->bytes), error) || DBI_CUDA(cudaDeviceSynchronize(), error)) {
+    if (DBI_CUDA(status, error) || DBI_CUDA(cudaDeviceSynchronize(), error)) {
         dbi_arena_close(arena);
         return -1;
     }
@@ -109,6 +133,11 @@ int dbi_arena_open(dbi_arena *arena, dbi_error *error)
 
 void dbi_arena_close(dbi_arena *arena)
 {
+    for (int i = 0; i < arena->count; i++) {
+        if (arena->need[i].own)
+            cudaFree(arena->need[i].own);
+        arena->need[i].own = NULL;
+    }
     if (arena->base)
         cudaFree(arena->base);
     arena->base = NULL;

@@ -25,6 +25,11 @@ setup() {
     D=$BATS_FILE_TMPDIR
 }
 
+# long_sanitized: skips what would take hours under compute-sanitizer, and shows it nothing that the other tests do not.
+long_sanitized() {
+    [ -z "${SANITIZER:-}" ] || skip "too long under compute-sanitizer"
+}
+
 # train METHOD OUT OPTIONS...: the six steps.
 train() {
     local method=$1 out=$2
@@ -56,6 +61,7 @@ close_logs() {
 }
 
 @test "equal bytes when run again, in each precision" {
+    long_sanitized
     for precision in fp32 tf32 bf16; do
         for run in 1 2 3; do
             train dbisl "run.$run" --device cuda --precision "$precision"
@@ -69,6 +75,7 @@ close_logs() {
 }
 
 @test "one process and two, and dbisl-ema between: equal bytes" {
+    long_sanitized
     train dbisl whole --device cuda
     dbisl-train-step --method dbisl --total-steps 100 --steps 3 --seed 1 --student "$D/student.0" --teacher "$D/teacher.0" --ema 0.9 \
         --out-student s.3 --out-teacher t.3 --device cuda "$D/batches.1"
@@ -90,7 +97,7 @@ close_logs() {
     train supervised trained --device cpu
     local case=$D/cases/phantom_test_001.st.zst
     [ -e "$case" ] || case=$(printf '%s\n' "$D"/cases/*test* | head -n 1)
-    local options=(--window 32,32,32 --stride 16,16,16 --output "label,prob,sdf" --k 40)
+    local options=(--window "32,32,32" --stride "16,16,16" --output "label,prob,sdf" --k 40)
     dbisl-predict "${options[@]}" trained "$case" -o cpu
     for precision in fp32 tf32 bf16; do
         dbisl-predict --device cuda --precision "$precision" "${options[@]}" trained "$case" -o gpu
@@ -115,6 +122,7 @@ close_logs() {
 }
 
 @test "what is not there: a device, memory" {
+    [ -z "${SANITIZER:-}" ] || skip "the sanitizer takes memory of its own"
     expect_fault 'there is no device cuda:1023' dbisl-predict --device cuda:1023 "$D/student.0" "$D/cases"/*.st.zst -o out
     dbisl-init --channels 1 --classes 1 --filters 256 --seed 1 -o large
     expect_fault 'not enough memory|has not enough memory' dbisl-predict --device cuda --window 512,512,512 large "$D/cases"/*.st.zst -o out
@@ -122,6 +130,7 @@ close_logs() {
 }
 
 @test "the demo: 200 steps end within half a Dice point of the CPU's" {
+    long_sanitized
     for device in cpu cuda; do
         make -s -C "$ROOT" -f pipelines/demo/Makefile BIN="$BIN" RUNS="$BATS_TEST_TMPDIR/$device" METHODS=supervised STEPS=200 TRAIN_FLAGS="--device $device" \
             >"$device.table"

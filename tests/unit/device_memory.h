@@ -59,12 +59,15 @@ static void device_open_arena(dbi_arena *arena)
     dbi_error error = {""};
     if (dbi_arena_open(arena, &error))
         fail_msg("%s", error.text);
-    void *nans = malloc(arena->bytes + 1);
-    assert_non_null(nans);
-    memset(nans, 0xff, arena->bytes);
-    device_put(arena->base, nans, arena->bytes);
-    dbi_cuda_wait(test_stream, &error);
-    free(nans);
+    for (int i = 0; i < arena->count; i++) {
+        void *buffer, *nans = malloc(arena->need[i].bytes);
+        assert_non_null(nans);
+        memset(nans, 0xff, arena->need[i].bytes);
+        memcpy(&buffer, arena->need[i].pointer, sizeof buffer);
+        device_put(buffer, nans, arena->need[i].bytes);
+        dbi_cuda_wait(test_stream, &error);
+        free(nans);
+    }
 }
 
 /* Another order of blocks and threads; a GPU has its own each time. */

@@ -29,22 +29,29 @@ int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error)
     return device->index ? dbi_fail(error, "one device is emulated") : 0;
 }
 
-/* What the device's arena guarantees and no more: zeros, and 256-byte alignment. */
+/* What the device's arena guarantees and no more: zeros, and 256-byte alignment. Each buffer is an allocation of its own and of just its size, so that
+ * AddressSanitizer sees what leaves one. */
 int dbi_arena_open(dbi_arena *arena, dbi_error *error)
 {
     dbi_emulated_memory = arena->bytes;
-    arena->base = aligned_alloc(256, arena->bytes + 256);
-    if (!arena->base)
-        return dbi_fail(error, "out of memory");
-    memset(arena->base, 0, arena->bytes);
+    for (int i = 0; i < arena->count; i++) {
+        if (posix_memalign(&arena->need[i].own, 256, arena->need[i].bytes)) {
+            arena->need[i].own = NULL;
+            dbi_arena_close(arena);
+            return dbi_fail(error, "out of memory");
+        }
+        memset(arena->need[i].own, 0, arena->need[i].bytes);
+    }
     dbi_arena_point(arena);
     return 0;
 }
 
 void dbi_arena_close(dbi_arena *arena)
 {
-    free(arena->base);
-    arena->base = NULL;
+    for (int i = 0; i < arena->count; i++) {
+        free(arena->need[i].own);
+        arena->need[i].own = NULL;
+    }
 }
 
 int dbi_cuda_put(dbi_stream stream, void *device, const void *host, size_t bytes, dbi_error *error)

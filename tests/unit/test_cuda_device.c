@@ -85,8 +85,17 @@ static void test_arena(void **state)
             assert_int_equal(part[i][k], 0); /* clear, and nobody else's */
         memset(part[i], 1, bytes);
     }
-    assert_true((unsigned char *)part[DBI_ARENA_NEEDS - 1] < arena.base + arena.bytes);
     dbi_arena_close(&arena);
+    static unsigned char together[(size_t)DBI_ARENA_NEEDS * 768];
+    assert_true(arena.bytes <= sizeof together);
+    arena.base = together; /* in one allocation: in their order, none in another's place, none beyond the end */
+    dbi_arena_point(&arena);
+    for (int i = 0; i < DBI_ARENA_NEEDS; i++) {
+        const ptrdiff_t at = part[i] - (char *)together;
+        assert_int_equal(at % 256, 0);
+        assert_true(i == 0 || at >= part[i - 1] - (char *)together + ((i - 1) % 600 ? (i - 1) % 600 : 1));
+        assert_true((size_t)at + (size_t)(i % 600 ? i % 600 : 1) <= arena.bytes);
+    }
     memset(&arena, 0, sizeof arena);
     assert_int_equal(dbi_arena_need(&arena, &part[0], SIZE_MAX / 4, &error), 0);
     assert_int_equal(dbi_arena_need(&arena, &part[0], SIZE_MAX / 3, &error), -1);
