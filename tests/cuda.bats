@@ -77,3 +77,24 @@ train() {
     run -0 ldd "$BIN/dbisl-train-step"
     [[ $output != *libcuda* && $output != *libcudnn* && $output != *libcudart* ]]
 }
+
+# The published settings as README.md gives them, printed by make and tried as far as the device: every option is one that the programs have.
+@test "the README's training on a GPU: every command that make would give is right" {
+    local id command line
+    mkdir data
+    for id in $(seq 1 80); do
+        mkdir "data/S$id"
+        : >"data/S$id/mri_norm2.h5"
+        echo "S$id"
+    done >data/train.list
+    command=$(sed -n '/^## On a GPU/,/^## /{/make la DATA=DIR/,/[^\\]$/p}' "$ROOT/README.md" | sed 's/ *#.*//')
+    command=${command/make la DATA=DIR/make -s -n -f $ROOT/pipelines/la/Makefile DATA=data BIN=$BIN}
+    eval "$command" >plan
+    [ "$(grep -c 'dbisl-train-step.* --steps 100 ' plan)" -eq 120 ] || fail "$(head -n 5 plan)"
+    [ "$(grep -c '^dbisl-predict --window 112,112,80 --stride 18,18,4 ' plan)" -eq 32 ]
+    for line in "$(grep -m 1 -o 'dbisl-train-step --method dbisl .*' plan)" "$(grep -m 1 -o 'dbisl-train-step --method dtc .*' plan)" \
+        "$(grep -m 1 '^dbisl-predict ' plan)"; do
+        [[ $line == *" --device cuda --precision bf16 "* ]] || fail "$line"
+        expect_fault '--device cuda: ' bash -c "$line </dev/null"
+    done
+}
