@@ -173,6 +173,14 @@ DBI_HD dbi_bf16 dbi_bf16_from_float(float f)
     return x;
 }
 
+/* What kernels for float store: the unit tests can have it rounded to bfloat16, so that the code for float is a reference for that for bfloat16. */
+#ifdef __CUDACC__
+#define DBI_STORED(f) (f)
+#else
+extern bool dbi_emulated_rounding;
+#define DBI_STORED(f) (dbi_emulated_rounding ? dbi_bf16_to_float(dbi_bf16_from_float(f)) : (f))
+#endif
+
 #ifdef __cplusplus
 }
 #endif

@@ -11,7 +11,7 @@
 #define T       float
 #define E(name) name##_float
 #define LOAD(x) (x)
-#define STORE(f) (f)
+#define STORE(f) DBI_STORED(f)
 #include "cuda/element.inc.h"
 #undef T
 #undef E

@@ -9,7 +9,7 @@
 #include "cuda/direct.h"
 #include "cuda/stream.h"
 
-bool dbi_emulated_backwards;
+bool dbi_emulated_backwards, dbi_emulated_rounding;
 size_t dbi_emulated_memory;
 
 int dbi_cuda_check_device(const char *name, dbi_error *error)

@@ -18,7 +18,7 @@ static void narrow(bool bf16, const float *from, size_t count, void *to)
         if (bf16)
             ((dbi_bf16 *)to)[i] = dbi_bf16_from_float(from[i]);
         else
-            ((float *)to)[i] = from[i];
+            ((float *)to)[i] = DBI_STORED(from[i]);
 }
 
 /* One voxel of each side and the tap that joins them. */

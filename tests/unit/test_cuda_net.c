@@ -22,16 +22,23 @@ typedef struct sample_case {
     int64_t batch, size[3];
     double dropout;
     dbi_statistics_mode statistics;
+    double shift; /* of the normalizations, up in most channels and down in the others; 0: as they are at first */
 } sample_case;
 
-/* Statistics of a handful of values are ill-conditioned: see test_net.c. */
+/* A rounded value on the other side of ReLU's kink changes the gradient by what no rounding is: with a batch's statistics, which at the lowest level are those
+ * of a dozen values, one voxel shows in all that lies above. So these statistics are judged where hardly a value comes near the kink, shifted by four
+ * deviations: some channels then are on nearly everywhere, the others off. The kink itself is judged with running statistics, and less closely with both. */
 static const sample_case cases[] = {
-    {{1, 1, 1}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS},
-    {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
-    {{9, 3, 5}, 1, {16, 16, 32}, 0, DBI_RUNNING_STATISTICS},
-    {{1, 1, 9}, 1, {16, 16, 16}, 0.5, DBI_RUNNING_STATISTICS},
+    {{1, 1, 1}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 0},   {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 0},
+    {{9, 3, 5}, 1, {16, 16, 32}, 0, DBI_RUNNING_STATISTICS, 0}, {{1, 1, 9}, 1, {16, 16, 16}, 0.5, DBI_RUNNING_STATISTICS, 0},
+    {{1, 1, 1}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 4},   {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 4},
 };
 enum { CASES = sizeof cases / sizeof *cases };
+
+static bool at_the_kink(const sample_case *c)
+{
+    return c->statistics == DBI_BATCH_STATISTICS && c->shift == 0;
+}
 
 /* What a pass gives, as doubles. */
 typedef struct result {
@@ -81,12 +88,13 @@ static void result_free(result *r)
 }
 
 /* Normalizations away from their defaults. */
-static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, size_t i)
+static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, const sample_case *c, size_t i)
 {
     for (int l = 0; l < layout->layers; l++) {
-        const dbi_named *t = &layout->tensor[layout->layer[l].weight];
-        if (i >= t[2].offset && i < t[3].offset + t[3].count)
-            return (float)(fresh->parameters[i] + 0.3 * sin((double)i));
+        const dbi_named *gamma = &layout->tensor[layout->layer[l].weight + 2], *beta = gamma + 1;
+        const double shift = i < beta->offset ? 0 : (i - beta->offset) % 4 == 1 ? -c->shift : c->shift;
+        if (i >= gamma->offset && i < beta->offset + beta->count)
+            return (float)(fresh->parameters[i] + shift + 0.3 * sin((double)i));
     }
     return fresh->parameters[i];
 }
@@ -101,7 +109,7 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
         dbi_weights_init_f32(&fresh, 5);                                                                                                             \
         assert_int_equal(dbi_weights_new_##SUFFIX(&w, &r->layout, false, &error), 0);                                                                \
         for (size_t i = 0; i < r->layout.parameters; i++)                                                                                            \
-            w.parameters[i] = (REAL)parameter(&r->layout, &fresh, i);                                                                                \
+            w.parameters[i] = (REAL)parameter(&r->layout, &fresh, c, i);                                                                             \
         for (size_t i = 0; i < r->layout.statistics; i++)                                                                                            \
             w.statistics[i] = (REAL)(float)(1 + 0.3 * cos((double)i));                                                                               \
         REAL *image = zeros(r->in, sizeof *image), *outs = zeros(4 * r->out, sizeof *outs);                                                          \
@@ -180,47 +188,89 @@ static bool is_idle(const dbi_layout *layout, int tensor, dbi_statistics_mode st
     return false;
 }
 
-static void compare(const char *device, double output, double whole, double each)
+/* Relative errors, as vectors: of outputs, of the whole gradient and of each tensor's. */
+typedef struct limits {
+    double output, gradient, tensor;
+} limits;
+
+/* The limits of cases with running statistics, and of those with a batch's away from the kink and at it. */
+static void compare(const char *device, const limits *running, const limits *shifted, const limits *kink)
 {
     for (int i = 0; i < CASES; i++) {
+        const limits *most = cases[i].statistics == DBI_RUNNING_STATISTICS ? running : at_the_kink(&cases[i]) ? kink : shifted;
         result wide, narrow;
         result_new(&wide, &cases[i]);
         result_new(&narrow, &cases[i]);
         run_f64(&wide, &cases[i], "reference");
         run_f32(&narrow, &cases[i], device);
-        below(distance(narrow.logits, wide.logits, wide.out), output, i, device, "logits");
-        below(distance(narrow.sdf, wide.sdf, wide.out), output, i, device, "sdf");
-        below(distance(narrow.evaluated, wide.evaluated, wide.out), output, i, device, "logits with running statistics");
-        below(distance(narrow.statistics, wide.statistics, wide.layout.statistics), output, i, device, "statistics");
-        below(distance(narrow.gradient, wide.gradient, wide.layout.parameters), whole, i, device, "gradient");
+        below(distance(narrow.logits, wide.logits, wide.out), most->output, i, device, "logits");
+        below(distance(narrow.sdf, wide.sdf, wide.out), most->output, i, device, "sdf");
+        below(distance(narrow.evaluated, wide.evaluated, wide.out), most->output, i, device, "logits with running statistics");
+        below(distance(narrow.statistics, wide.statistics, wide.layout.statistics), most->output, i, device, "statistics");
+        below(distance(narrow.gradient, wide.gradient, wide.layout.parameters), most->gradient, i, device, "gradient");
         for (int t = 0; t < wide.layout.tensors; t++) {
             const dbi_named *tensor = &wide.layout.tensor[t];
             if (tensor->role == DBI_PARAMETER && !is_idle(&wide.layout, t, cases[i].statistics))
-                below(distance(narrow.gradient + tensor->offset, wide.gradient + tensor->offset, tensor->count), each, i, device, tensor->name);
+                below(distance(narrow.gradient + tensor->offset, wide.gradient + tensor->offset, tensor->count), most->tensor, i, device,
+                      tensor->name);
         }
         result_free(&wide);
         result_free(&narrow);
     }
 }
 
+/* An error of 1 % in a formula is ten times beyond the limits. */
 static void test_fp32_agrees_with_the_reference(void **state)
 {
     (void)state;
-    compare("cuda", 1e-4, 2e-3, 2e-2);
+    static const limits sharp = {1e-4, 1e-4, 1e-3}, kink = {1e-4, 2e-3, 2e-2};
+    compare("cuda", &sharp, &sharp, &kink);
 }
 
-/* Activations of 8 bits of mantissa: what is wrong by more than rounding shows all the same, and the fp32 run judges the formulas, which are shared. */
+/* Activations of 8 bits of mantissa. Gradients of single tensors, where much cancels, hold for running statistics alone, and none at the kink: the next test
+ * judges them. */
 static void test_bf16_agrees_with_the_reference(void **state)
 {
     (void)state;
-    compare("cuda:0,bf16", 5e-2, 1, (double)INFINITY);
+    static const limits running = {1e-2, 0.15, 0.3}, shifted = {2e-2, 3e-2, (double)INFINITY}, kink = {0.1, (double)INFINITY, (double)INFINITY};
+    compare("cuda:0,bf16", &running, &shifted, &kink);
+}
+
+static void same_bytes(const result *a, const result *b)
+{
+    assert_memory_equal(a->logits, b->logits, a->out * sizeof(double));
+    assert_memory_equal(a->sdf, b->sdf, a->out * sizeof(double));
+    assert_memory_equal(a->evaluated, b->evaluated, a->out * sizeof(double));
+    assert_memory_equal(a->gradient, b->gradient, a->layout.parameters * sizeof(double));
+    assert_memory_equal(a->statistics, b->statistics, a->layout.statistics * sizeof(double));
+}
+
+/* A reference of bfloat16 that computes in another order is of no use: a last bit of one activation that comes out differently spreads, layer by layer, until
+ * all differ by rounding. But the code for float, which is judged above, with its activations rounded where bfloat16 rounds them, gives equal bytes. */
+static void test_bf16_is_rounded_float(void **state)
+{
+    (void)state;
+    if (on_gpu())
+        skip();
+    for (int i = 0; i < CASES; i++) {
+        result bf16, rounded;
+        result_new(&bf16, &cases[i]);
+        result_new(&rounded, &cases[i]);
+        run_f32(&bf16, &cases[i], "cuda,bf16");
+        dbi_emulated_rounding = true;
+        run_f32(&rounded, &cases[i], "cuda");
+        dbi_emulated_rounding = false;
+        same_bytes(&bf16, &rounded);
+        result_free(&bf16);
+        result_free(&rounded);
+    }
 }
 
 /* The order in which a block's threads run within a phase must not matter, and nothing may depend on what ran before; on a GPU: equal bytes when run again. */
 static void test_no_races(void **state)
 {
     (void)state;
-    for (int i = 1; i < CASES; i += 2) {
+    for (int i = 1; i < 4; i += 2) {
         static const char *const devices[] = {"cuda", "cuda,bf16"};
         for (int d = 0; d < 2; d++) {
             result forwards, backwards;
@@ -230,10 +280,7 @@ static void test_no_races(void **state)
             dbi_emulated_backwards = !on_gpu();
             run_f32(&backwards, &cases[i], devices[d]);
             dbi_emulated_backwards = false;
-            assert_memory_equal(forwards.logits, backwards.logits, forwards.out * sizeof(double));
-            assert_memory_equal(forwards.evaluated, backwards.evaluated, forwards.out * sizeof(double));
-            assert_memory_equal(forwards.gradient, backwards.gradient, forwards.layout.parameters * sizeof(double));
-            assert_memory_equal(forwards.statistics, backwards.statistics, forwards.layout.statistics * sizeof(double));
+            same_bytes(&forwards, &backwards);
             result_free(&forwards);
             result_free(&backwards);
         }
@@ -392,6 +439,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fp32_agrees_with_the_reference),
         cmocka_unit_test(test_bf16_agrees_with_the_reference),
+        cmocka_unit_test(test_bf16_is_rounded_float),
         cmocka_unit_test(test_no_races),
         cmocka_unit_test(test_outputs_agree_with_pytorch),
         cmocka_unit_test(test_direct_convolutions),
