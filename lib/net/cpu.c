@@ -1,4 +1,5 @@
-/* The CPU device: convolutions by oneDNN where it has the faster code and by direct.h where not, everything else by the kernels of blocked.h.
+/* The CPU device: convolutions by oneDNN where it has the faster code and by winograd.h and direct.h where not, everything else by the kernels of
+ * blocked.h.
  *
  * Blocks have 16 channels with AVX-512 and 8 without; up to 8 channels are one block of 8 everywhere, half empty vectors being a waste. oneDNN sees
  * channels rounded up to whole blocks: with ragged ones it falls back to its reference code, which is hundreds of times slower. */
@@ -8,11 +9,14 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "net/direct.h"
+#include "net/winograd.h"
 
-/* One pass of one layer: a primitive, its weights' own layout, and the reorder between that and the plain one; without a primitive, the direct one. */
+/* One pass of one layer: a primitive, its weights' own layout, and the reorder between that and the plain one; without a primitive, our own loops. */
 typedef struct pass {
     dbi_direct direct;
+    bool ours; /* our loops are the faster ones: no primitive */
     dnnl_primitive_t primitive, reorder;
     dnnl_memory_t weight, scratch;
 } pass;
@@ -24,7 +28,8 @@ typedef struct conv {
 
 typedef struct state {
     dbi_net_shape shape;
-    int lanes; /* of blocks of more than 8 channels */
+    int lanes;   /* of blocks of more than 8 channels */
+    int threads; /* as many as there is working memory for */
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     conv conv[DBI_MAX_LAYERS];
@@ -107,7 +112,7 @@ static int make_pass(state *s, pass *p, const_dnnl_op_desc_t desc, dnnl_primitiv
     int status = check(dnnl_primitive_attr_create(&attributes), "an attribute", error);
     if (!status)
         status = check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "an attribute", error);
-    if (!status && dnnl_primitive_desc_create(&pd, desc, attributes, s->engine, hint) == dnnl_success && is_fast(pd)) {
+    if (!status && dnnl_primitive_desc_create(&pd, desc, attributes, s->engine, hint) == dnnl_success && is_fast(pd) && !p->ours) {
         const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(pd, weight, 0),
                                  *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
         bool back = weight == dnnl_query_diff_weights_md;
@@ -158,6 +163,50 @@ static int describe(const state *s, const dbi_layer *l, described *d, dbi_error 
                : 0;
 }
 
+/* Rows in tiles of four voxels: where they fill so much of them, half the multiplications are less work. */
+static bool fills_tiles(const dbi_direct *d, double share)
+{
+    return dbi_winograd_serves(d) && (double)d->b.size[2] >= share * 4 * (double)((d->b.size[2] + 3) / 4);
+}
+
+/* Forward and data gradient. */
+static bool applies_winograd(const dbi_direct *d)
+{
+    return fills_tiles(d, 0.8);
+}
+
+/* Weights' gradient. */
+static bool sums_winograd(const dbi_direct *d)
+{
+    return fills_tiles(d, 0.9);
+}
+
+static size_t apply_floats(const state *s, const dbi_direct *d)
+{
+    return applies_winograd(d) ? dbi_winograd_apply_floats(d, s->threads) : dbi_direct_packed(d);
+}
+
+static size_t weights_floats(const state *s, const dbi_direct *d)
+{
+    return sums_winograd(d) ? dbi_winograd_weights_floats(d, s->threads) : dbi_direct_partials(d);
+}
+
+static void apply(const state *s, const dbi_direct *d, const float *a, const float *weight, float *b)
+{
+    if (applies_winograd(d))
+        dbi_winograd_apply(d, s->threads, a, weight, s->weight, b);
+    else
+        dbi_direct_apply(d, a, weight, s->weight, b);
+}
+
+static void sum_weights(const state *s, const dbi_direct *d, const float *a, const float *db, float *dweight)
+{
+    if (sums_winograd(d))
+        dbi_winograd_weights(d, s->threads, a, db, s->partial, dweight);
+    else
+        dbi_direct_weights(d, a, db, s->partial, dweight);
+}
+
 static int make_convolution(state *s, conv *c, const described *d, dbi_error *error)
 {
     dnnl_convolution_desc_t f, b, w;
@@ -204,8 +253,8 @@ static int make_transposed(state *s, conv *c, const described *d, dbi_error *err
     return status ? -1 : 0;
 }
 
-/* The three passes as loops of direct.h, and their working memory. */
-static void make_direct(state *s, conv *c, const dbi_layer *l)
+/* The three passes as loops of direct.h. */
+static void describe_direct(const state *s, conv *c, const dbi_layer *l)
 {
     dbi_blocked in = blocked_of(s, l->in, in_level(l)), out = blocked_of(s, l->out, l->level);
     bool up = l->kind == DBI_LAYER_UP;
@@ -216,10 +265,21 @@ static void make_direct(state *s, conv *c, const dbi_layer *l)
         forward = back = DBI_DIRECT_SAME;
     c->forward.direct = c->weight.direct = (dbi_direct){forward, in, out, in_lanes, out_lanes, in_step, out_step, false, s->lanes == 16};
     c->data.direct = (dbi_direct){back, out, in, out_lanes, in_lanes, out_step, in_step, l->kind == DBI_LAYER_CONV3, s->lanes == 16};
-    if (!c->forward.primitive || (s->shape.training && !c->data.primitive))
-        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * dbi_direct_packed(&c->forward.direct));
+    if (l->kind == DBI_LAYER_CONV3 && s->lanes == 8) { /* oneDNN has the faster code for rows too short for our tiles, but for the sums over them */
+        c->forward.ours = c->data.ours = out.size[2] >= 8 || applies_winograd(&c->forward.direct);
+        c->weight.ours = true;
+    }
+}
+
+/* The working memory of the passes without a primitive. */
+static void make_direct(state *s, const conv *c)
+{
+    if (!c->forward.primitive)
+        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * apply_floats(s, &c->forward.direct));
+    if (s->shape.training && !c->data.primitive)
+        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * apply_floats(s, &c->data.direct));
     if (s->shape.training && !c->weight.primitive)
-        s->partial_bytes = larger(s->partial_bytes, sizeof(float) * dbi_direct_partials(&c->weight.direct));
+        s->partial_bytes = larger(s->partial_bytes, sizeof(float) * weights_floats(s, &c->weight.direct));
 }
 
 static int make_layer(state *s, int index, dbi_error *error)
@@ -239,13 +299,11 @@ static int make_layer(state *s, int index, dbi_error *error)
         return -1;
     if (rounded(s, l->in) != l->in || rounded(s, l->out) != l->out)
         s->plain_bytes = larger(s->plain_bytes, dnnl_memory_desc_get_size(&d.plain));
-    /* With vectors of 8, ours are the faster ones for 3^3: 90 to 100 GFLOP/s a core where oneDNN reaches 70 to 90. Not for rows that are shorter than a
-     * tile. */
-    const bool ours = s->lanes == 8 && l->kind == DBI_LAYER_CONV3 && out.size[2] >= 8;
-    if (!ours && lanes_of(s, l->in) == s->lanes && lanes_of(s, l->out) == s->lanes &&
+    describe_direct(s, c, l);
+    if (lanes_of(s, l->in) == s->lanes && lanes_of(s, l->out) == s->lanes &&
         (l->kind == DBI_LAYER_UP ? make_transposed(s, c, &d, error) : make_convolution(s, c, &d, error)))
         return -1;
-    make_direct(s, c, l);
+    make_direct(s, c);
     return 0;
 }
 
@@ -293,6 +351,7 @@ static void *cpu_open(const dbi_net_shape *shape, size_t *scratch, dbi_error *er
         return NULL;
     s->shape = *shape;
     s->lanes = longest_lanes();
+    s->threads = omp_get_max_threads();
     int status = check(dnnl_engine_create(&s->engine, dnnl_cpu, 0), "an engine", error) ||
                  check(dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags), "a stream", error);
     for (int l = 0; !status && l < shape->layout->layers; l++)
@@ -390,7 +449,7 @@ static int convolve(void *opaque, int index, const float *in, const float *weigh
     if (index && p->primitive)
         return run(s, index, p, role, in, z, weight, NULL, error);
     if (index) {
-        dbi_direct_apply(&p->direct, in, weight, s->weight, z);
+        apply(s, &p->direct, in, weight, z);
         return 0;
     }
     dbi_blocked at = blocked_of(s, l->out, 0);
@@ -408,7 +467,7 @@ static int weight_gradient(void *opaque, int index, const float *in, const float
     if (index && p->primitive)
         return run(s, index, p, role, in, dz, NULL, dweight, error);
     if (index) {
-        dbi_direct_weights(&p->direct, in, dz, s->partial, dweight);
+        sum_weights(s, &p->direct, in, dz, dweight);
         return 0;
     }
     dbi_blocked at = blocked_of(s, l->out, 0);
@@ -424,7 +483,7 @@ static int data_gradient(void *opaque, int index, const float *dz, const float *
     const pass *p = &s->conv[index].data;
     if (p->primitive)
         return run(s, index, p, role, din, dz, weight, NULL, error);
-    dbi_direct_apply(&p->direct, dz, weight, s->weight, din);
+    apply(s, &p->direct, dz, weight, din);
     return 0;
 }
 

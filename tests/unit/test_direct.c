@@ -1,4 +1,4 @@
-/* The direct convolutions against plain loops in double: all three kinds, channels that fill their blocks and that do not, blocks of 8 and 16, and rows of
+/* The direct convolutions, and those by Winograd's algorithm, against plain loops in double: all three kinds, channels that fill their blocks and that do not, blocks of 8 and 16, and rows of
  * every length that their tiles divide differently. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "net/direct.h"
+#include "net/winograd.h"
 
 static int64_t voxels(const dbi_blocked *at)
 {
@@ -102,9 +103,17 @@ static void plain(const dbi_direct *d, const float *a, const float *weight, doub
             }
 }
 
+/* What is computed is near to what is wanted; what fills the blocks up is zero, as is all that the plain loops leave alone. */
+static void assert_near(const float *array, const double *want, size_t count, double most)
+{
+    for (size_t i = 0; i < count; i++)
+        assert_true(fabs(array[i] - want[i]) < most); /* false for what is not a number, so all of it has been written */
+}
+
 static void check(const dbi_direct *d, uint32_t stream)
 {
     const size_t weights = (size_t)(d->a.channels * d->b.channels * taps_of(d)), outputs = floats(&d->b, d->b_lanes);
+    const double most = 1e-6 * (d->a.channels * 27 + 64), most_weight = 1e-6 * (double)(voxels(&d->b) + 64);
     dbi_random r;
     dbi_random_start(&r, 7, DBI_ROLE_TEST, 0, stream);
     float *a = random_blocked(&d->a, d->a_lanes, &r), *db = random_blocked(&d->b, d->b_lanes, &r), *weight = allocate(weights),
@@ -112,16 +121,26 @@ static void check(const dbi_direct *d, uint32_t stream)
     double *want = calloc(outputs, sizeof *want), *dwant = calloc(weights, sizeof *dwant);
     for (size_t i = 0; i < weights; i++)
         weight[i] = (float)dbi_random_normal(&r);
-    for (size_t i = 0; i < outputs; i++)
-        b[i] = NAN; /* all of it is written */
     plain(d, a, weight, want, db, dwant);
-    dbi_direct_apply(d, a, weight, packed, b);
-    dbi_direct_weights(d, a, db, partial, dweight);
-    const double most = 1e-6 * (d->a.channels * 27 + 64), most_weight = 1e-6 * (double)(voxels(&d->b) + 64);
-    for (size_t i = 0; i < outputs; i++)
-        assert_true(fabs(b[i] - want[i]) < most);
-    for (size_t i = 0; i < weights; i++)
-        assert_true(fabs(dweight[i] - dwant[i]) < most_weight);
+    for (int winograd = 0; winograd < 1 + dbi_winograd_serves(d); winograd++) {
+        for (size_t i = 0; i < outputs; i++)
+            b[i] = NAN;
+        for (size_t i = 0; i < weights; i++)
+            dweight[i] = NAN;
+        if (winograd) {
+            const int threads = 1 + (int)(stream % 4);
+            float *working = allocate(dbi_winograd_apply_floats(d, threads)), *sums = allocate(dbi_winograd_weights_floats(d, threads));
+            dbi_winograd_apply(d, threads, a, weight, working, b);
+            dbi_winograd_weights(d, threads, a, db, sums, dweight);
+            free(working);
+            free(sums);
+        } else {
+            dbi_direct_apply(d, a, weight, packed, b);
+            dbi_direct_weights(d, a, db, partial, dweight);
+        }
+        assert_near(b, want, outputs, most);
+        assert_near(dweight, dwant, weights, most_weight);
+    }
     free(a);
     free(db);
     free(weight);
@@ -135,7 +154,8 @@ static void check(const dbi_direct *d, uint32_t stream)
 
 static void check_kind(dbi_direct_kind kind)
 {
-    static const int64_t coarse[][3] = {{3, 4, 16}, {2, 3, 10}, {2, 2, 5}, {1, 5, 9}, {4, 1, 4}, {2, 3, 3}, {1, 1, 1}, {2, 2, 14}, {1, 2, 24}};
+    static const int64_t coarse[][3] = {{3, 4, 16}, {2, 3, 10}, {2, 2, 5},  {1, 5, 9},  {4, 1, 4},
+                                        {2, 3, 3},  {1, 1, 1},  {2, 2, 14}, {1, 2, 24}, {5, 12, 8}};
     static const int channels[][2] = {{8, 8}, {3, 5}, {16, 24}, {9, 16}, {24, 9}, {2, 33}};
     uint32_t stream = 0;
     for (size_t s = 0; s < sizeof coarse / sizeof *coarse; s++)
@@ -178,24 +198,30 @@ static void test_scatter(void **state)
     check_kind(DBI_DIRECT_SCATTER);
 }
 
-/* Large enough for several tiles of rows and groups of slabs; equal bytes from any number of threads. */
-static void test_large(void **state)
+/* Large enough for several tiles of rows, groups of slabs, strips and spans; equal bytes from any number of threads. */
+static void check_threads(const dbi_direct *d, bool winograd)
 {
-    (void)state;
-    const dbi_direct d = {DBI_DIRECT_SAME, {2, {12, 40, 48}, 16}, {2, {12, 40, 48}, 8}, 8, 8, 27, 27 * 16, false, false};
-    const size_t weights = 27 * 16 * 8, outputs = floats(&d.b, 8);
+    const size_t weights = (size_t)(27 * d->a.channels * d->b.channels), outputs = floats(&d->b, 8);
     float *result[2], *gradient[2];
-    check(&d, 99);
-    for (int threads = 1; threads <= 2; threads++) {
+    for (int i = 0; i < 2; i++) {
+        const int threads = 2 * i + 1;
         dbi_random r;
         dbi_random_start(&r, 8, DBI_ROLE_TEST, 0, 0);
-        dbi_set_threads(threads * 2 - 1);
-        float *a = random_blocked(&d.a, 8, &r), *db = random_blocked(&d.b, 8, &r), *weight = allocate(weights),
-              *packed = allocate(dbi_direct_packed(&d)), *partial = allocate(dbi_direct_partials(&d));
-        for (size_t i = 0; i < weights; i++)
-            weight[i] = (float)dbi_random_normal(&r);
-        dbi_direct_apply(&d, a, weight, packed, result[threads - 1] = allocate(outputs));
-        dbi_direct_weights(&d, a, db, partial, gradient[threads - 1] = allocate(weights));
+        dbi_set_threads(threads);
+        float *a = random_blocked(&d->a, 8, &r), *db = random_blocked(&d->b, 8, &r), *weight = allocate(weights),
+              *packed = allocate(winograd ? dbi_winograd_apply_floats(d, threads) : dbi_direct_packed(d)),
+              *partial = allocate(winograd ? dbi_winograd_weights_floats(d, threads) : dbi_direct_partials(d));
+        for (size_t k = 0; k < weights; k++)
+            weight[k] = (float)dbi_random_normal(&r);
+        result[i] = allocate(outputs);
+        gradient[i] = allocate(weights);
+        if (winograd) {
+            dbi_winograd_apply(d, threads, a, weight, packed, result[i]);
+            dbi_winograd_weights(d, threads, a, db, partial, gradient[i]);
+        } else {
+            dbi_direct_apply(d, a, weight, packed, result[i]);
+            dbi_direct_weights(d, a, db, partial, gradient[i]);
+        }
         free(a);
         free(db);
         free(weight);
@@ -209,6 +235,18 @@ static void test_large(void **state)
         free(result[i]);
         free(gradient[i]);
     }
+}
+
+static void test_large(void **state)
+{
+    (void)state;
+    const dbi_direct large = {DBI_DIRECT_SAME, {2, {12, 40, 48}, 16}, {2, {12, 40, 48}, 8}, 8, 8, 27, 27 * 16, false, false};
+    /* So many channels that a thread takes part of a row at a time, and gradients of some blocks of b. */
+    const dbi_direct deep = {DBI_DIRECT_SAME, {1, {5, 13, 46}, 40}, {1, {5, 13, 46}, 40}, 8, 8, 27, 27 * 40, true, false};
+    check(&large, 99);
+    check(&deep, 98);
+    for (int winograd = 0; winograd < 2; winograd++)
+        check_threads(&large, winograd);
 }
 
 int main(void)
