@@ -198,7 +198,7 @@ DBI_CLONES static void D(apply)(const dbi_direct *d, const float *a, const float
     const int b_blocks = blocks_of(d->b.channels, B_LANES), together = d->kind == DBI_DIRECT_GATHER && b_blocks % 2 == 0 ? 2 : 1,
               units = b_blocks / together;
     int64_t per_block = (int64_t)blocks_of(d->a.channels, A_LANES) * taps_of(d) * A_LANES * B_LANES;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < d->a.batch * units * X; i++) {
         int64_t n = i / X / units, block = i / X % units * together, x = i % X;
         const float *from = a + D(sample)(&d->a, A_LANES, n), *w = packed + block * per_block;
@@ -342,7 +342,7 @@ DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const flo
     int64_t a_size = d->a.size[0] * d->a.size[1] * d->a.size[2] * A_LANES, b_size = d->b.size[0] * d->b.size[1] * d->b.size[2] * B_LANES;
     if (d->kind == DBI_DIRECT_SAME) {
         const int together = groups * b_blocks < 16 ? 1 : a_blocks; /* few large pieces of work would leave threads without any */
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic)
         for (int64_t i = 0; i < groups * pairs / together; i++) {
             const int64_t group = i * together / pairs, p = i * together % pairs;
             float *sums = partial + i * together * pair;
@@ -354,7 +354,7 @@ DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const flo
     }
     /* Blocks of b two at a time, where the number of them is even. */
     const int together = d->kind == DBI_DIRECT_GATHER && b_blocks % 2 == 0 ? 2 : 1;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < groups * pairs / together; i++) {
         const int64_t group = i * together / pairs, unit = i % (pairs / together), a_block = unit % a_blocks, b_block = unit / a_blocks * together;
         float *sums = partial + (group * pairs + b_block * a_blocks + a_block) * pair;

@@ -514,7 +514,7 @@ void dbi_winograd_apply(const dbi_direct *d, int threads, const float *a, const 
     const division v = division_for_apply(d, threads);
     float *own = working + pairs_of(d) * PAIR_FLOATS;
     pack(d, weight, working);
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t i = 0; i < parts_of(d, &v); i++) {
         const part p = part_of(d, &v, i);
         apply_part(d, &p, a, working, own + omp_get_thread_num() * thread_floats(d, &v), b);
@@ -527,7 +527,7 @@ void dbi_winograd_weights(const dbi_direct *d, int threads, const float *a, cons
     const int64_t blocks = blocks_of(&d->b), together = blocks_together(d), bundles = bundles_of(d), groups = groups_of(d, &v),
                   parts = parts_of(d, &v), block_floats = pairs_of(d) / blocks * PAIR_FLOATS;
     float *own = working + groups * blocks * block_floats;
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t i = 0; i < groups * bundles; i++) {
         const int64_t group = i / bundles, from = i % bundles * together, to = from + together < blocks ? from + together : blocks;
         float *sums = working + (group * blocks + from) * block_floats;
@@ -537,7 +537,7 @@ void dbi_winograd_weights(const dbi_direct *d, int threads, const float *a, cons
             weights_part(d, &p, a, db, (int)from, (int)to, own + omp_get_thread_num() * thread_floats(d, &v), sums);
         }
     }
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t pair = 0; pair < pairs_of(d); pair++)
         unpack(d, groups, pair, working, dweight);
 }
