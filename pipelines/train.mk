@@ -50,6 +50,12 @@ SAMPLE_FLAGS ?= --patch $(PATCH)
 BATCH_LABELED ?= 2
 BATCH_UNLABELED ?= 2
 BATCH_UNLABELED_supervised ?= 0
+# The last LAST_STEPS steps can be made on other crops, such as whole scans: a network that has only seen small patches does worse in one pass over a scan.
+LAST_STEPS ?= 0
+LAST_PATCH ?= $(PATCH)
+LAST_SAMPLE_FLAGS ?= --patch $(LAST_PATCH)
+LAST_BATCH_LABELED ?= 1
+LAST_BATCH_UNLABELED ?= 1
 TRAIN_STEP ?= dbisl-train-step
 TRAIN_FLAGS ?=
 DECAY ?= 0.99
@@ -119,7 +125,10 @@ $(PREPARED)/split.tsv: $(training) $(call settings,split)
 # The checkpoints: every CHUNK steps, and the last step. All but the last are secondary: make does without them as long as what came of them is newer
 # than what they were made of. A method's complete log is the sign that its training is through; then they go, but for the last but one and the
 # multiples of KEEP. (Intermediate files would stay after a kill: make removes only those that it has made itself.)
-chunks := $(shell for ((k = 0; k < $(STEPS); k += $(CHUNK))); do n=$$(($(STEPS) - k < $(CHUNK) ? $(STEPS) - k : $(CHUNK))); echo $$k:$$((k + n)):$$n; done)
+last_from := $(shell echo $$(($(LAST_STEPS) < $(STEPS) ? $(STEPS) - $(LAST_STEPS) : 0)))
+chunks := $(shell for ((k = 0; k < $(STEPS); k += n)); do end=$$((k < $(last_from) ? $(last_from) : $(STEPS))); \
+    n=$$((end - k < $(CHUNK) ? end - k : $(CHUNK))); echo $$k:$$((k + n)):$$n; done)
+last := $(shell for ((k = $(last_from); k < $(STEPS); k += $(CHUNK))); do echo $$k; done)
 field = $(word $(1),$(subst :, ,$(2)))
 from = $(call field,1,$(1))
 to = $(call field,2,$(1))
@@ -134,7 +143,11 @@ teacher = $(if $(call has_teacher,$(1)),$(3)$(RUNS)/$(1)/teacher.$(2).st.zst)
 log = $(RUNS)/$(1)/log.$(2).tsv
 checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p)))
 # Of one method: options of sample and train-step that hold for the whole run.
-sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) --seed $(SEED)$(if $(TRUTH), --truth)
+common = --seed $(SEED)$(if $(TRUTH), --truth)
+sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) $(common)
+last_unlabeled = $(or $(BATCH_UNLABELED_$(1)),$(LAST_BATCH_UNLABELED))
+sampling_last = $(LAST_SAMPLE_FLAGS) --labeled $(LAST_BATCH_LABELED) --unlabeled $(call last_unlabeled,$(1)) $(common)
+sampling_from = $(if $(filter $(last),$(2)),$(call sampling_last,$(1)),$(call sampling,$(1)))
 stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)
 
 $(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(SEED)))
@@ -155,7 +168,7 @@ torn = $(if $(wildcard $(RUNS)/$(1)/log.tsv),,$(if $(wildcard $(call student,$(1
 define chunk
 $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
     $(PREPARED)/split.tsv $(call before,$(1),$(call from,$(2))) $(call settings,train-$(1)) $(call torn,$(1),$(call to,$(2)))
-	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
+	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling_from,$(1),$(call from,$(2))) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) $(if $(call has_teacher,$(1)),--ema $(DECAY)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2)),--out-teacher ) \
@@ -166,7 +179,7 @@ endef
 # what is made last.
 define chunk_then_ema
 $(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: $(PREPARED)/split.tsv $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
-	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling,$(1)) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
+	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling_from,$(1),$(call from,$(2))) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
 	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) --log $(call log,$(1),$(call to,$(2))))
@@ -177,8 +190,8 @@ endef
 
 # $(call method,METHOD)
 define method
-$(call stage,train-$(1),Method $(1): $(STEPS) steps$(comma) each on $(BATCH_LABELED) labelled and $(call batch_unlabeled,$(1)) unlabelled crops.,\
-    $(SAMPLE) $(call sampling,$(1)) | $(TRAIN_STEP) $(call stepping,$(1)) $(if $(call has_teacher,$(1)),$(EMA) $(DECAY)))
+$(call stage,train-$(1),Method $(1): $(STEPS) steps$(comma) each on $(BATCH_LABELED) labelled and $(call batch_unlabeled,$(1)) unlabelled crops$(if $(last),$(comma) the last $(LAST_STEPS) on $(LAST_BATCH_LABELED) and $(call last_unlabeled,$(1)) others).,\
+    $(SAMPLE) $(call sampling,$(1))$(if $(last), then from $(last_from) $(call sampling_last,$(1))) | $(TRAIN_STEP) $(call stepping,$(1)) $(if $(call has_teacher,$(1)),$(EMA) $(DECAY)))
 $(foreach c,$(chunks),$(nl)$(call $(if $(and $(STEPWISE),$(call has_teacher,$(1))),chunk_then_ema,chunk),$(1),$(c))$(nl))
 
 $(RUNS)/$(1)/log.tsv: $(foreach p,$(points),$(call log,$(1),$(p)))
@@ -230,6 +243,6 @@ plain = $(foreach w,$(1),$(if $(filter-out /,$(filter /% ./% ../%,$(w))),$(notdi
 understands := $(filter dbisl-train-step,$(notdir $(TRAIN_STEP)))
 describe:
 	@printf '%s\n' $(foreach s,$(filter $(preparing),$(stages)) init predict metrics,$(call quoted,$(s): $(call plain,$(settings_$(s)))))
-	@$(foreach m,$(METHODS),printf '%s\n' $(call quoted,train: $(m): $(call plain,$(SAMPLE) $(call sampling,$(m)) | $(TRAIN_STEP) \
+	@$(foreach m,$(METHODS),printf '%s\n' $(call quoted,train: $(m): $(call plain,$(SAMPLE) $(call sampling,$(m))$(if $(last), then from $(last_from) $(call sampling_last,$(m))) | $(TRAIN_STEP) \
 	    $(if $(understands),--seed $(SEED),$(call stepping,$(m))) $(if $(call has_teacher,$(m)),$(EMA) $(DECAY)))); \
 	    $(if $(understands),$(TRAIN_STEP) $(call stepping,$(m)) --explain;))

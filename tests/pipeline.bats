@@ -86,6 +86,24 @@ made_again() {
     done
 }
 
+@test "the last steps on other crops: a boundary of chunks wherever it lies, and the same bytes in chunks of any length" {
+    expect 0 pipeline demo RUNS=run METHODS=dbisl STEPS=6 CHUNK=6 LAST_STEPS=2 LAST_PATCH=32,32,16 -n train
+    grep -q 'patch 16,16,16 --labeled 2 --unlabeled 2 .*--start 0 --count 4 .* | dbisl-train-step' <<<"$output" || fail "$output"
+    grep -q 'patch 32,32,16 --labeled 1 --unlabeled 1 .*--start 4 --count 2 .* | dbisl-train-step' <<<"$output" || fail "$output"
+    [ "$(grep -c 'dbisl-sample .* | dbisl-train-step' <<<"$output")" -eq 2 ]
+    pipeline demo RUNS=long METHODS=dbisl STEPS=6 CHUNK=6 LAST_STEPS=2 LAST_PATCH=32,32,16 train
+    pipeline demo RUNS=short METHODS=dbisl STEPS=6 CHUNK=1 LAST_STEPS=2 LAST_PATCH=32,32,16 train
+    same_run long short 6
+    # More of them than steps are all steps; none is the usual training.
+    expect 0 pipeline demo RUNS=run METHODS=dbisl STEPS=6 LAST_STEPS=9 LAST_PATCH=32,32,16 -n train
+    ! grep -q 'patch 16,16,16' <<<"$output" || fail "$output"
+    expect 0 pipeline demo RUNS=run METHODS=dbisl STEPS=6 LAST_PATCH=32,32,16 -n train
+    ! grep -q 'patch 32,32,16' <<<"$output" || fail "$output"
+    # They are a setting like any other.
+    expect 0 made_again short pipeline demo RUNS=short METHODS=dbisl STEPS=6 CHUNK=1 LAST_STEPS=3 LAST_PATCH=32,32,16 train
+    grep -q '^dbisl/student.6' <<<"$output" || fail "three last steps instead of two, but not made: $output"
+}
+
 @test "a teacher that was lost is made again, with its student" {
     pipeline demo RUNS=whole METHODS=dbisl STEPS=6 CHUNK=2 train
     pipeline demo RUNS=run METHODS=dbisl STEPS=6 CHUNK=2 run/dbisl/student.4.st.zst
