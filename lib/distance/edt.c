@@ -380,13 +380,13 @@ static int transform(const uint8_t *label, uint8_t value, const int64_t shape[3]
 #pragma omp parallel
     {
         tile t = tile_of_thread(tiles, longest);
-#pragma omp for schedule(static, 4)
+#pragma omp for schedule(dynamic, 2)
         for (int64_t i = 0; i < nx; i++) {
             for (int64_t j = 0; j < ny; j++)
                 scan_line(label + (i * ny + j) * nz, value, (int32_t)nz, wz, largest, out + (i * ny + j) * nz);
             pass_lines(out + i * ny * nz, NULL, nz, nz, &y, &t);
         }
-#pragma omp for schedule(static, 4)
+#pragma omp for schedule(dynamic, 2)
         for (int64_t j = 0; j < ny; j++)
             pass_lines(out + j * nz, wanted ? wanted + j * nz : NULL, nz, ny * nz, &x, &t);
     }

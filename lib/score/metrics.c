@@ -71,7 +71,7 @@ static int survey(const uint8_t *prediction, const uint8_t *reference, uint8_t v
         free(marks);
         return -1;
     }
-#pragma omp parallel for schedule(static) reduction(+ : of_p, of_r, of_both)
+#pragma omp parallel for schedule(dynamic, 4) reduction(+ : of_p, of_r, of_both)
     for (int64_t x = 0; x < shape[0]; x++) {
         uint8_t *mark = own + x * length;
         const counts here = count_plane(prediction + x * plane, reference + x * plane, value, shape[1], shape[2], mark + 1, mark + 1 + shape[1]);
@@ -112,7 +112,7 @@ static void find_surface(const uint8_t *label, uint8_t value, const int64_t shap
     const int64_t *n = b->size, step = n[2] + 2, plane = (n[1] + 2) * step;
 #pragma omp parallel
     {
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 4)
         for (int64_t x = -1; x <= n[0]; x++) {
             memset(padded + (x + 1) * plane, 0, (size_t)plane);
             for (int64_t y = 0; x >= 0 && x < n[0] && y < n[1]; y++) {
@@ -122,7 +122,7 @@ static void find_surface(const uint8_t *label, uint8_t value, const int64_t shap
                     to[z] = from[z] == value;
             }
         }
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 4)
         for (int64_t x = 0; x < n[0]; x++) {
             begin[x + 1] = 0;
             for (int64_t y = 0; y < n[1]; y++)
@@ -146,7 +146,7 @@ static int measure(const uint8_t *from, const int64_t *begin, const uint8_t *to,
     if (dbi_squares(to, 1, b->size, spacing, 0, from, square, error))
         return -1;
     const int64_t plane = b->size[1] * b->size[2];
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic, 4)
     for (int64_t x = 0; x < b->size[0]; x++) {
         double *next = all + begin[x];
         for (int64_t i = x * plane; i < (x + 1) * plane && next < all + begin[x + 1]; i++)
