@@ -197,7 +197,8 @@ typedef struct run {
     dbi_record *only;   /* what goes into one NIfTI file, once it is known that nothing follows */
     char **ids;         /* of the cases done, in a folder */
     size_t cases;
-    bool warned; /* of crops */
+    bool warned;         /* of crops */
+    bool warned_of_host; /* of windows cut there */
 } run;
 
 static int open_run(run *r, dbi_error *error)
@@ -330,6 +331,11 @@ static int predict(run *r, dbi_record *input, const char *name, dbi_error *error
     dbi_record *prediction =
         check(r, input, name, error) ? NULL : dbi_predict(r->predictor, input, r->checksum, show, (void *)(uintptr_t)name, error);
     dbi_record_free(input);
+    const char *why = dbi_predictor_on_host(r->predictor);
+    if (prediction && why && !r->warned_of_host) {
+        tool_warn("%s: cut into windows on the CPU, which is slower: %s", name, why);
+        r->warned_of_host = true;
+    }
     return prediction ? emit(r, prediction, error) : -1;
 }
 

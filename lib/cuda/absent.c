@@ -2,6 +2,7 @@
 #include "cuda/device.h"
 #include "cuda/host_maps.h"
 #include "cuda/net.h"
+#include "cuda/slide.h"
 #include "cuda/trainer.h"
 
 static int absent(dbi_error *error)
@@ -68,6 +69,18 @@ size_t dbi_cuda_host_net_bytes(const dbi_layout *layout, const char *device, int
     (void)size;
     (void)training;
     return SIZE_MAX;
+}
+
+int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide, const float *image,
+                       const dbi_scores *scores, dbi_error *error)
+{
+    (void)net;
+    (void)weights;
+    (void)same_weights;
+    (void)slide;
+    (void)image;
+    (void)scores;
+    return absent(error);
 }
 
 dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *device,

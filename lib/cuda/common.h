@@ -78,6 +78,25 @@ DBI_HD void dbi_heads_da(const dbi_heads_cuda *h, int64_t n, int64_t at, int64_t
     }
 }
 
+/* A product and a sum that are rounded one by one, as the host's are, where the device would make one operation of them. */
+DBI_HD float dbi_times(float a, float b)
+{
+#ifdef __CUDA_ARCH__
+    return __fmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
+DBI_HD float dbi_plus(float a, float b)
+{
+#ifdef __CUDA_ARCH__
+    return __fadd_rn(a, b);
+#else
+    return a + b;
+#endif
+}
+
 /* Where each convolution's weights lie: flat [A,B,taps] from `flat`, packed [A,taps,B] with padded channels from `packed`. */
 enum { DBI_PACK_LAYERS = 32 };
 

@@ -82,16 +82,42 @@ size_t dbi_cuda_host_net_bytes(const dbi_layout *layout, const char *device, int
     return bytes;
 }
 
-int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf,
-                              dbi_error *error)
+dbi_cuda_net_buffers dbi_cuda_host_net_buffers(const dbi_cuda_host_net *h)
 {
-    const size_t statistics = h->layout->statistics * sizeof(float);
+    dbi_cuda_net_buffers buffers;
+    buffers.stream = h->stream;
+    buffers.batch = h->batch;
+    buffers.image = h->image;
+    buffers.logits = h->logits;
+    buffers.sdf = h->sdf;
+    return buffers;
+}
+
+static int put_weights(dbi_cuda_host_net *h, const dbi_weights_f32 *weights, dbi_error *error)
+{
+    h->have_weights = false;
+    if (dbi_cuda_put(h->stream, h->parameters, weights->parameters, h->layout->parameters * sizeof(float), error) ||
+        dbi_cuda_put(h->stream, h->statistics, weights->statistics, h->layout->statistics * sizeof(float), error) ||
+        dbi_cuda_net_weights(h->net, h->stream, h->parameters, error))
+        return -1;
+    h->have_weights = true;
+    return 0;
+}
+
+/* The parameter block is for dropout alone: a copy from the host would wait for the passes before. */
+static int put_block(dbi_cuda_host_net *h, const dbi_pass *pass, dbi_error *error)
+{
     dbi_cuda_parameters block;
-    dbi_cuda_pass p;
     memset(&block, 0, sizeof block);
-    memset(&p, 0, sizeof p);
     block.seed = pass->seed;
     block.step = pass->step;
+    return dbi_cuda_put(h->stream, h->block, &block, sizeof block, error);
+}
+
+int dbi_cuda_host_net_pass(dbi_cuda_host_net *h, const dbi_weights_f32 *weights, const dbi_pass *pass, dbi_error *error)
+{
+    dbi_cuda_pass p;
+    memset(&p, 0, sizeof p);
     p.statistics = pass->statistics;
     p.update_running = pass->update_running;
     p.keep = pass->keep;
@@ -99,16 +125,17 @@ int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, co
     p.role = pass->role;
     p.passes = 1;
     p.parameters = h->block;
-    if (!pass->same_weights || !h->have_weights) {
-        h->have_weights = false;
-        if (dbi_cuda_put(h->stream, h->parameters, weights->parameters, h->layout->parameters * sizeof(float), error) ||
-            dbi_cuda_put(h->stream, h->statistics, weights->statistics, statistics, error) ||
-            dbi_cuda_net_weights(h->net, h->stream, h->parameters, error))
-            return -1;
-        h->have_weights = true;
-    }
-    if (dbi_cuda_put(h->stream, h->block, &block, sizeof block, error) || dbi_cuda_put(h->stream, h->image, image, image_bytes(h), error) ||
-        dbi_cuda_net_forward(h->net, h->stream, h->parameters, h->statistics, &p, h->image, h->logits, h->sdf, error) ||
+    return ((!pass->same_weights || !h->have_weights) && put_weights(h, weights, error)) || (pass->dropout > 0 && put_block(h, pass, error)) ||
+                   dbi_cuda_net_forward(h->net, h->stream, h->parameters, h->statistics, &p, h->image, h->logits, h->sdf, error)
+               ? -1
+               : 0;
+}
+
+int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf,
+                              dbi_error *error)
+{
+    const size_t statistics = h->layout->statistics * sizeof(float);
+    if (dbi_cuda_put(h->stream, h->image, image, image_bytes(h), error) || dbi_cuda_host_net_pass(h, weights, pass, error) ||
         dbi_cuda_get(h->stream, logits, h->logits, output_bytes(h), error) || dbi_cuda_get(h->stream, sdf, h->sdf, output_bytes(h), error) ||
         (pass->update_running && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) ||
         dbi_cuda_wait(h->stream, error))

@@ -12,24 +12,6 @@
  * Products and sums are rounded one by one, as in dbi_sgd_step and dbi_average on the host: equal gradients give equal bytes, and an average here is the one
  * that dbisl-ema makes. */
 
-DBI_HD float times(float a, float b)
-{
-#ifdef __CUDA_ARCH__
-    return __fmul_rn(a, b);
-#else
-    return a * b;
-#endif
-}
-
-DBI_HD float plus(float a, float b)
-{
-#ifdef __CUDA_ARCH__
-    return __fadd_rn(a, b);
-#else
-    return a + b;
-#endif
-}
-
 typedef struct update_arguments {
     const dbi_cuda_parameters *block;
     const int *stopped;
@@ -47,13 +29,13 @@ DBI_HD void update(const update_arguments *a, int64_t block, int thread, int pha
         return;
     float w = a->student[i];
     if (i < a->parameters) {
-        const float m = plus(times(a->block->momentum, a->momentum[i]), plus(a->gradient[i], times(a->block->weight_decay, w)));
+        const float m = dbi_plus(dbi_times(a->block->momentum, a->momentum[i]), dbi_plus(a->gradient[i], dbi_times(a->block->weight_decay, w)));
         a->momentum[i] = m;
-        w = plus(w, -times(a->block->rate, m));
+        w = dbi_plus(w, -dbi_times(a->block->rate, m));
         a->student[i] = w;
     }
     if (a->teacher && a->block->average >= 0)
-        a->teacher[i] = plus(times(a->block->average, a->teacher[i]), times(a->block->average_rest, w));
+        a->teacher[i] = dbi_plus(dbi_times(a->block->average, a->teacher[i]), dbi_times(a->block->average_rest, w));
 }
 DBI_KERNEL(update, update_arguments, DBI_BLOCK, 1, dbi_nothing)
 

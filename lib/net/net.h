@@ -28,4 +28,7 @@ size_t dbi_net_bytes(const dbi_layout *layout, const char *device, int64_t batch
 #define DBI_REAL_HEADER "net/net.real.h"
 #include "base/each_real.h"
 
+/* The CUDA device's own part of a net that was opened on one, for what keeps its arrays there (cuda/slide.h); NULL for other nets. */
+struct dbi_cuda_host_net *dbi_net_on_cuda(const dbi_net_f32 *net);
+
 #endif

@@ -243,6 +243,11 @@ size_t dbi_net_bytes(const dbi_layout *layout, const char *device, int64_t batch
         net.device->close(net.state);
     return possible ? p.bytes : SIZE_MAX;
 }
+
+struct dbi_cuda_host_net *dbi_net_on_cuda(const dbi_net_f32 *net)
+{
+    return net->cuda;
+}
 #endif
 
 /* Tensor `index` of the layer: 0 weight, 1 bias, 2 and 3 the normalization's weight and bias, 4 and 5 running mean and variance. */

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cuda/device.h"
+#include "cuda/slide.h"
 #include "image/case.h"
 #include "image/components.h"
 #include "net/net.h"
@@ -18,7 +20,12 @@ struct dbi_predictor {
     double k;
     dbi_net_f32 *net; /* of the last case */
     int64_t size[3];  /* its window */
+    int64_t batch;    /* and how many of them it takes at once */
     bool seen;        /* it has had a pass, so that it knows the weights */
+    /* On a GPU. */
+    int64_t most_batch; /* 1 when more have once been too many */
+    bool on_host;       /* windows are cut on the host */
+    dbi_error why;      /* they are */
 };
 
 static const struct {
@@ -78,6 +85,9 @@ static int read_k(const dbi_record *meta, double *k, dbi_error *error)
     return *k > 0 && isfinite(*k) ? 0 : dbi_fail(error, "metadata \"regression\" has no slope k above 0");
 }
 
+/* Windows that a GPU takes at once: so many voxels give all its units work at the lower levels of the network too. */
+enum { BATCH_VOXELS = 1 << 22, MOST_BATCH = 16 };
+
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error)
 {
     double k = settings->k;
@@ -92,8 +102,14 @@ dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_
         p->checkpoint = checkpoint;
         p->settings = *settings;
         p->k = k;
+        p->most_batch = MOST_BATCH;
     }
     return p;
+}
+
+const char *dbi_predictor_on_host(const dbi_predictor *predictor)
+{
+    return predictor->on_host ? predictor->why.text : NULL;
 }
 
 void dbi_predictor_close(dbi_predictor *predictor)
@@ -112,11 +128,11 @@ static int64_t score_volumes(const dbi_predictor *p)
     return volumes + (p->settings.outputs & DBI_PREDICT_UNCERTAINTY ? 1 : 0);
 }
 
-static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3])
+static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3], int64_t batch)
 {
     const dbi_arch *arch = &p->checkpoint->layout.arch;
     int64_t voxels = shape[0] * shape[1] * shape[2];
-    size_t net = dbi_net_bytes(&p->checkpoint->layout, p->settings.device, 1, window, false);
+    size_t net = dbi_net_bytes(&p->checkpoint->layout, p->settings.device, batch, window, false);
     if (net == SIZE_MAX) /* beyond the machine */
         return SIZE_MAX;
     return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) + dbi_slide_bytes(arch->channels, arch->classes, window) + net;
@@ -154,7 +170,7 @@ static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t wi
             window[a] = patch[a];
     }
     size_t bytes;
-    while ((bytes = bytes_with(p, shape, window)) > p->settings.memory) {
+    while ((bytes = bytes_with(p, shape, window, 1)) > p->settings.memory) {
         int longest = 0;
         for (int a = 1; a < 3; a++)
             longest = window[a] > window[longest] ? a : longest;
@@ -242,15 +258,30 @@ static int see_window(void *context, const float *image, float *logits, float *s
     return dbi_net_forward_f32(p->net, &p->checkpoint->weights, &pass, image, logits, sdf, error);
 }
 
-static int open_net(dbi_predictor *p, const int64_t size[3], dbi_error *error)
+static int open_net(dbi_predictor *p, const int64_t size[3], int64_t batch, dbi_error *error)
 {
-    if (p->net && !memcmp(p->size, size, sizeof p->size))
+    if (p->net && p->batch == batch && !memcmp(p->size, size, sizeof p->size))
         return 0;
     dbi_net_close_f32(p->net); /* first, so that two are never held */
     p->seen = false;
-    p->net = dbi_net_open_f32(&p->checkpoint->layout, p->settings.device, 1, size, false, error);
+    p->net = dbi_net_open_f32(&p->checkpoint->layout, p->settings.device, batch, size, false, error);
+    p->batch = batch;
     memcpy(p->size, size, sizeof p->size);
     return p->net ? 0 : -1;
+}
+
+/* How many windows a GPU takes at once: a power of 2, so that cuDNN has few shapes to choose algorithms for, and so that at most a quarter more is
+ * computed than the scan has windows. As long as the memory lasts it depends on nothing but this scan: a case gives the same bytes alone and after
+ * others. */
+static int64_t batch_of(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3], int64_t windows)
+{
+    const double voxels = (double)window[0] * (double)window[1] * (double)window[2];
+    int64_t batch = p->most_batch;
+    while (batch > 1 && ((double)batch * voxels > BATCH_VOXELS || 4 * ((windows + batch - 1) / batch * batch) > 5 * windows))
+        batch /= 2;
+    while (batch > 1 && p->settings.choice != DBI_WINDOW_GIVEN && bytes_with(p, shape, window, batch) > p->settings.memory)
+        batch /= 2;
+    return batch;
 }
 
 /* The means over windows are taken in the tensors of the result: the heads' in "prob" and, where both are needed, "step", which is dropped at the end. */
@@ -274,6 +305,36 @@ static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t sha
     return 0;
 }
 
+/* 0, -1 or DBI_CUDA_NO_ROOM. */
+static int slide_on_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores, dbi_error *error)
+{
+    const dbi_axis *axis = run->windows->axis;
+    if (open_net(p, (const int64_t[]){axis[0].window, axis[1].window, axis[2].window}, batch, error))
+        return DBI_CUDA_NO_ROOM;
+    const int status = dbi_cuda_slide_run(dbi_net_on_cuda(p->net), &p->checkpoint->weights, p->seen, run, image, scores, error);
+    p->seen = p->seen || !status;
+    return status;
+}
+
+/* Windows are cut on the GPU where it has room for the scan; where not, with one window at a time; where not even then, on the host, and so for all
+ * further cases. */
+static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores, dbi_error *error)
+{
+    dbi_error why;
+    int status = slide_on_gpu(p, run, batch, image, scores, &why);
+    if (status == DBI_CUDA_NO_ROOM && batch > 1) {
+        p->most_batch = 1;
+        status = slide_on_gpu(p, run, 1, image, scores, &why);
+    }
+    if (status && (status != DBI_CUDA_NO_ROOM || !p->net))
+        return dbi_fail(error, "%s", why.text);
+    if (!status)
+        return 0;
+    p->on_host = true;
+    p->why = why;
+    return dbi_slide_run(run, image, scores, error);
+}
+
 static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], const dbi_scores *scores,
                  void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
 {
@@ -288,7 +349,11 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
                            .context = p,
                            .progress = progress,
                            .progress_context = context};
-    int status = dbi_slide_run(&run, image->data, scores, error);
+    int status;
+    if (dbi_is_cuda(p->settings.device) && !p->on_host)
+        status = slide_with_gpu(p, &run, batch_of(p, image->shape + 1, window, dbi_windows_count(&windows)), image->data, scores, error);
+    else
+        status = open_net(p, window, 1, error) ? -1 : dbi_slide_run(&run, image->data, scores, error);
     dbi_windows_free(&windows);
     return status;
 }
@@ -355,10 +420,9 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
     int64_t shape[3] = {image->shape[1], image->shape[2], image->shape[3]}, window[3], stride[3];
     dbi_scores scores;
     dbi_record *out = dbi_record_new(error);
-    if (out && (dbi_predictor_window(predictor, shape, window, stride, error) || open_net(predictor, window, error) ||
-                add_scores(predictor, out, shape, &scores, error) || slide(predictor, image, window, stride, &scores, progress, context, error) ||
-                finish(predictor, out, shape, &scores, error) || describe(predictor, out, input, error) ||
-                add_history(predictor, out, input, checksum, window, stride, error))) {
+    if (out && (dbi_predictor_window(predictor, shape, window, stride, error) || add_scores(predictor, out, shape, &scores, error) ||
+                slide(predictor, image, window, stride, &scores, progress, context, error) || finish(predictor, out, shape, &scores, error) ||
+                describe(predictor, out, input, error) || add_history(predictor, out, input, checksum, window, stride, error))) {
         dbi_record_free(out);
         return NULL;
     }

@@ -45,6 +45,9 @@ void dbi_predictor_close(dbi_predictor *predictor); /* NULL is allowed */
 /* The windows of a scan of this shape. Fails when none fits the memory. */
 int dbi_predictor_window(const dbi_predictor *predictor, const int64_t shape[3], int64_t window[3], int64_t stride[3], dbi_error *error);
 
+/* Where the network is on a GPU: why scans are cut into windows and put together on the host nevertheless, NULL where they are not. After the first case. */
+const char *dbi_predictor_on_host(const dbi_predictor *predictor);
+
 /* Is this a case for the network: of kind "case" (or none), `image` F32 [C,X,Y,Z] of finite voxels, as many channels as the network has? */
 int dbi_predictor_check(const dbi_predictor *predictor, const dbi_record *input, dbi_error *error);
 /* Was the case prepared as those that the network was trained on? The crop does not count (see dbi_predictor_beyond_crops), nor does an unknown preparation of

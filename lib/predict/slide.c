@@ -8,24 +8,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 
-/* A window and the part of it that lies in the scan: offsets from..to-1 of each axis. */
-typedef struct part {
-    int64_t place[3], start[3], from[3], to[3];
-} part;
-
-static part part_of(const dbi_windows *windows, int64_t index)
-{
-    part p;
-    dbi_windows_start(windows, index, p.place, p.start);
-    for (int a = 0; a < 3; a++) {
-        int64_t end = windows->axis[a].extent - p.start[a];
-        p.from[a] = p.start[a] < 0 ? -p.start[a] : 0;
-        p.to[a] = end < windows->axis[a].window ? end : windows->axis[a].window;
-    }
-    return p;
-}
-
-static int64_t line_in_scan(const dbi_windows *w, const part *p, int64_t channel, int64_t i, int64_t j)
+static int64_t line_in_scan(const dbi_windows *w, const dbi_window_part *p, int64_t channel, int64_t i, int64_t j)
 {
     return (((channel * w->axis[0].extent + p->start[0] + i) * w->axis[1].extent) + p->start[1] + j) * w->axis[2].extent + p->start[2];
 }
@@ -41,7 +24,7 @@ static int64_t within(int64_t i, int64_t from, int64_t to)
 }
 
 /* Outside of the scan a window repeats the scan's outermost voxels. */
-static void cut(const dbi_windows *w, const part *p, int64_t channels, const float *image, float *window)
+static void cut(const dbi_windows *w, const dbi_window_part *p, int64_t channels, const float *image, float *window)
 {
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t c = 0; c < channels; c++)
@@ -78,7 +61,7 @@ static bool finite_line(const float *value, int64_t n)
 }
 
 /* Adds one window's outputs; false when one of them is not finite. Each voxel of the scan is touched once, so threads do not meet. */
-static bool add(const dbi_slide *s, const part *p, const float *logits, const float *sdf, const dbi_scores *scores)
+static bool add(const dbi_slide *s, const dbi_window_part *p, const float *logits, const float *sdf, const dbi_scores *scores)
 {
     const dbi_windows *w = s->windows;
     const float *weight[3];
@@ -116,6 +99,11 @@ size_t dbi_slide_bytes(int64_t channels, int64_t classes, const int64_t window[3
     return (size_t)((channels + 2 * classes) * window_voxels(window)) * sizeof(float);
 }
 
+int dbi_slide_not_finite(dbi_error *error)
+{
+    return dbi_fail(error, "the network's output is not finite: its weights are useless, or the image is not normalized");
+}
+
 int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_scores *scores, dbi_error *error)
 {
     const dbi_axis *axis = slide->windows->axis;
@@ -126,11 +114,11 @@ int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_scores *
     float *sdf = logits ? dbi_alloc(voxels * (size_t)slide->classes, sizeof *sdf, error) : NULL;
     int status = sdf ? 0 : -1;
     for (int64_t i = 0; !status && i < total; i++) {
-        part p = part_of(slide->windows, i);
+        dbi_window_part p = dbi_windows_part(slide->windows, i);
         cut(slide->windows, &p, slide->channels, image, window);
         status = slide->function(slide->context, window, logits, sdf, error);
         if (!status && !add(slide, &p, logits, sdf, scores))
-            status = dbi_fail(error, "the network's output is not finite: its weights are useless, or the image is not normalized");
+            status = dbi_slide_not_finite(error);
         if (!status && slide->progress)
             slide->progress(slide->progress_context, i + 1, total);
     }

@@ -23,7 +23,7 @@ typedef struct dbi_slide {
     double k; /* of step */
     dbi_window_function function;
     void *context;
-    void (*progress)(void *context, int64_t done, int64_t total); /* after each window; or NULL */
+    void (*progress)(void *context, int64_t done, int64_t total); /* after each window (on a GPU: batch of windows); or NULL */
     void *progress_context;
 } dbi_slide;
 
@@ -31,6 +31,9 @@ typedef struct dbi_slide {
  * scan; where a window reaches beyond it, the scan's outermost voxels are repeated: a border of any fixed value, 0 for instance, is an edge that the
  * network sees from far. One window's buffers are held at a time. Fails when the function does, or when what it gives is not finite. */
 int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_scores *scores, dbi_error *error);
+
+/* -1, with what is said where the network's output is not finite. */
+int dbi_slide_not_finite(dbi_error *error);
 
 /* Bytes of the buffers of dbi_slide_run for windows of this size. */
 size_t dbi_slide_bytes(int64_t channels, int64_t classes, const int64_t window[3]);

@@ -96,3 +96,16 @@ void dbi_windows_start(const dbi_windows *windows, int64_t index, int64_t place[
         start[a] = axis_start(&windows->axis[a], place[a]);
     }
 }
+
+dbi_window_part dbi_windows_part(const dbi_windows *windows, int64_t index)
+{
+    dbi_window_part p;
+    dbi_windows_start(windows, index, p.place, p.start);
+    for (int a = 0; a < 3; a++) {
+        const dbi_axis *axis = &windows->axis[a];
+        int64_t end = axis->extent - p.start[a];
+        p.from[a] = p.start[a] < 0 ? -p.start[a] : 0;
+        p.to[a] = end < axis->window ? end : axis->window;
+    }
+    return p;
+}

@@ -38,6 +38,13 @@ int64_t dbi_windows_count(const dbi_windows *windows);
 /* The first voxel of a window, in the scan's voxels (negative in the padding). Windows are counted with the last axis fastest. */
 void dbi_windows_start(const dbi_windows *windows, int64_t index, int64_t place[3], int64_t start[3]);
 
+/* A window and the part of it that lies in the scan: offsets from..to-1 of each axis. */
+typedef struct dbi_window_part {
+    int64_t place[3], start[3], from[3], to[3]; /* place: its number along each axis */
+} dbi_window_part;
+
+dbi_window_part dbi_windows_part(const dbi_windows *windows, int64_t index);
+
 /* The smallest multiple of DBI_WINDOW_MULTIPLE that is >= size. */
 int64_t dbi_window_round(int64_t size);
 

@@ -97,14 +97,22 @@ close_logs() {
     train supervised trained --device cpu
     local case=$D/cases/phantom_test_001.st.zst
     [ -e "$case" ] || case=$(printf '%s\n' "$D"/cases/*test* | head -n 1)
-    local options=(--window "32,32,32" --stride "16,16,16" --output "label,prob,sdf" --k 40)
-    dbisl-predict "${options[@]}" trained "$case" -o cpu
-    for precision in fp32 tf32 bf16; do
-        dbisl-predict --device cuda --precision "$precision" "${options[@]}" trained "$case" -o gpu
-        dbisl-predict --device cuda --precision "$precision" "${options[@]}" trained "$case" -o again
-        same gpu again
-        need_python numpy
-        "$PYTHON" "$ROOT/tests/gpu/compare.py" cpu gpu "$precision"
+    local options
+    # Windows that end beyond the scan, that are few for one batch, and that are many.
+    for options in "--window 64,64,64 --output label,prob" "--window 32,32,32 --stride 16,16,16 --output label,prob,sdf" \
+        "--window 32,32,16 --stride 11,7,5 --weights gaussian --head both --k 4 --output label,prob,logits,sdf"; do
+        # shellcheck disable=SC2086 # words
+        dbisl-predict $options trained "$case" -o cpu
+        for precision in fp32 tf32 bf16; do
+            # shellcheck disable=SC2086
+            run --separate-stderr dbisl-predict --device cuda --precision "$precision" $options trained "$case" -o gpu
+            [ "$status" -eq 0 ] && [ -z "$stderr" ] || fail "$stderr"
+            # shellcheck disable=SC2086
+            dbisl-predict --device cuda --precision "$precision" $options trained "$case" -o again
+            same gpu again
+            need_python numpy
+            "$PYTHON" "$ROOT/tests/gpu/compare.py" cpu gpu "$precision"
+        done
     done
 }
 

@@ -10,7 +10,7 @@
 #include "cuda/stream.h"
 
 bool dbi_emulated_backwards, dbi_emulated_rounding;
-size_t dbi_emulated_memory;
+size_t dbi_emulated_memory, dbi_emulated_held, dbi_emulated_most, dbi_emulated_limit = SIZE_MAX;
 
 int dbi_cuda_check_device(const char *name, dbi_error *error)
 {
@@ -33,6 +33,8 @@ int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error)
  * AddressSanitizer sees what leaves one. */
 int dbi_arena_open(dbi_arena *arena, dbi_error *error)
 {
+    if (arena->bytes + dbi_emulated_held > dbi_emulated_limit)
+        return dbi_fail(error, "the GPU has not enough memory: %zu bytes are needed", arena->bytes);
     dbi_emulated_memory = arena->bytes;
     for (int i = 0; i < arena->count; i++) {
         if (posix_memalign(&arena->need[i].own, 256, arena->need[i].bytes)) {
@@ -41,7 +43,9 @@ int dbi_arena_open(dbi_arena *arena, dbi_error *error)
             return dbi_fail(error, "out of memory");
         }
         memset(arena->need[i].own, 0, arena->need[i].bytes);
+        dbi_emulated_held += arena->need[i].bytes;
     }
+    dbi_emulated_most = dbi_emulated_held > dbi_emulated_most ? dbi_emulated_held : dbi_emulated_most;
     dbi_arena_point(arena);
     return 0;
 }
@@ -49,6 +53,7 @@ int dbi_arena_open(dbi_arena *arena, dbi_error *error)
 void dbi_arena_close(dbi_arena *arena)
 {
     for (int i = 0; i < arena->count; i++) {
+        dbi_emulated_held -= arena->need[i].own ? arena->need[i].bytes : 0;
         free(arena->need[i].own);
         arena->need[i].own = NULL;
     }

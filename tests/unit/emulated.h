@@ -14,8 +14,8 @@ static inline int on_gpu(void)
 #endif
 }
 
-/* Bytes of the last arena that was opened. */
-extern size_t dbi_emulated_memory;
+/* Bytes of the last arena that was opened, of all that are open, the most that ever were, and what the device has (at first as good as endless). */
+extern size_t dbi_emulated_memory, dbi_emulated_held, dbi_emulated_most, dbi_emulated_limit;
 
 /* dbi_direct(), computed otherwise. */
 int dbi_emulated_conv(dbi_conv_pass pass, bool bf16, const dbi_conv_sides *sides, void *x, void *weight, void *y, dbi_error *error);
