@@ -1,11 +1,12 @@
 """PyTorch 2 on the same GPU, for comparison with bench_gpu: channels_last_3d, bfloat16 autocast, torch.compile where it works.
 
 usage: bench_torch_gpu.py step XxYxZ BATCH REPEATS [FILTERS]
-       bench_torch_gpu.py scan XxYxZ REPEATS [FILTERS]     windows of 112x112x80 at a stride of 18x18x4
+       bench_torch_gpu.py scan XxYxZ REPEATS [FILTERS]     windows of 112x112x80 at a stride of 18x18x4, one or four at once
 step: the dual V-Net's training step with a teacher: forward pass of the teacher on the unlabelled half, forward and backward pass of the student, SGD, average. The
 loss is Dice and mean squared errors between outputs; dbisl's own, which has two distance transforms more, is not there in PyTorch, which is to PyTorch's advantage.
-Prints one JSON line; "variant" says whether torch.compile was used, the faster of both is given.
+Prints one JSON line of the fastest way; "variant" says whether torch.compile was used, and how many windows were taken at once.
 """
+import itertools
 import json
 import statistics
 import sys
@@ -91,22 +92,23 @@ def step_function(shape, batch, filters, compiled):
     return step
 
 
-def scan_function(shape, filters, compiled):
+def scan_function(shape, filters, compiled, at_once):
     window, stride = (112, 112, 80), (18, 18, 4)
     net = make_net(filters).eval()
     run = torch.compile(net) if compiled else net
     scan = torch.randn(1, 1, *shape, device="cuda").to(memory_format=torch.channels_last_3d)
     starts = [sorted({min(i, max(n - w, 0)) for i in range(0, max(n - w, 0) + s, s)}) for n, w, s in zip(shape, window, stride)]
+    places = [tuple(slice(o, o + w) for o, w in zip(corner, window)) for corner in itertools.product(*starts)]
 
     def predict():
         with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
             score, count = torch.zeros(shape, device="cuda"), torch.zeros(shape, device="cuda")
-            for a in starts[0]:
-                for b in starts[1]:
-                    for c in starts[2]:
-                        at = tuple(slice(o, o + w) for o, w in zip((a, b, c), window))
-                        score[at] += torch.sigmoid(run(scan[(..., *at)])[1].float())[0, 0]
-                        count[at] += 1
+            for first in range(0, len(places), at_once):
+                some = places[first : first + at_once]
+                batch = torch.cat([scan[(..., *at)] for at in some]).to(memory_format=torch.channels_last_3d)
+                for at, answer in zip(some, torch.sigmoid(run(batch)[1].float())):
+                    score[at] += answer[0]
+                    count[at] += 1
             return ((score / count) > 0.5).cpu()
 
     return predict
@@ -132,17 +134,17 @@ def main(what, shape, *rest):
     batch = rest.pop(0) if what == "step" else 1
     repeats, filters = rest[0], rest[1] if len(rest) > 1 else 16
     best = None
-    for compiled in (False, True):
+    for compiled, at_once in itertools.product((False, True), (1,) if what == "step" else (1, 4)):
         try:
             torch.manual_seed(0)
-            make = step_function(sizes, batch, filters, compiled) if what == "step" else scan_function(sizes, filters, compiled)
+            make = step_function(sizes, batch, filters, compiled) if what == "step" else scan_function(sizes, filters, compiled, at_once)
             times = measure(make, repeats)
         except Exception as error:  # torch.compile needs what not every machine has
             print(f"{'torch.compile' if compiled else 'PyTorch'}: {error}", file=sys.stderr)
             continue
         if best is None or statistics.median(times) < best["median_s"]:
             best = {"what": f"torch {torch.__version__} {what} {shape}", "median_s": statistics.median(times), "min_s": min(times),
-                    "variant": "torch.compile" if compiled else "eager", "gpu": torch.cuda.get_device_name()}
+                    "variant": ("torch.compile" if compiled else "eager") + (f", {at_once} at once" if at_once > 1 else ""), "gpu": torch.cuda.get_device_name()}
     if best is None:
         sys.exit("nothing could be timed")
     print(json.dumps(best))
