@@ -188,6 +188,35 @@ static void test_as_on_the_host(void **state)
     }
 }
 
+/* A net that has seen other weights takes the new ones over, and keeps them where it is told that they are the same. */
+static void test_new_weights(void **state)
+{
+    (void)state;
+    dbi_error error;
+    dbi_weights_f32 others;
+    scan s = make_scan(&layouts[3]);
+    assert_int_equal(dbi_weights_new_f32(&others, &checkpoint->layout, false, &error), 0);
+    dbi_weights_init_f32(&others, 77);
+    dbi_net_f32 *net = dbi_net_open_f32(&checkpoint->layout, "cuda", 1, s.layout->window, false, &error);
+    assert_non_null(net);
+    const dbi_slide slide = {.windows = &s.windows, .channels = C, .classes = K};
+    float *const logits = s.score[2], *const kept = s.score[3];
+    const dbi_scores scores = {.logits = logits};
+    for (int i = 0; i < 4; i++) {
+        const bool same = i == 1 || i == 3;
+        assert_int_equal(
+            dbi_cuda_slide_run(dbi_net_on_cuda(net), i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, &error), 0);
+        if (i == 0 || i == 2)
+            assert_memory_not_equal(logits, kept, K * sizeof(float));
+        else
+            assert_memory_equal(logits, kept, K * sizeof(float));
+        memcpy(kept, logits, K * sizeof(float));
+    }
+    dbi_net_close_f32(net);
+    dbi_weights_free_f32(&others);
+    free_scan(&s);
+}
+
 /* Another order of threads, and memory that was used before; on a GPU another run. Each precision; scores that are not wanted take no memory. */
 static void test_equal_bytes(void **state)
 {
@@ -359,8 +388,8 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_equal_bytes), cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_room),           cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_new_weights), cmocka_unit_test(test_equal_bytes),
+        cmocka_unit_test(test_not_finite),     cmocka_unit_test(test_room),        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, free_checkpoint);
 }
