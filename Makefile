@@ -227,7 +227,7 @@ lint: all ## clang-format, cppcheck, shellcheck, mandoc, and that --help and the
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --suppressions-list=.cppcheck --enable=warning,portability -D_GNU_SOURCE -DDBI_REAL_BITS=32 \
 	    -Ilib -Itools $(filter %.c,$(c_files))
 	shellcheck $(shell_files)
-	shellcheck --severity=warning --exclude=SC2154 $(bats_files) $(full_files) # variables that bats sets
+	shellcheck --severity=warning --exclude=SC2154 $(bats_files) $(full_files) $(gpu_bats) # variables that bats sets
 	mandoc -T lint -W warning $(man_pages)
 	scripts/check-options '$(BUILD)/bin' man
 

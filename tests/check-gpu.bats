@@ -1,4 +1,4 @@
-# `make check-gpu SANITIZER=TOOL` where there is no GPU: its scripts, with stand-ins for the GPU and for NVIDIA's compute-sanitizer.
+# `make check-gpu SANITIZER=TOOL` and `make gpu-bundle` where there is no GPU: their scripts, with stand-ins for the GPU and for NVIDIA's compute-sanitizer.
 bats_require_minimum_version 1.5.0
 load helper
 
@@ -91,4 +91,27 @@ FILE
     check_gpu REQUIRE_GPU=1 scripts/check-gpu "$T/test_good"
     [ "$status" -eq 1 ]
     [ ! -e "$T/calls" ]
+}
+
+@test "gpu-bundle: libraries beside the programs, cases in parts, checks that say why they are skipped" {
+    mkdir "$T/cases"
+    for i in 1 2 3 4 5; do
+        head -c 400000 /dev/urandom >"$T/cases/c$i.st.zst"
+    done
+    CASES=$T/cases PART_MB=1 CUDNN=0 scripts/gpu-bundle "$T/bundle" "" "$BIN/dbisl-sdf" "$T/test_good" >"$T/said"
+    grep -q "5 cases in 3 parts" "$T/said" || fail "$(cat "$T/said")"
+    cat "$T/cases"/*.st.zst | cmp - <(cat "$T/bundle/cases"/part-0[0-2].st.zst)
+    [ "$(find "$T/bundle/cases" -size +1000000c | wc -l)" -eq 0 ]
+    compgen -G "$T/bundle/lib/libzstd.so*" >/dev/null
+    [ -z "$(find "$T/bundle/lib" -name 'libc.so*' -o -name 'libcuda.so*')" ]
+    script "$T/bundle/bin/bench_gpu" 'exit 1'
+    for program in check bench-gpu; do
+        run --separate-stderr env CUDA_VISIBLE_DEVICES= "$T/bundle/$program"
+        [ "$status" -eq 0 ] || fail "$output"
+        [[ ${lines[0]} == "skipped: "* && ${lines[-1]} =~ ^0\ (passed|timed),\ 0\ failed,\ [15]\ skipped$ ]] || fail "$output"
+    done
+    script "$T/bundle/bin/dbisl-sdf" 'echo "dbisl-sdf: standard input: nothing there" >&2; exit 1'
+    run "$T/bundle/check"
+    [ "$status" -eq 0 ]
+    [ "${lines[-1]}" = "2 passed, 0 failed" ] || fail "$output"
 }
