@@ -213,23 +213,18 @@ DBI_INLINE void spread_plane(const float *block, const int64_t size[3], int64_t 
                              vec *spread, const bool input)
 {
     const int64_t Y = size[1], Z = size[2], apart = tiles * rows;
-    for (int64_t t = 0; t < tiles; t++) {
-        const int64_t z = 4 * (from + t) - input, values = input ? 6 : 4;
-        const bool inner = z >= 0 && z + values <= Z;
-        for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; r < rows; r++) { /* row by row: that is what the processor fetches ahead */
+        const bool inside = first + r >= 0 && first + r < Y;
+        const vec *row = (const vec *)block + (x * Y + first + r) * Z;
+        for (int64_t t = 0; t < tiles; t++) {
+            const int64_t z = 4 * (from + t) - input, values = input ? 6 : 4;
             vec *to = spread + t * rows + r, d[6], v[6];
-            if (first + r < 0 || first + r >= Y) {
-                for (int k = 0; k < 6; k++)
-                    to[k * apart] = (vec){0};
-                continue;
-            }
-            const vec *row = (const vec *)block + (x * Y + first + r) * Z;
-            if (inner)
+            if (inside && z >= 0 && z + values <= Z)
                 for (int k = 0; k < values; k++)
                     d[k] = row[z + k];
             else
                 for (int k = 0; k < values; k++)
-                    d[k] = z + k >= 0 && z + k < Z ? row[z + k] : (vec){0};
+                    d[k] = inside && z + k >= 0 && z + k < Z ? row[z + k] : (vec){0};
             if (input)
                 spread_input(d, v);
             else
