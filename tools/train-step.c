@@ -370,8 +370,10 @@ static int train(training *s, dbi_error *error)
     const arguments *a = s->arguments;
     const char *name = tool_input_name(a->batches);
     dbi_reader *reader = dbi_reader_open(a->batches, error);
-    if (!reader)
+    if (!reader || dbi_reader_ahead(reader, error)) {
+        dbi_reader_close(reader);
         return -1;
+    }
     int64_t done = 0;
     int got = 0;
     dbi_record *record = NULL;

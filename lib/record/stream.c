@@ -1,5 +1,6 @@
 #include "record/stream.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -14,6 +15,17 @@ struct dbi_reader {
     char *name;
     size_t index;
     bool failed;
+    /* With a thread that reads ahead: what it has read last. */
+    bool ahead;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* any of the fields below */
+    bool ready;             /* not taken yet */
+    bool over;              /* the thread has come to the end of the records, or to an error */
+    bool stop;              /* nobody will take another */
+    int got;
+    dbi_record *record;
+    dbi_error error;
 };
 
 dbi_reader *dbi_reader_open(const char *path, dbi_error *error)
@@ -34,13 +46,31 @@ dbi_reader *dbi_reader_open(const char *path, dbi_error *error)
     return reader;
 }
 
+static void free_reader(dbi_reader *reader)
+{
+    dbi_record_free(reader->record);
+    dbi_input_close(reader->input);
+    free(reader->name);
+    free(reader);
+}
+
 void dbi_reader_close(dbi_reader *reader)
 {
     if (!reader)
         return;
-    dbi_input_close(reader->input);
-    free(reader->name);
-    free(reader);
+    if (reader->ahead) {
+        pthread_mutex_lock(&reader->lock);
+        const bool over = reader->over;
+        reader->stop = true;
+        pthread_cond_broadcast(&reader->changed);
+        pthread_mutex_unlock(&reader->lock);
+        if (!over) { /* it may wait for a pipe that nobody writes to; whenever it comes back, it frees the reader */
+            pthread_detach(reader->thread);
+            return;
+        }
+        pthread_join(reader->thread, NULL);
+    }
+    free_reader(reader);
 }
 
 static dbi_record *read_header(dbi_input *input, dbi_layout *layout, dbi_error *error)
@@ -78,7 +108,7 @@ static dbi_record *read_record(dbi_input *input, dbi_error *error)
     return NULL;
 }
 
-int dbi_reader_next(dbi_reader *reader, dbi_record **record, dbi_error *error)
+static int read_next(dbi_reader *reader, dbi_record **record, dbi_error *error)
 {
     *record = NULL;
     if (reader->failed)
@@ -97,6 +127,57 @@ int dbi_reader_next(dbi_reader *reader, dbi_record **record, dbi_error *error)
         return dbi_fail_in(error, "%s: record %zu", reader->name, reader->index);
     }
     return more;
+}
+
+static void *read_ahead(void *argument)
+{
+    dbi_reader *reader = argument;
+    for (;;) {
+        dbi_record *record;
+        dbi_error error;
+        const int got = read_next(reader, &record, &error);
+        pthread_mutex_lock(&reader->lock);
+        reader->got = got;
+        reader->record = record;
+        reader->error = error;
+        reader->ready = true;
+        pthread_cond_broadcast(&reader->changed);
+        while (got > 0 && reader->ready && !reader->stop)
+            pthread_cond_wait(&reader->changed, &reader->lock);
+        const bool stop = reader->stop;
+        reader->over = got < 1;
+        pthread_mutex_unlock(&reader->lock);
+        if (stop)
+            free_reader(reader);
+        if (stop || got < 1)
+            return NULL;
+    }
+}
+
+int dbi_reader_ahead(dbi_reader *reader, dbi_error *error)
+{
+    pthread_mutex_init(&reader->lock, NULL);
+    pthread_cond_init(&reader->changed, NULL);
+    reader->ahead = !pthread_create(&reader->thread, NULL, read_ahead, reader);
+    return reader->ahead ? 0 : dbi_fail(error, "%s: no thread could be started", reader->name);
+}
+
+int dbi_reader_next(dbi_reader *reader, dbi_record **record, dbi_error *error)
+{
+    if (!reader->ahead)
+        return read_next(reader, record, error);
+    pthread_mutex_lock(&reader->lock);
+    while (!reader->ready)
+        pthread_cond_wait(&reader->changed, &reader->lock);
+    const int got = reader->got;
+    *record = reader->record;
+    reader->record = NULL;
+    if (got < 0)
+        *error = reader->error;
+    reader->ready = got < 1; /* the end, or an error, stays */
+    pthread_cond_broadcast(&reader->changed);
+    pthread_mutex_unlock(&reader->lock);
+    return got;
 }
 
 dbi_record *dbi_record_load(const char *path, dbi_error *error)

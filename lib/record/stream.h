@@ -10,6 +10,8 @@ dbi_reader *dbi_reader_open(const char *path, dbi_error *error);
 /* 1 and a record that the caller frees, 0 at the end, -1 on error. A stream without any record is an error. */
 int dbi_reader_next(dbi_reader *reader, dbi_record **record, dbi_error *error);
 void dbi_reader_close(dbi_reader *reader);
+/* From now on a thread reads one record ahead: it comes through the pipe while the caller works on the one before. */
+int dbi_reader_ahead(dbi_reader *reader, dbi_error *error);
 
 /* The one record of a file; more than one is an error. */
 dbi_record *dbi_record_load(const char *path, dbi_error *error);

@@ -23,8 +23,8 @@ static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
     return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && !memcmp(a->size, b->size, sizeof a->size);
 }
 
-/* As dbisl-train-step goes through its input, with a clock round the reading: an upper bound of the waiting, as it holds the copying, too. The first
- * batch does not count: until it comes, the sampler reads its first cases. */
+/* As dbisl-train-step goes through its input, with a clock round the waiting for the next batch. The first one does not count: until it comes, the sampler
+ * reads its first cases. */
 static void run_pipe(char **argv)
 {
     training t = {0};
@@ -34,7 +34,7 @@ static void run_pipe(char **argv)
     int64_t steps = 0;
     open_weights(&t, argument(argv, 0), number(argv, 1));
     dbi_reader *reader = dbi_reader_open(NULL, &error);
-    if (!reader)
+    if (!reader || dbi_reader_ahead(reader, &error))
         die(error.text);
     for (;;) {
         const double start = wall_clock();

@@ -394,24 +394,36 @@ static void test_unwritable(void **state)
     dbi_record_free(record);
 }
 
-static int count_records(const char *path)
+static int count_once(const char *path, bool ahead)
 {
     dbi_reader *reader = dbi_reader_open(path, &error);
     if (!reader)
         return -1;
+    if (ahead)
+        assert_int_equal(dbi_reader_ahead(reader, &error), 0);
     dbi_record *record;
     int more, count = 0;
     while ((more = dbi_reader_next(reader, &record, &error)) > 0) {
         count++;
         dbi_record_free(record);
     }
-    if (more < 0) {
-        dbi_error again;
-        assert_int_equal(dbi_reader_next(reader, &record, &again), -1);
-        assert_null(record);
-    }
+    dbi_error again;
+    assert_int_equal(dbi_reader_next(reader, &record, &again), more);
+    assert_null(record);
     dbi_reader_close(reader);
     return more < 0 ? -1 : count;
+}
+
+/* However it is read; the message, where there is one, stays in `error`. */
+static int count_records(const char *path)
+{
+    const int ahead = count_once(path, true);
+    const dbi_error said = error;
+    const int count = count_once(path, false);
+    assert_int_equal(ahead, count);
+    if (count < 0)
+        assert_string_equal(said.text, error.text);
+    return count;
 }
 
 /* zstd of `size` bytes, appended to the file; content_size and checksum as asked. */
@@ -501,7 +513,8 @@ static void test_frames(void **state)
 static void test_no_waiting(void **state)
 {
     (void)state;
-    for (int none = 0; none < 2; none++) {
+    for (int way = 0; way < 4; way++) {
+        const bool none = way % 2, ahead = way / 2;
         int ends[2];
         assert_int_equal(pipe(ends), 0);
         char in[32], out[32];
@@ -512,6 +525,8 @@ static void test_no_waiting(void **state)
         dbi_reader *reader = dbi_reader_open(in, &error);
         assert_non_null(writer);
         assert_non_null(reader);
+        if (ahead)
+            assert_int_equal(dbi_reader_ahead(reader, &error), 0);
         for (uint32_t i = 0; i < 3; i++) {
             dbi_record *record = sample(i), *back;
             assert_int_equal(dbi_writer_put(writer, record, &error), 0);
@@ -528,6 +543,35 @@ static void test_no_waiting(void **state)
         close(ends[0]);
         alarm(0);
     }
+}
+
+/* A reader with records that nobody takes is closed at once: one that waits for a pipe, one that has read its record, one that never ran. */
+static void test_close_early(void **state)
+{
+    (void)state;
+    dbi_record *record = sample(0);
+    assert_int_equal(dbi_record_save(record, "a.st", &(dbi_compression){0}, &error), 0);
+    dbi_record_free(record);
+    alarm(20);
+    for (int pause = 0; pause < 2; pause++) {
+        dbi_reader *reader = dbi_reader_open("a.st", &error);
+        assert_int_equal(dbi_reader_ahead(reader, &error), 0);
+        if (pause)
+            usleep(20000);
+        dbi_reader_close(reader);
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        char in[32];
+        snprintf(in, sizeof in, "/dev/fd/%d", ends[0]);
+        assert_non_null(reader = dbi_reader_open(in, &error));
+        assert_int_equal(dbi_reader_ahead(reader, &error), 0);
+        if (pause)
+            usleep(20000);
+        dbi_reader_close(reader);
+        close(ends[0]);
+        close(ends[1]); /* only now the thread's end of file comes */
+    }
+    alarm(0);
 }
 
 /* The checksum comes late, and is wrong: nobody gets the record before it is known. */
@@ -1135,6 +1179,7 @@ int main(void)
         cmocka_unit_test(test_unwritable),
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_no_waiting),
+        cmocka_unit_test(test_close_early),
         cmocka_unit_test(test_late_checksum),
         cmocka_unit_test(test_hostile_headers),
         cmocka_unit_test(test_not_tensor_files),
