@@ -1,5 +1,5 @@
-/* Direct convolutions on blocked activations, where they are faster than oneDNN or it has no fast code: 3^3 kernels without AVX-512, blocks of 8 channels
- * on machines with longer vectors, 2^3 kernels between blocks of different lengths, weight gradients.
+/* Direct convolutions on blocked activations, where they are faster than oneDNN or it has no fast code: 3^3 kernels without AVX-512 whose rows do not fill
+ * the tiles of winograd.h, blocks of 8 channels on machines with longer vectors, 2^3 kernels between blocks of different lengths, weight gradients.
  *
  * There are three loops for all layers and passes; which array is what is the caller's choice:
  *   same     3^3, padding 1: b(v) = Σ w(tap) a(v + tap - 1)          forward; data gradient with mirrored taps
