@@ -43,7 +43,7 @@ static double L(add_partials)(const dbi_blocked *at, const float *partial, int p
 DBI_CLONES static void L(moments)(const dbi_blocked *at, const float *z, float *partial, double *mean, double *variance)
 {
     int64_t count = L(chunk_count)(at), v = voxels(at);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(guided)
     for (int64_t i = 0; i < count; i++) {
         L(chunk) c = L(chunk_at)(at, i);
         vec pivot = *(const vec *)(z + c.block * v * LANES), sum[2] = {{0}}, squares[2] = {{0}};
@@ -98,7 +98,7 @@ DBI_INLINE void L(load_factors)(L(factors) * f, const dbi_blocked *at, const dbi
 DBI_CLONES static void L(normalize)(const dbi_blocked *at, const float *z, const dbi_norm_f32 *norm, float *a)
 {
     int64_t count = L(chunk_count)(at);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(guided)
     for (int64_t i = 0; i < count; i++) {
         L(chunk) c = L(chunk_at)(at, i);
         L(factors) f;
@@ -122,7 +122,7 @@ DBI_CLONES static void L(normalize_sums)(const dbi_blocked *at, const float *z, 
                                          float *partial, double *sum, double *dot)
 {
     int64_t count = L(chunk_count)(at);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(guided)
     for (int64_t i = 0; i < count; i++) {
         L(chunk) c = L(chunk_at)(at, i);
         L(factors) f;
@@ -151,7 +151,7 @@ DBI_CLONES static void L(normalize_gradient)(const dbi_blocked *at, float *z, co
                                              const float *by_dy, const float *by_z, const float *constant)
 {
     int64_t count = L(chunk_count)(at);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(guided)
     for (int64_t i = 0; i < count; i++) {
         L(chunk) c = L(chunk_at)(at, i);
         L(factors) f;
@@ -194,7 +194,7 @@ DBI_CLONES static void L(heads)(const dbi_blocked *at, int classes, const float 
                                 float *sdf)
 {
     int64_t v = voxels(at), chunks = chunks_of(v);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(guided)
     for (int64_t i = 0; i < at->batch * chunks; i++) {
         int64_t n = i / chunks, begin = i % chunks * DBI_CHUNK, end = begin + DBI_CHUNK < v ? begin + DBI_CHUNK : v;
         for (int k = 0; k < classes; k++) {
@@ -246,7 +246,7 @@ DBI_CLONES static void L(heads_sums)(const dbi_blocked *at, int classes, const f
 {
     int64_t count = L(chunk_count)(at), v = voxels(at);
     int per_chunk = 2 + 2 * classes;
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(guided)
     for (int64_t i = 0; i < count; i++) {
         L(chunk) c = L(chunk_at)(at, i);
         L(factors) f;
@@ -290,7 +290,7 @@ DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, flo
                                          const float *dlogits, const float *dr, const float *by_dy, const float *by_z, const float *constant)
 {
     int64_t count = L(chunk_count)(at), v = voxels(at);
-#pragma omp parallel for schedule(dynamic, 8)
+#pragma omp parallel for schedule(guided)
     for (int64_t i = 0; i < count; i++) {
         L(chunk) c = L(chunk_at)(at, i);
         L(factors) f;

@@ -13,6 +13,10 @@
 #include "net/direct.h"
 #include "net/winograd.h"
 
+/* Threads of a convolution by winograd.h. There is always working memory for all of them, so that what a network takes, and with it the size of the windows
+ * of a prediction, does not depend on their number; what no thread touches is never there. */
+enum { MOST_THREADS = 32 };
+
 /* One pass of one layer: a primitive, its weights' own layout, and the reorder between that and the plain one; without a primitive, our own loops. */
 typedef struct pass {
     dbi_direct direct;
@@ -29,7 +33,7 @@ typedef struct conv {
 typedef struct state {
     dbi_net_shape shape;
     int lanes;   /* of blocks of more than 8 channels */
-    int threads; /* as many as there is working memory for */
+    int threads; /* at most MOST_THREADS */
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     conv conv[DBI_MAX_LAYERS];
@@ -182,14 +186,14 @@ static bool sums_winograd(const dbi_direct *d)
     return fills_tiles(d, 0.9);
 }
 
-static size_t apply_floats(const state *s, const dbi_direct *d)
+static size_t apply_floats(const dbi_direct *d)
 {
-    return applies_winograd(d) ? dbi_winograd_apply_floats(d, s->threads) : dbi_direct_packed(d);
+    return applies_winograd(d) ? dbi_winograd_apply_floats(d, MOST_THREADS) : dbi_direct_packed(d);
 }
 
-static size_t weights_floats(const state *s, const dbi_direct *d)
+static size_t weights_floats(const dbi_direct *d)
 {
-    return sums_winograd(d) ? dbi_winograd_weights_floats(d, s->threads) : dbi_direct_partials(d);
+    return sums_winograd(d) ? dbi_winograd_weights_floats(d, MOST_THREADS) : dbi_direct_partials(d);
 }
 
 static void apply(const state *s, const dbi_direct *d, const float *a, const float *weight, float *b)
@@ -276,11 +280,11 @@ static void describe_direct(const state *s, conv *c, const dbi_layer *l)
 static void make_direct(state *s, const conv *c)
 {
     if (!c->forward.primitive)
-        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * apply_floats(s, &c->forward.direct));
+        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * apply_floats(&c->forward.direct));
     if (s->shape.training && !c->data.primitive)
-        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * apply_floats(s, &c->data.direct));
+        s->weight_bytes = larger(s->weight_bytes, sizeof(float) * apply_floats(&c->data.direct));
     if (s->shape.training && !c->weight.primitive)
-        s->partial_bytes = larger(s->partial_bytes, sizeof(float) * weights_floats(s, &c->weight.direct));
+        s->partial_bytes = larger(s->partial_bytes, sizeof(float) * weights_floats(&c->weight.direct));
 }
 
 static int make_layer(state *s, int index, dbi_error *error)
@@ -352,7 +356,7 @@ static void *cpu_open(const dbi_net_shape *shape, size_t *scratch, dbi_error *er
         return NULL;
     s->shape = *shape;
     s->lanes = longest_lanes();
-    s->threads = omp_get_max_threads();
+    s->threads = omp_get_max_threads() < MOST_THREADS ? omp_get_max_threads() : MOST_THREADS;
     int status = check(dnnl_engine_create(&s->engine, dnnl_cpu, 0), "an engine", error) ||
                  check(dnnl_stream_create(&s->stream, s->engine, dnnl_stream_default_flags), "a stream", error);
     for (int l = 0; !status && l < shape->layout->layers; l++)

@@ -20,7 +20,7 @@ enum { SPREAD_BYTES = 240 << 10, MOST_ROWS = 16, LEAST_ROWS = 8 };
 
 /* How many sums of a product are made at a time, in registers: tiles along the row by rows below one another. Tall ones find more of what they read in the
  * first-level cache. For the weights' gradient a column may have any even number of rows. */
-typedef enum shape { TILES_2, ROWS_10, ROWS_8, TILES_3, SHAPES, FOR_WEIGHTS = SHAPES } shape;
+typedef enum shape { TILES_2, ROWS_10, ROWS_8, TILES_3, FOR_WEIGHTS } shape;
 enum { MOST_SUMS = 10 };
 
 /* speed: of a convolution that fills them, in GFLOP/s on a core with vectors of 8 and a peak of 103. */
@@ -59,7 +59,7 @@ static shape shape_for(const dbi_direct *d)
 {
     double least = 0;
     shape best = 0;
-    for (shape s = 0; s < SHAPES; s++) {
+    for (shape s = 0; s < FOR_WEIGHTS; s++) {
         const int64_t tiles = quotient_up(quotient_up(d->b.size[2], 4), shapes[s].tiles) * shapes[s].tiles,
                       rows = quotient_up(d->b.size[1], shapes[s].rows) * shapes[s].rows;
         const double time = (double)(tiles * rows) / shapes[s].speed;
@@ -85,7 +85,10 @@ static division divide(const dbi_direct *d, shape with, int64_t slices)
     const int64_t tiles = SPREAD_BYTES / (row_of_tiles * (quotient_up(v.rows, v.strips) * height + 2)) / width;
     v.spans = quotient_up(v.tiles, tiles > 1 ? tiles : 1);
     if (with == FOR_WEIGHTS) /* sums are worth loading for some hundred voxels, not for a few */
-        v.depth = quotient_up(160, quotient_up(v.rows, v.strips) * height * quotient_up(v.tiles, v.spans));
+    {
+        const int64_t depth = quotient_up(160, quotient_up(v.rows, v.strips) * height * quotient_up(v.tiles, v.spans));
+        v.depth = depth < d->b.size[0] ? depth : d->b.size[0];
+    }
     return v;
 }
 
@@ -108,7 +111,7 @@ static part part_of(const dbi_direct *d, const division *v, int64_t index)
     return p;
 }
 
-/* A plane is cut into slices where the parts would be too few for the threads; a result does not depend on it. */
+/* All planes are cut into slices where the parts would be too few for the threads; a result does not depend on it. */
 static division division_for_apply(const dbi_direct *d, int threads)
 {
     const shape with = shape_for(d);
@@ -126,6 +129,13 @@ static int64_t blocks_together(const dbi_direct *d)
 static int64_t bundles_of(const dbi_direct *d)
 {
     return quotient_up(blocks_of(&d->b), blocks_together(d));
+}
+
+/* Slices where parts would be too few; a result depends on them, so that their number must not depend on the threads. */
+static division division_for_weights(const dbi_direct *d)
+{
+    const division whole = divide(d, FOR_WEIGHTS, 1);
+    return divide(d, FOR_WEIGHTS, quotient_up(16, parts_of(d, &whole) * bundles_of(d)));
 }
 
 /* It is summed in so many groups of parts, for threads to share: more where there are few blocks of b. */
@@ -147,6 +157,11 @@ static int64_t thread_floats(const dbi_direct *d, const division *v)
     return 6 * tiles * ((v->depth + 2) * blocks_of(&d->a) * LANES * (rows + 2) + v->depth * LANES * rows);
 }
 
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 bool dbi_winograd_serves(const dbi_direct *d)
 {
     return d->kind == DBI_DIRECT_SAME && d->a_lanes == LANES && d->b_lanes == LANES;
@@ -155,13 +170,13 @@ bool dbi_winograd_serves(const dbi_direct *d)
 size_t dbi_winograd_apply_floats(const dbi_direct *d, int threads)
 {
     const division v = division_for_apply(d, threads);
-    return (size_t)(pairs_of(d) * PAIR_FLOATS + threads * thread_floats(d, &v));
+    return (size_t)(pairs_of(d) * PAIR_FLOATS + smaller(threads, parts_of(d, &v)) * thread_floats(d, &v));
 }
 
 size_t dbi_winograd_weights_floats(const dbi_direct *d, int threads)
 {
-    const division v = divide(d, FOR_WEIGHTS, 1);
-    return (size_t)(groups_of(d, &v) * pairs_of(d) * PAIR_FLOATS + threads * thread_floats(d, &v));
+    const division v = division_for_weights(d);
+    return (size_t)(groups_of(d, &v) * pairs_of(d) * PAIR_FLOATS + smaller(threads, groups_of(d, &v) * bundles_of(d)) * thread_floats(d, &v));
 }
 
 /* The 27 taps of the plain weights of channel i of a's block and o of b's; NULL in the padding. */
@@ -478,10 +493,10 @@ DBI_CLONES static void unpack(const dbi_direct *d, int64_t groups, int64_t pair,
 }
 
 /* packed [b block][product][a block][kx][ky][a lane][b lane]: G g for the three taps g along each row. */
-static void pack(const dbi_direct *d, const float *weight, float *packed)
+static void pack(const dbi_direct *d, int threads, const float *weight, float *packed)
 {
     const int a_blocks = blocks_of(&d->a), lanes = LANES * LANES;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t p = 0; p < pairs_of(d); p++)
         for (int e = 0; e < lanes; e++) {
             const int a_block = (int)p % a_blocks, b_block = (int)p / a_blocks;
@@ -508,8 +523,9 @@ void dbi_winograd_apply(const dbi_direct *d, int threads, const float *a, const 
 {
     const division v = division_for_apply(d, threads);
     float *own = working + pairs_of(d) * PAIR_FLOATS;
-    pack(d, weight, working);
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    const int workers = (int)smaller(threads, parts_of(d, &v));
+    pack(d, threads, weight, working);
+#pragma omp parallel for schedule(dynamic) num_threads(workers)
     for (int64_t i = 0; i < parts_of(d, &v); i++) {
         const part p = part_of(d, &v, i);
         apply_part(d, &p, a, working, own + omp_get_thread_num() * thread_floats(d, &v), b);
@@ -518,11 +534,12 @@ void dbi_winograd_apply(const dbi_direct *d, int threads, const float *a, const 
 
 void dbi_winograd_weights(const dbi_direct *d, int threads, const float *a, const float *db, float *working, float *dweight)
 {
-    const division v = divide(d, FOR_WEIGHTS, 1);
+    const division v = division_for_weights(d);
     const int64_t blocks = blocks_of(&d->b), together = blocks_together(d), bundles = bundles_of(d), groups = groups_of(d, &v),
                   parts = parts_of(d, &v), block_floats = pairs_of(d) / blocks * PAIR_FLOATS;
+    const int workers = (int)smaller(threads, groups * bundles);
     float *own = working + groups * blocks * block_floats;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(workers)
     for (int64_t i = 0; i < groups * bundles; i++) {
         const int64_t group = i / bundles, from = i % bundles * together, to = from + together < blocks ? from + together : blocks;
         float *sums = working + (group * blocks + from) * block_floats;

@@ -1,5 +1,5 @@
-/* The direct convolutions, and those by Winograd's algorithm, against plain loops in double: all three kinds, channels that fill their blocks and that do not, blocks of 8 and 16, and rows of
- * every length that their tiles divide differently. */
+/* The direct convolutions, and those by Winograd's algorithm, against plain loops in double: all three kinds, channels that fill their blocks and that do
+ * not, blocks of 8 and 16, and rows of every length that their tiles divide differently. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,6 +34,16 @@ static int64_t place(const dbi_blocked *at, int lanes, int64_t n, int c, int64_t
 static size_t floats(const dbi_blocked *at, int lanes)
 {
     return (size_t)(at->batch * blocks(at->channels, lanes) * voxels(at) * lanes);
+}
+
+/* What a function has to write before it reads. */
+static float *working(size_t count)
+{
+    float *array = aligned_alloc(64, (count * sizeof *array + 63) / 64 * 64);
+    assert_non_null(array);
+    for (size_t i = 0; i < count; i++)
+        array[i] = NAN;
+    return array;
 }
 
 static float *allocate(size_t count)
@@ -117,7 +127,7 @@ static void check(const dbi_direct *d, uint32_t stream)
     dbi_random r;
     dbi_random_start(&r, 7, DBI_ROLE_TEST, 0, stream);
     float *a = random_blocked(&d->a, d->a_lanes, &r), *db = random_blocked(&d->b, d->b_lanes, &r), *weight = allocate(weights),
-          *dweight = allocate(weights), *b = allocate(outputs), *packed = allocate(dbi_direct_packed(d)), *partial = allocate(dbi_direct_partials(d));
+          *dweight = allocate(weights), *b = allocate(outputs), *packed = working(dbi_direct_packed(d)), *partial = working(dbi_direct_partials(d));
     double *want = calloc(outputs, sizeof *want), *dwant = calloc(weights, sizeof *dwant);
     for (size_t i = 0; i < weights; i++)
         weight[i] = (float)dbi_random_normal(&r);
@@ -129,10 +139,10 @@ static void check(const dbi_direct *d, uint32_t stream)
             dweight[i] = NAN;
         if (winograd) {
             const int threads = 1 + (int)(stream % 4);
-            float *working = allocate(dbi_winograd_apply_floats(d, threads)), *sums = allocate(dbi_winograd_weights_floats(d, threads));
-            dbi_winograd_apply(d, threads, a, weight, working, b);
+            float *own = working(dbi_winograd_apply_floats(d, threads)), *sums = working(dbi_winograd_weights_floats(d, threads));
+            dbi_winograd_apply(d, threads, a, weight, own, b);
             dbi_winograd_weights(d, threads, a, db, sums, dweight);
-            free(working);
+            free(own);
             free(sums);
         } else {
             dbi_direct_apply(d, a, weight, packed, b);
@@ -202,15 +212,16 @@ static void test_scatter(void **state)
 static void check_threads(const dbi_direct *d, bool winograd)
 {
     const size_t weights = (size_t)(27 * d->a.channels * d->b.channels), outputs = floats(&d->b, 8);
-    float *result[2], *gradient[2];
-    for (int i = 0; i < 2; i++) {
-        const int threads = 2 * i + 1;
+    static const int number[] = {1, 3, 16};
+    float *result[3], *gradient[3];
+    for (int i = 0; i < 3; i++) {
+        const int threads = number[i];
         dbi_random r;
         dbi_random_start(&r, 8, DBI_ROLE_TEST, 0, 0);
         dbi_set_threads(threads);
         float *a = random_blocked(&d->a, 8, &r), *db = random_blocked(&d->b, 8, &r), *weight = allocate(weights),
-              *packed = allocate(winograd ? dbi_winograd_apply_floats(d, threads) : dbi_direct_packed(d)),
-              *partial = allocate(winograd ? dbi_winograd_weights_floats(d, threads) : dbi_direct_partials(d));
+              *packed = working(winograd ? dbi_winograd_apply_floats(d, threads) : dbi_direct_packed(d)),
+              *partial = working(winograd ? dbi_winograd_weights_floats(d, threads) : dbi_direct_partials(d));
         for (size_t k = 0; k < weights; k++)
             weight[k] = (float)dbi_random_normal(&r);
         result[i] = allocate(outputs);
@@ -229,9 +240,11 @@ static void check_threads(const dbi_direct *d, bool winograd)
         free(partial);
     }
     dbi_set_threads(1);
-    assert_memory_equal(result[0], result[1], outputs * sizeof(float));
-    assert_memory_equal(gradient[0], gradient[1], weights * sizeof(float));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 1; i < 3; i++) {
+        assert_memory_equal(result[0], result[i], outputs * sizeof(float));
+        assert_memory_equal(gradient[0], gradient[i], weights * sizeof(float));
+    }
+    for (int i = 0; i < 3; i++) {
         free(result[i]);
         free(gradient[i]);
     }
@@ -245,8 +258,10 @@ static void test_large(void **state)
     const dbi_direct deep = {DBI_DIRECT_SAME, {1, {5, 13, 46}, 40}, {1, {5, 13, 46}, 40}, 8, 8, 27, 27 * 40, true, false};
     check(&large, 99);
     check(&deep, 98);
-    for (int winograd = 0; winograd < 2; winograd++)
+    for (int winograd = 0; winograd < 2; winograd++) {
         check_threads(&large, winograd);
+        check_threads(&deep, winograd);
+    }
 }
 
 int main(void)
