@@ -53,7 +53,7 @@ BATCH_UNLABELED_supervised ?= 0
 # The last LAST_STEPS steps can be made on other crops, such as whole scans: a network that has only seen small patches does worse in one pass over a scan.
 LAST_STEPS ?= 0
 LAST_PATCH ?= $(PATCH)
-LAST_SAMPLE_FLAGS ?= --patch $(LAST_PATCH)
+LAST_SAMPLE_FLAGS ?= $(SAMPLE_FLAGS) --patch $(LAST_PATCH)
 LAST_BATCH_LABELED ?= 1
 LAST_BATCH_UNLABELED ?= 1
 TRAIN_STEP ?= dbisl-train-step
@@ -125,10 +125,15 @@ $(PREPARED)/split.tsv: $(training) $(call settings,split)
 # The checkpoints: every CHUNK steps, and the last step. All but the last are secondary: make does without them as long as what came of them is newer
 # than what they were made of. A method's complete log is the sign that its training is through; then they go, but for the last but one and the
 # multiples of KEEP. (Intermediate files would stay after a kill: make removes only those that it has made itself.)
+whole = $(shell [[ '$(strip $($(1)))' =~ ^(0|[1-9][0-9]{0,9})$$ ]] && echo yes)
+$(foreach v,STEPS CHUNK KEEP LAST_STEPS,$(if $(call whole,$(v)),,$(error $(v)=$($(v)): not a whole number)))
+$(if $(filter 0,$(CHUNK)),$(error CHUNK=0: a process does at least one step))
 last_from := $(shell echo $$(($(LAST_STEPS) < $(STEPS) ? $(STEPS) - $(LAST_STEPS) : 0)))
-chunks := $(shell for ((k = 0; k < $(STEPS); k += n)); do end=$$((k < $(last_from) ? $(last_from) : $(STEPS))); \
-    n=$$((end - k < $(CHUNK) ? end - k : $(CHUNK))); echo $$k:$$((k + n)):$$n; done)
-last := $(shell for ((k = $(last_from); k < $(STEPS); k += $(CHUNK))); do echo $$k; done)
+last_steps := $(shell echo $$(($(STEPS) - $(last_from))))
+# Chunks end at the multiples of CHUNK, where the last crops begin, and at the end.
+chunks := $(shell for ((k = 0; k < $(STEPS); k += n)); do end=$$((k < $(last_from) ? $(last_from) : $(STEPS))) n=$$(($(CHUNK) - k % $(CHUNK))); \
+    n=$$((end - k < n ? end - k : n)); echo $$k:$$((k + n)):$$n; done)
+last := $(shell for c in $(chunks); do k=$${c%%:*}; ((k < $(last_from))) || echo $$k; done)
 field = $(word $(1),$(subst :, ,$(2)))
 from = $(call field,1,$(1))
 to = $(call field,2,$(1))
@@ -145,7 +150,7 @@ checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p
 # Of one method: options of sample and train-step that hold for the whole run.
 common = --seed $(SEED)$(if $(TRUTH), --truth)
 sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) $(common)
-last_unlabeled = $(or $(BATCH_UNLABELED_$(1)),$(LAST_BATCH_UNLABELED))
+last_unlabeled = $(or $(LAST_BATCH_UNLABELED_$(1)),$(filter 0,$(BATCH_UNLABELED_$(1))),$(LAST_BATCH_UNLABELED))
 sampling_last = $(LAST_SAMPLE_FLAGS) --labeled $(LAST_BATCH_LABELED) --unlabeled $(call last_unlabeled,$(1)) $(common)
 sampling_from = $(if $(filter $(last),$(2)),$(call sampling_last,$(1)),$(call sampling,$(1)))
 stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)
@@ -190,7 +195,7 @@ endef
 
 # $(call method,METHOD)
 define method
-$(call stage,train-$(1),Method $(1): $(STEPS) steps$(comma) each on $(BATCH_LABELED) labelled and $(call batch_unlabeled,$(1)) unlabelled crops$(if $(last),$(comma) the last $(LAST_STEPS) on $(LAST_BATCH_LABELED) and $(call last_unlabeled,$(1)) others).,\
+$(call stage,train-$(1),Method $(1): $(STEPS) steps$(comma) each on $(BATCH_LABELED) labelled and $(call batch_unlabeled,$(1)) unlabelled crops$(if $(last),$(comma) the last $(last_steps) on $(LAST_BATCH_LABELED) and $(call last_unlabeled,$(1)) others).,\
     $(SAMPLE) $(call sampling,$(1))$(if $(last), then from $(last_from) $(call sampling_last,$(1))) | $(TRAIN_STEP) $(call stepping,$(1)) $(if $(call has_teacher,$(1)),$(EMA) $(DECAY)))
 $(foreach c,$(chunks),$(nl)$(call $(if $(and $(STEPWISE),$(call has_teacher,$(1))),chunk_then_ema,chunk),$(1),$(c))$(nl))
 

@@ -96,7 +96,19 @@ made_again() {
     same_run long short 6
     # More of them than steps are all steps; none is the usual training.
     expect 0 pipeline demo RUNS=run METHODS=dbisl STEPS=6 LAST_STEPS=9 LAST_PATCH=32,32,16 -n train
-    ! grep -q 'patch 16,16,16' <<<"$output" || fail "$output"
+    grep -q 'the last 6 on 1 and 1 others' <<<"$output" && ! grep -q -- '--labeled 2 --unlabeled' <<<"$output" || fail "$output"
+    # What else the sampler is told holds for them too, and a method without unlabelled crops has none at the end.
+    expect 0 pipeline demo RUNS=run METHODS="supervised dbisl" STEPS=6 LAST_STEPS=2 LAST_PATCH=32,32,16 SAMPLE_FLAGS="--patch 16,16,16 --no-flip" \
+        BATCH_UNLABELED_dbisl=4 -n train
+    grep -q -- '--no-flip --patch 32,32,16 --labeled 1 --unlabeled 1 .*--start 4 .*--method dbisl' <<<"$output" || fail "$output"
+    grep -q -- '--no-flip --patch 32,32,16 --labeled 1 --unlabeled 0 .*--start 4 .*--method supervised' <<<"$output" || fail "$output"
+    # The multiples of CHUNK stay ends of chunks.
+    expect 0 pipeline demo RUNS=run METHODS=dbisl STEPS=9 CHUNK=2 KEEP=2 LAST_STEPS=4 -n train
+    [ "$(grep -o 'start [0-9]* --count [0-9]*' <<<"$output" | tr -dc '0-9 \n' | tr -s ' \n' ' ')" = " 0 2 2 2 4 1 5 1 6 2 8 1 " ] || fail "$output"
+    for wrong in LAST_STEPS=-4 LAST_STEPS=abc LAST_STEPS= STEPS=08 CHUNK=0; do
+        run ! pipeline demo RUNS=run METHODS=dbisl "$wrong" -n train
+        grep -q "${wrong%%=*}=${wrong#*=}: " <<<"$output" || fail "$wrong: $output"
+    done
     expect 0 pipeline demo RUNS=run METHODS=dbisl STEPS=6 LAST_PATCH=32,32,16 -n train
     ! grep -q 'patch 32,32,16' <<<"$output" || fail "$output"
     # They are a setting like any other.
