@@ -59,8 +59,7 @@ size_t dbi_direct_partials(const dbi_direct *d)
     return packed_count(d) * (size_t)groups_of(d);
 }
 
-/* The taps of the plain weights of channel i of a's block and o of b's; NULL in the padding. A pass over them is a pass over memory in its order. */
-static float *taps_at(const dbi_direct *d, const float *weight, int a_block, int b_block, int i, int o)
+float *dbi_direct_taps(const dbi_direct *d, const float *weight, int a_block, int b_block, int i, int o)
 {
     const int a_channel = a_block * d->a_lanes + i, b_channel = b_block * d->b_lanes + o;
     if (a_channel >= d->a.channels || b_channel >= d->b.channels)
@@ -81,7 +80,7 @@ static void pack(const dbi_direct *d, const float *weight, float *packed)
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < a_blocks * b_blocks; p++)
         for (int e = 0; e < lanes; e++) {
-            const float *from = taps_at(d, weight, p % a_blocks, p / a_blocks, e / d->b_lanes, e % d->b_lanes);
+            const float *from = dbi_direct_taps(d, weight, p % a_blocks, p / a_blocks, e / d->b_lanes, e % d->b_lanes);
             float *to = packed + (int64_t)p * taps * lanes + e;
             for (int tap = 0; tap < taps; tap++)
                 to[tap * lanes] = from ? from[plain_tap(d, tap)] : 0;
@@ -94,7 +93,7 @@ static void pack_row_pairs(const dbi_direct *d, const float *weight, float *pack
     for (int p = 0; p < a_blocks * b_blocks; p++)
         for (int e = 0; e < ROW_PAIR_WEIGHTS; e++) {
             int lane = e % 16, i = e / 16 % 8, kz = e / 128 % 3, ky = e / 384 % 4 - lane / 8, kx = e / 1536;
-            const float *from = ky < 0 || ky > 2 ? NULL : taps_at(d, weight, p % a_blocks, p / a_blocks, i, lane % 8);
+            const float *from = ky < 0 || ky > 2 ? NULL : dbi_direct_taps(d, weight, p % a_blocks, p / a_blocks, i, lane % 8);
             packed[(int64_t)p * ROW_PAIR_WEIGHTS + e] = from ? from[plain_tap(d, (kx * 3 + ky) * 3 + kz)] : 0;
         }
 }
@@ -108,7 +107,7 @@ static void unpack(const dbi_direct *d, const float *partial, float *dweight)
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < a_blocks * b_blocks; p++)
         for (int e = 0; e < lanes; e++) {
-            float *to = taps_at(d, dweight, p % a_blocks, p / a_blocks, e / d->b_lanes, e % d->b_lanes);
+            float *to = dbi_direct_taps(d, dweight, p % a_blocks, p / a_blocks, e / d->b_lanes, e % d->b_lanes);
             const float *from = partial + (int64_t)p * taps * lanes + e;
             for (int tap = 0; tap < taps && to; tap++) {
                 double sum = 0;

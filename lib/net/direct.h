@@ -23,6 +23,9 @@ typedef struct dbi_direct {
     bool long_vectors; /* the processor has vectors of 16: blocks of 8 are then taken two at a time where they can be */
 } dbi_direct;
 
+/* The taps of the plain weights of channel i of a's block and o of b's; NULL in the padding. A pass over them is a pass over memory in its order. */
+float *dbi_direct_taps(const dbi_direct *d, const float *weight, int a_block, int b_block, int i, int o);
+
 /* Floats of working memory that the two functions need. */
 size_t dbi_direct_packed(const dbi_direct *d);
 size_t dbi_direct_partials(const dbi_direct *d);

@@ -54,6 +54,11 @@ static int64_t quotient_up(int64_t n, int64_t by)
     return (n + by - 1) / by;
 }
 
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* The shape that covers a plane in the least time. */
 static shape shape_for(const dbi_direct *d)
 {
@@ -73,7 +78,7 @@ static shape shape_for(const dbi_direct *d)
 
 static division divide(const dbi_direct *d, shape with, int64_t slices)
 {
-    division v = {.shape = with, .depth = 1, .slices = slices < d->b.size[0] ? slices : d->b.size[0]};
+    division v = {.shape = with, .depth = 1, .slices = smaller(slices, d->b.size[0])};
     const int64_t height = shapes[v.shape].rows, width = shapes[v.shape].tiles;
     const int64_t row_of_tiles = (int64_t)sizeof(float) * 18 * blocks_of(&d->a) * LANES;
     v.rows = quotient_up(d->b.size[1], height);
@@ -84,11 +89,9 @@ static division divide(const dbi_direct *d, shape with, int64_t slices)
     v.strips = quotient_up(v.rows, rows > height ? rows / height : 1);
     const int64_t tiles = SPREAD_BYTES / (row_of_tiles * (quotient_up(v.rows, v.strips) * height + 2)) / width;
     v.spans = quotient_up(v.tiles, tiles > 1 ? tiles : 1);
-    if (with == FOR_WEIGHTS) /* sums are worth loading for some hundred voxels, not for a few */
-    {
-        const int64_t depth = quotient_up(160, quotient_up(v.rows, v.strips) * height * quotient_up(v.tiles, v.spans));
-        v.depth = depth < d->b.size[0] ? depth : d->b.size[0];
-    }
+    /* The sums of the weights are worth loading for some hundred voxels, not for a few. */
+    if (with == FOR_WEIGHTS)
+        v.depth = smaller(quotient_up(160, quotient_up(v.rows, v.strips) * height * quotient_up(v.tiles, v.spans)), d->b.size[0]);
     return v;
 }
 
@@ -122,8 +125,7 @@ static division division_for_apply(const dbi_direct *d, int threads)
 /* The weight gradient of so many blocks of b is made together: they share the planes of a. */
 static int64_t blocks_together(const dbi_direct *d)
 {
-    const int64_t blocks = blocks_of(&d->b);
-    return blocks < 4 ? blocks : 4;
+    return smaller(blocks_of(&d->b), 4);
 }
 
 static int64_t bundles_of(const dbi_direct *d)
@@ -141,8 +143,7 @@ static division division_for_weights(const dbi_direct *d)
 /* It is summed in so many groups of parts, for threads to share: more where there are few blocks of b. */
 static int64_t groups_of(const dbi_direct *d, const division *v)
 {
-    const int64_t groups = quotient_up(32, bundles_of(d)), parts = parts_of(d, v);
-    return groups < parts ? groups : parts;
+    return smaller(quotient_up(32, bundles_of(d)), parts_of(d, v));
 }
 
 static int64_t pairs_of(const dbi_direct *d)
@@ -155,11 +156,6 @@ static int64_t thread_floats(const dbi_direct *d, const division *v)
 {
     const int64_t rows = quotient_up(v->rows, v->strips) * shapes[v->shape].rows, tiles = quotient_up(v->tiles, v->spans) * shapes[v->shape].tiles;
     return 6 * tiles * ((v->depth + 2) * blocks_of(&d->a) * LANES * (rows + 2) + v->depth * LANES * rows);
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 bool dbi_winograd_serves(const dbi_direct *d)
@@ -177,15 +173,6 @@ size_t dbi_winograd_weights_floats(const dbi_direct *d, int threads)
 {
     const division v = division_for_weights(d);
     return (size_t)(groups_of(d, &v) * pairs_of(d) * PAIR_FLOATS + smaller(threads, groups_of(d, &v) * bundles_of(d)) * thread_floats(d, &v));
-}
-
-/* The 27 taps of the plain weights of channel i of a's block and o of b's; NULL in the padding. */
-static float *taps_at(const dbi_direct *d, const float *weight, int a_block, int b_block, int i, int o)
-{
-    const int a_channel = a_block * LANES + i, b_channel = b_block * LANES + o;
-    if (a_channel >= d->a.channels || b_channel >= d->b.channels)
-        return NULL;
-    return (float *)(uintptr_t)(weight + a_channel * d->a_step + b_channel * d->b_step);
 }
 
 /* Four voxels d[1] to d[4] with their neighbours, as the six values that products are made of: B^T d. */
@@ -446,7 +433,7 @@ DBI_CLONES static void weights_part(const dbi_direct *d, const part *p, const fl
     vec *spread = (vec *)working, *b = spread + (p->depth + 2) * a_blocks * block_size;
     int64_t ready = p->x[0] > 0 ? p->x[0] - 1 : 0; /* the first plane of a that is not spread out yet */
     for (int64_t x = p->x[0]; x < p->x[1]; x += p->depth) {
-        const int64_t count = p->x[1] - x < p->depth ? p->x[1] - x : p->depth;
+        const int64_t count = smaller(p->x[1] - x, p->depth);
         for (; ready < X && ready <= x + count; ready++)
             spread_input_plane(d, p, sample, ready, spread);
         for (int block = from; block < to; block++) {
@@ -455,7 +442,7 @@ DBI_CLONES static void weights_part(const dbi_direct *d, const part *p, const fl
                              b + plane * 6 * p->tiles * p->rows, false);
             for (int a_block = 0; a_block < a_blocks; a_block++)
                 correlate(d, p, spread + a_block * block_size, a_blocks * block_size, b,
-                          (vec *)sums + (int64_t)((block - from) * a_blocks + a_block) * 54 * LANES, x, count);
+                          (vec *)sums + (int64_t)((block - from) * a_blocks + a_block) * (PAIR_FLOATS / LANES), x, count);
         }
     }
 }
@@ -485,7 +472,7 @@ DBI_CLONES static void unpack(const dbi_direct *d, int64_t groups, int64_t pair,
             *(four *)&taps[3 * row + 2][o] = __builtin_convertvector(0.5 * sum1 + 2 * sum2 + m[5], four);
         }
         for (int o = 0; o < LANES; o++) {
-            float *to = taps_at(d, dweight, (int)pair % a_blocks, (int)pair / a_blocks, i, o);
+            float *to = dbi_direct_taps(d, dweight, (int)pair % a_blocks, (int)pair / a_blocks, i, o);
             for (int k = 0; k < 27 && to; k++)
                 to[d->mirrored ? 26 - k : k] = taps[k][o];
         }
@@ -500,7 +487,7 @@ static void pack(const dbi_direct *d, int threads, const float *weight, float *p
     for (int64_t p = 0; p < pairs_of(d); p++)
         for (int e = 0; e < lanes; e++) {
             const int a_block = (int)p % a_blocks, b_block = (int)p / a_blocks;
-            const float *taps = taps_at(d, weight, a_block, b_block, e / LANES, e % LANES);
+            const float *taps = dbi_direct_taps(d, weight, a_block, b_block, e / LANES, e % LANES);
             float *to = packed + ((int64_t)b_block * 6 * a_blocks + a_block) * 9 * lanes + e;
             const int64_t product = (int64_t)a_blocks * 9 * lanes;
             for (int row = 0; row < 9; row++, to += lanes) {
@@ -541,7 +528,7 @@ void dbi_winograd_weights(const dbi_direct *d, int threads, const float *a, cons
     float *own = working + groups * blocks * block_floats;
 #pragma omp parallel for schedule(dynamic) num_threads(workers)
     for (int64_t i = 0; i < groups * bundles; i++) {
-        const int64_t group = i / bundles, from = i % bundles * together, to = from + together < blocks ? from + together : blocks;
+        const int64_t group = i / bundles, from = i % bundles * together, to = smaller(from + together, blocks);
         float *sums = working + (group * blocks + from) * block_floats;
         memset(sums, 0, (size_t)((to - from) * block_floats) * sizeof *sums);
         for (int64_t k = parts * group / groups; k < parts * (group + 1) / groups; k++) {
