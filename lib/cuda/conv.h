@@ -25,9 +25,28 @@ dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_c
                           dbi_error *error);
 void dbi_convs_close(dbi_convs *convs);
 
-/* Outputs are overwritten. */
-int dbi_convs_forward(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *weight, void *out, void *workspace,
-                      dbi_error *error);
+/* What a forward convolution can do on the way, where it can (dbi_convs_chunks): one of the two. */
+typedef struct dbi_conv_moments {
+    float *count;                 /* [chunks]: values of a channel in the chunk; NULL: no moments */
+    float *shift, *sum, *squares; /* [chunks,channels]: sums of out - shift and of its square */
+} dbi_conv_moments;
+
+typedef struct dbi_conv_norm {
+    const float *mean, *scale, *shift; /* [channels]; scale NULL: none. out = relu(scale (z - mean) + shift) + skip */
+    const void *skip;                  /* as the output; or NULL */
+} dbi_conv_norm;
+
+typedef struct dbi_conv_extra {
+    dbi_conv_moments moments;
+    dbi_conv_norm norm;
+} dbi_conv_extra;
+
+/* Chunks of the moments that the forward convolution of the layer can take; 0: it takes none and does not normalize. */
+int64_t dbi_convs_chunks(const dbi_convs *convs, int layer);
+
+/* Outputs are overwritten. extra: or NULL. */
+int dbi_convs_forward(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
+                      void *workspace, dbi_error *error);
 int dbi_convs_data(dbi_convs *convs, dbi_stream stream, int layer, const void *dout, const void *weight, void *din, void *workspace,
                    dbi_error *error);
 int dbi_convs_weight(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *dout, void *dweight, void *workspace,

@@ -13,6 +13,7 @@
 #include "cuda/conv.h"
 #include "cuda/cudnn.h"
 #include "cuda/direct.h"
+#include "cuda/tiled.h"
 
 /* ---- Loading ---- */
 
@@ -266,6 +267,8 @@ static cudnnStatus_t execute(cudnnHandle_t handle, descriptor plan, void *x, voi
 /* ---- The choice ---- */
 
 typedef struct plan {
+    bool tiled; /* by tiled.h */
+    dbi_tiled_plan tiles;
     descriptor plan; /* NULL: direct.h */
     size_t workspace;
 } plan;
@@ -381,6 +384,11 @@ static int choose(dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, pla
     graph g;
     candidates all;
     all.count = 0;
+    if (c->device.precision == DBI_PRECISION_BF16 && dbi_tiled_make(&out->tiles, pass, s)) {
+        out->tiled = true;
+        out->workspace = out->tiles.workspace;
+        return 0;
+    }
     key_of(c, pass, s, key);
     if (graph_make(&g, c->handle, pass, s, c->device.precision == DBI_PRECISION_BF16)) {
         propose(&all, g.graph, CUDNN_HEUR_MODE_A, &c->device);
@@ -473,9 +481,12 @@ void dbi_convs_close(dbi_convs *c)
     free(c);
 }
 
-static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, void *x, void *weight, void *y, void *workspace, dbi_error *error)
+static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, void *x, void *weight, void *y, const dbi_conv_extra *extra,
+               void *workspace, dbi_error *error)
 {
     const plan *p = &c->plan[layer][pass];
+    if (p->tiled)
+        return dbi_tiled(&p->tiles, stream, x, weight, y, extra, workspace, error);
     if (!p->plan)
         return dbi_direct(pass, c->device.precision == DBI_PRECISION_BF16, &c->sides[layer], stream, x, weight, y, error);
     return check(dnn.SetStream(c->handle, stream), "cudnnSetStream", error) ||
@@ -484,20 +495,27 @@ static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, v
                : 0;
 }
 
-int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, void *workspace, dbi_error *error)
+int64_t dbi_convs_chunks(const dbi_convs *c, int l)
 {
-    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_X, out, (void *)weight, (void *)in, workspace, error)
-                    : run(c, stream, l, DBI_CONV_TO_Y, (void *)in, (void *)weight, out, workspace, error);
+    const plan *p = &c->plan[l][DBI_CONV_TO_Y];
+    return !c->up[l] && p->tiled ? p->tiles.blocks : 0;
+}
+
+int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
+                      void *workspace, dbi_error *error)
+{
+    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_X, out, (void *)weight, (void *)in, NULL, workspace, error)
+                    : run(c, stream, l, DBI_CONV_TO_Y, (void *)in, (void *)weight, out, extra, workspace, error);
 }
 
 int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din, void *workspace, dbi_error *error)
 {
-    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_Y, (void *)dout, (void *)weight, din, workspace, error)
-                    : run(c, stream, l, DBI_CONV_TO_X, din, (void *)weight, (void *)dout, workspace, error);
+    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_Y, (void *)dout, (void *)weight, din, NULL, workspace, error)
+                    : run(c, stream, l, DBI_CONV_TO_X, din, (void *)weight, (void *)dout, NULL, workspace, error);
 }
 
 int dbi_convs_weight(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *dout, void *dweight, void *workspace, dbi_error *error)
 {
-    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_WEIGHT, (void *)dout, dweight, (void *)in, workspace, error)
-                    : run(c, stream, l, DBI_CONV_TO_WEIGHT, (void *)in, dweight, (void *)dout, workspace, error);
+    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_WEIGHT, (void *)dout, dweight, (void *)in, NULL, workspace, error)
+                    : run(c, stream, l, DBI_CONV_TO_WEIGHT, (void *)in, dweight, (void *)dout, NULL, workspace, error);
 }

@@ -33,9 +33,10 @@
 
 /* ---- Per-channel numbers: one block for each channel adds the chunks' sums in double ---- */
 
-/* From a batch's moments, or (chunks 0) the running statistics: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take
- * out again: it only shows in the running mean. */
+/* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take out again: it only shows in the running
+ * mean. */
 typedef struct statistics_arguments {
+    const float *chunk_count;                             /* [chunks]: values of a channel in each; NULL: `chunk`, but for the last one */
     const float *chunk_shift, *chunk_sum, *chunk_squares; /* [chunks,padded] */
     int64_t chunks, chunk, count;                         /* count: values of a channel */
     int padded;
@@ -46,9 +47,9 @@ typedef struct statistics_arguments {
     double *inverse; /* 1 / deviation */
 } statistics_arguments;
 
-DBI_HD int64_t values_of_chunk(const statistics_arguments *a, int64_t j)
+DBI_HD double values_of_chunk(const statistics_arguments *a, int64_t j)
 {
-    return (j + 1) * a->chunk < a->count ? a->chunk : a->count - j * a->chunk;
+    return a->chunk_count ? (double)a->chunk_count[j] : (double)((j + 1) * a->chunk < a->count ? a->chunk : a->count - j * a->chunk);
 }
 
 DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
@@ -58,7 +59,7 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
         double sum = 0;
         for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
             const int64_t i = j * a->padded + c;
-            sum += (double)a->chunk_shift[i] * (double)values_of_chunk(a, j) + (double)a->chunk_sum[i];
+            sum += (double)a->chunk_shift[i] * values_of_chunk(a, j) + (double)a->chunk_sum[i];
         }
         shared->first[thread] = sum;
     } else if (phase <= DBI_FINISH_LOG) {
@@ -69,7 +70,7 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
         double squares = 0;
         for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
             const int64_t i = j * a->padded + c;
-            const double n = (double)values_of_chunk(a, j), part = (double)a->chunk_sum[i] / n;
+            const double n = values_of_chunk(a, j), part = n > 0 ? (double)a->chunk_sum[i] / n : 0;
             const double away = (double)a->chunk_shift[i] + part - mean;
             squares += (double)a->chunk_squares[i] - part * (double)a->chunk_sum[i] + n * away * away;
         }
@@ -77,10 +78,7 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
     } else if (phase <= 2 * DBI_FINISH_LOG + 1) {
         dbi_halve_double(shared->second, phase - DBI_FINISH_LOG - 1, thread);
     } else if (thread == 0) {
-        const bool batch = a->chunks > 0;
-        const double n = (double)a->count, squares = shared->second[0];
-        const double mean = batch ? shared->first[0] / n : (double)a->running_mean[c] - (double)a->bias[c];
-        const double variance = batch ? (squares > 0 ? squares / n : 0) : (double)a->running_variance[c];
+        const double n = (double)a->count, squares = shared->second[0], mean = shared->first[0] / n, variance = squares > 0 ? squares / n : 0;
         const double inverse = 1 / sqrt(variance + EPSILON);
         a->inverse[c] = inverse;
         a->mean[c] = (float)mean;
@@ -93,6 +91,31 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
     }
 }
 DBI_KERNEL(statistics, statistics_arguments, DBI_FINISH, 2 * DBI_FINISH_LOG + 3, dbi_finish_sums)
+
+/* The same from the running statistics, for all layers at once: a block for each. */
+typedef struct running_arguments {
+    const float *parameters, *running;
+    struct {
+        int channels;
+        int64_t bias, gamma, beta, mean, variance; /* offsets */
+        float *to_mean, *to_scale, *to_shift;
+        double *to_inverse;
+    } layer[DBI_MAX_LAYERS];
+} running_arguments;
+
+DBI_HD void running(const running_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    (void)phase;
+    (void)shared;
+    for (int c = thread; c < a->layer[block].channels; c += DBI_FINISH) {
+        const double inverse = 1 / sqrt((double)a->running[a->layer[block].variance + c] + EPSILON);
+        a->layer[block].to_inverse[c] = inverse;
+        a->layer[block].to_mean[c] = (float)((double)a->running[a->layer[block].mean + c] - (double)a->parameters[a->layer[block].bias + c]);
+        a->layer[block].to_scale[c] = (float)((double)a->parameters[a->layer[block].gamma + c] * inverse);
+        a->layer[block].to_shift[c] = a->parameters[a->layer[block].beta + c];
+    }
+}
+DBI_KERNEL(running, running_arguments, DBI_FINISH, 1, dbi_nothing)
 
 /* From the sums over dy: the gradients of the normalization's weight and bias and the convolution's bias, and the factors of dz (see
  * normalization_gradient in net.real.c). */
@@ -203,7 +226,7 @@ struct dbi_cuda_net {
     void *input, *packed, *dpacked, *workspace;
     float *mean[DBI_MAX_LAYERS], *scale[DBI_MAX_LAYERS], *shift[DBI_MAX_LAYERS], *drop[DBI_MAX_LAYERS];
     double *inverse[DBI_MAX_LAYERS];
-    float *by_dy, *by_z, *constant, *partial[3], *head_weight, *head_bias;
+    float *by_dy, *by_z, *constant, *count, *partial[3], *head_weight, *head_bias; /* count, partial: of chunks */
     /* Of the last forward pass with keep. */
     bool kept, dropout;
     dbi_statistics_mode statistics;
@@ -311,11 +334,13 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
     const int widest = dbi_padded(16 * layout->arch.filters), last = layout->layers - 1;
     const size_t size = element_size(net), image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
     const size_t outputs = 2 * (size_t)layout->arch.classes, head_chunks = (size_t)net->tiling[last].chunks;
-    size_t partial = 0;
+    size_t partial = 0, counts = 0;
     for (int l = 0; l <= last; l++) {
         const dbi_layer *layer = &layout->layer[l];
-        const size_t channels = (size_t)dbi_padded(layer->out), chunks = (size_t)net->tiling[l].chunks;
+        const size_t channels = (size_t)dbi_padded(layer->out), of_conv = (size_t)dbi_convs_chunks(net->convs, l);
+        const size_t chunks = of_conv > (size_t)net->tiling[l].chunks ? of_conv : (size_t)net->tiling[l].chunks;
         partial = partial < channels * chunks ? channels * chunks : partial;
+        counts = counts < of_conv ? of_conv : counts;
         if (dbi_arena_need(arena, &net->mean[l], channels * sizeof(float), error) ||
             dbi_arena_need(arena, &net->scale[l], channels * sizeof(float), error) ||
             dbi_arena_need(arena, &net->shift[l], channels * sizeof(float), error) ||
@@ -326,6 +351,8 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
     for (int i = 0; i < 3; i++)
         if (dbi_arena_need(arena, &net->partial[i], partial * sizeof(float), error))
             return -1;
+    if (dbi_arena_need(arena, &net->count, counts * sizeof(float), error))
+        return -1;
     if (net->training &&
         (dbi_arena_need(arena, &net->dpacked, (size_t)net->table.count * size, error) ||
          dbi_arena_need(arena, &net->by_dy, (size_t)widest * sizeof(float), error) ||
@@ -438,24 +465,24 @@ static int take_moments(dbi_cuda_net *net, dbi_stream stream, int l, dbi_error *
            a.shift = net->partial[0]; a.sum = net->partial[1]; a.squares = net->partial[2];);
 }
 
-/* Mean, scale and shift of the layer's normalization. */
-static int normalization(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running, const dbi_cuda_pass *pass,
-                         dbi_error *error)
+/* Mean, scale and shift of the layer's normalization from its batch; chunks: of the moments that the convolution took, 0: it took none. */
+static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters, float *running, bool update,
+                            dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
-    const bool batch = pass->statistics == DBI_BATCH_STATISTICS;
     statistics_arguments a;
     memset(&a, 0, sizeof a);
-    if (batch && take_moments(net, stream, l, error))
+    if (!chunks && take_moments(net, stream, l, error))
         return -1;
+    a.chunk_count = chunks ? net->count : NULL;
     a.chunk_shift = net->partial[0];
     a.chunk_sum = net->partial[1];
     a.chunk_squares = net->partial[2];
-    a.chunks = batch ? net->tiling[l].chunks : 0;
+    a.chunks = chunks ? chunks : net->tiling[l].chunks;
     a.chunk = net->tiling[l].chunk;
     a.count = net->tiling[l].voxels;
     a.padded = dbi_padded(layout->layer[l].out);
-    a.update = batch && pass->update_running;
+    a.update = update;
     a.bias = parameters + offset_of(layout, l, 1);
     a.gamma = parameters + offset_of(layout, l, 2);
     a.beta = parameters + offset_of(layout, l, 3);
@@ -466,6 +493,29 @@ static int normalization(dbi_cuda_net *net, dbi_stream stream, int l, const floa
     a.shift = net->shift[l];
     a.inverse = net->inverse[l];
     return statistics_launch(stream, layout->layer[l].out, &a, error);
+}
+
+/* The same of all layers from the running statistics. */
+static int running_statistics(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *running, dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    running_arguments a;
+    memset(&a, 0, sizeof a);
+    a.parameters = parameters;
+    a.running = running;
+    for (int l = 0; l < layout->layers; l++) {
+        a.layer[l].channels = layout->layer[l].out;
+        a.layer[l].bias = (int64_t)offset_of(layout, l, 1);
+        a.layer[l].gamma = (int64_t)offset_of(layout, l, 2);
+        a.layer[l].beta = (int64_t)offset_of(layout, l, 3);
+        a.layer[l].mean = (int64_t)offset_of(layout, l, 4);
+        a.layer[l].variance = (int64_t)offset_of(layout, l, 5);
+        a.layer[l].to_mean = net->mean[l];
+        a.layer[l].to_scale = net->scale[l];
+        a.layer[l].to_shift = net->shift[l];
+        a.layer[l].to_inverse = net->inverse[l];
+    }
+    return running_launch(stream, layout->layers, &a, error);
 }
 
 static int draw_dropout(dbi_cuda_net *net, dbi_stream stream, int l, const dbi_cuda_pass *pass, dbi_error *error)
@@ -538,28 +588,52 @@ static int check_pass(const dbi_cuda_net *net, const dbi_cuda_pass *pass, dbi_er
     return 0;
 }
 
+/* One layer: convolution, normalization, dropout, sum; but for the last, whose normalization is the heads'. */
+static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running, const dbi_cuda_pass *pass,
+                         dbi_error *error)
+{
+    const dbi_layer *layer = &net->layout->layer[l];
+    const bool batch = pass->statistics == DBI_BATCH_STATISTICS, dropout = pass->dropout > 0 && layer->dropout, last = l == net->layout->layers - 1;
+    const int64_t chunks = dbi_convs_chunks(net->convs, l);
+    const bool at_once = chunks && !batch && !dropout && !last && !pass->keep; /* the convolution normalizes: nobody wants z */
+    const dbi_norm_cuda norm = norm_of(net, l, false);
+    dbi_conv_extra extra;
+    memset(&extra, 0, sizeof extra);
+    if (at_once) {
+        extra.norm.mean = norm.mean;
+        extra.norm.scale = norm.scale;
+        extra.norm.shift = norm.shift;
+        extra.norm.skip = layer->skip < 0 ? NULL : a_of(net, layer->skip);
+    } else if (chunks && batch) {
+        extra.moments.count = net->count;
+        extra.moments.shift = net->partial[0];
+        extra.moments.sum = net->partial[1];
+        extra.moments.squares = net->partial[2];
+    }
+    return dbi_convs_forward(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, packed_of(net, net->packed, l),
+                             at_once ? a_of(net, l) : z_of(net, l), chunks ? &extra : NULL, net->workspace, error) ||
+                   (batch && batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running, error)) ||
+                   (dropout && draw_dropout(net, stream, l, pass, error)) ||
+                   (!last && !at_once && normalize(net, stream, l, pass->dropout > 0, error))
+               ? -1
+               : 0;
+}
+
 int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running, const dbi_cuda_pass *pass,
                          const float *image, float *logits, float *sdf, dbi_error *error)
 {
-    const dbi_layout *layout = net->layout;
-    const int last = layout->layers - 1;
-    const bool dropout = pass->dropout > 0;
     net->kept = false;
-    if (check_pass(net, pass, error) || take_image(net, stream, image, error))
+    if (check_pass(net, pass, error) || take_image(net, stream, image, error) ||
+        (pass->statistics == DBI_RUNNING_STATISTICS && running_statistics(net, stream, parameters, running, error)))
         return -1;
-    for (int l = 0; l <= last; l++) {
-        if (dbi_convs_forward(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, packed_of(net, net->packed, l), z_of(net, l), net->workspace,
-                              error) ||
-            normalization(net, stream, l, parameters, running, pass, error) ||
-            (dropout && layout->layer[l].dropout && draw_dropout(net, stream, l, pass, error)) ||
-            (l < last && normalize(net, stream, l, dropout, error)))
+    for (int l = 0; l < net->layout->layers; l++)
+        if (layer_forward(net, stream, l, parameters, running, pass, error))
             return -1;
-    }
-    if (heads(net, stream, parameters, dropout, logits, sdf, error))
+    if (heads(net, stream, parameters, pass->dropout > 0, logits, sdf, error))
         return -1;
     net->kept = pass->keep;
     net->statistics = pass->statistics;
-    net->dropout = dropout;
+    net->dropout = pass->dropout > 0;
     return 0;
 }
 

@@ -201,12 +201,72 @@ void dbi_convs_close(dbi_convs *convs)
     free(convs);
 }
 
-int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, void *workspace, dbi_error *error)
+/* Every second convolution does on the way what those of few channels do on the device. */
+enum { CHUNKS = 3 };
+
+int64_t dbi_convs_chunks(const dbi_convs *c, int l)
+{
+    return c->kind[l] == DBI_LAYER_CONV3 && l % 2 == 0 ? CHUNKS : 0;
+}
+
+static float loaded(const dbi_convs *c, const void *from, int64_t i)
+{
+    return c->bf16 ? dbi_bf16_to_float(((const dbi_bf16 *)from)[i]) : ((const float *)from)[i];
+}
+
+static void stored(const dbi_convs *c, void *to, int64_t i, float f)
+{
+    if (c->bf16)
+        ((dbi_bf16 *)to)[i] = dbi_bf16_from_float(f);
+    else
+        ((float *)to)[i] = DBI_STORED(f);
+}
+
+/* Chunks of a fifth, of nothing and of the rest, the shift a value of the last one. */
+static void take_moments(const dbi_convs *c, const dbi_conv_sides *s, const void *z, const dbi_conv_moments *m)
+{
+    const int64_t voxels = s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2], bound[CHUNKS + 1] = {0, voxels / 5, voxels / 5, voxels};
+    for (int j = 0; j < CHUNKS; j++) {
+        m->count[j] = (float)(bound[j + 1] - bound[j]);
+        for (int k = 0; k < s->y_channels; k++) {
+            const float shift = loaded(c, z, (voxels - 1) * s->y_channels + k);
+            double sum = 0, squares = 0;
+            for (int64_t v = bound[j]; v < bound[j + 1]; v++) {
+                const double d = loaded(c, z, v * s->y_channels + k) - shift;
+                sum += d;
+                squares += d * d;
+            }
+            m->shift[j * s->y_channels + k] = shift;
+            m->sum[j * s->y_channels + k] = (float)sum;
+            m->squares[j * s->y_channels + k] = (float)squares;
+        }
+    }
+}
+
+static void normalize(const dbi_convs *c, const dbi_conv_sides *s, void *z, const dbi_conv_norm *norm)
+{
+    const int64_t all = s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2] * s->y_channels;
+    for (int64_t i = 0; i < all; i++) {
+        const int64_t k = i % s->y_channels;
+        const float y = norm->scale[k] * (loaded(c, z, i) - norm->mean[k]) + norm->shift[k];
+        stored(c, z, i, (y > 0 ? y : 0) + (norm->skip ? loaded(c, norm->skip, i) : 0));
+    }
+}
+
+int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
+                      void *workspace, dbi_error *error)
 {
     (void)stream;
     (void)workspace;
-    return c->kind[l] == DBI_LAYER_UP ? dbi_emulated_conv(DBI_CONV_TO_X, c->bf16, &c->sides[l], out, (void *)weight, (void *)in, error)
-                                      : dbi_emulated_conv(DBI_CONV_TO_Y, c->bf16, &c->sides[l], (void *)in, (void *)weight, out, error);
+    if (c->kind[l] == DBI_LAYER_UP)
+        return dbi_emulated_conv(DBI_CONV_TO_X, c->bf16, &c->sides[l], out, (void *)weight, (void *)in, error);
+    if (dbi_emulated_conv(DBI_CONV_TO_Y, c->bf16, &c->sides[l], (void *)in, (void *)weight, out, error))
+        return -1;
+    if (extra && extra->norm.scale)
+        normalize(c, &c->sides[l], out, &extra->norm);
+    else if (extra && extra->moments.count)
+        take_moments(c, &c->sides[l], out, &extra->moments);
+    return 0;
 }
 
 int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din, void *workspace, dbi_error *error)

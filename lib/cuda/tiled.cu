@@ -1,0 +1,689 @@
+#include "cuda/tiled.h"
+
+#include <cuda_runtime.h>
+
+#include "cuda/common.h"
+
+/* A tile of 8x8x8 voxels, and with its border. */
+enum { EDGE = 8, TILE = EDGE * EDGE * EDGE, WIDE = EDGE + 2, HALO = WIDE * WIDE * WIDE, TAPS = 27, UNITS = EDGE / 2 };
+
+/* ---- Shared memory: rows (a voxel's channels, an output channel's weights) of 16-byte pieces ---- */
+
+/* The piece of a row: permuted within the row so that the same piece of 8 rows in a row lies in all banks. */
+template <int PIECES> static __device__ __forceinline__ int place_of(int row, int piece)
+{
+    return PIECES == 1 ? row : PIECES == 2 ? row * 2 + (piece ^ (row >> 2 & 1)) : row * 4 + (piece ^ (row >> 1 & 3));
+}
+
+static __device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+/* 16 bytes on their way from global to shared memory, zeros where not `there`. */
+static __device__ __forceinline__ void fetch(uint32_t to, const void *from, bool there)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+
+static __device__ __forceinline__ void fetch_end(void)
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* Waits until no more than LEFT groups of fetches are under way. */
+template <int LEFT> static __device__ __forceinline__ void fetch_wait(void)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+
+/* COUNT matrices of 8x8; lane l gives the address of row l % 8 of matrix l / 8. */
+template <int COUNT> static __device__ __forceinline__ void load_matrices(uint32_t *r, uint32_t address)
+{
+    if (COUNT == 4)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                     : "r"(address)
+                     : "memory");
+    else if (COUNT == 2)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(address) : "memory");
+}
+
+template <int COUNT> static __device__ __forceinline__ void load_transposed(uint32_t *r, uint32_t address)
+{
+    if (COUNT == 4)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                     : "r"(address)
+                     : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
+}
+
+/* c += a b, a of 16 rows and K columns, b of 8 columns. */
+template <int K> static __device__ __forceinline__ void multiply(float c[4], const uint32_t *a, const uint32_t *b)
+{
+    if (K == 16)
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    else
+        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+}
+
+/* Two floats as bfloat16, the first one in the lower half. */
+static __device__ __forceinline__ uint32_t pack_two(float low, float high)
+{
+    uint32_t packed;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    return packed;
+}
+
+static __device__ __forceinline__ float low_of(uint32_t packed)
+{
+    return __uint_as_float(packed << 16);
+}
+
+static __device__ __forceinline__ float high_of(uint32_t packed)
+{
+    return __uint_as_float(packed & 0xffff0000u);
+}
+
+/* ---- Tiles ---- */
+
+typedef struct grid {
+    int batch, size[3], tiles[3]; /* tiles: along each axis */
+    int all;                      /* tiles of the batch */
+} grid;
+
+typedef struct tile {
+    int sample, at[3];
+} tile;
+
+static __device__ __forceinline__ tile tile_of(const grid *g, int index)
+{
+    tile t;
+    const int z = index % g->tiles[2], yz = index / g->tiles[2], y = yz % g->tiles[1], xyz = yz / g->tiles[1], x = xyz % g->tiles[0];
+    t.sample = xyz / g->tiles[0];
+    t.at[0] = x * EDGE;
+    t.at[1] = y * EDGE;
+    t.at[2] = z * EDGE;
+    return t;
+}
+
+/* The tiles first <= i < last of this block: as even as may be, neighbours in one block. */
+static __device__ __forceinline__ int first_tile(const grid *g, int block)
+{
+    return (int)((int64_t)g->all * block / gridDim.x);
+}
+
+/* Brings a cube of voxels of C channels, zeros outside, into shared memory; the cube starts BORDER voxels before the tile. */
+template <int C, int BORDER, int THREADS>
+static __device__ __forceinline__ void fetch_cube(uint32_t to, const dbi_bf16 *from, const grid *g, const tile *t)
+{
+    enum { PIECES = C / 8, SIDE = EDGE + 2 * BORDER, ALL = SIDE * SIDE * SIDE * PIECES };
+#pragma unroll 4
+    for (int i = (int)threadIdx.x; i < ALL; i += THREADS) {
+        const int v = i / PIECES, piece = i % PIECES, vx = v / (SIDE * SIDE), vy = v / SIDE % SIDE, vz = v % SIDE;
+        const int x = t->at[0] + vx - BORDER, y = t->at[1] + vy - BORDER, z = t->at[2] + vz - BORDER;
+        const bool there = (unsigned)x < (unsigned)g->size[0] && (unsigned)y < (unsigned)g->size[1] && (unsigned)z < (unsigned)g->size[2];
+        const int64_t voxel = (((int64_t)t->sample * g->size[0] + x) * g->size[1] + y) * g->size[2] + z;
+        fetch(to + 16 * (uint32_t)place_of<PIECES>(v, piece), there ? from + voxel * C + piece * 8 : from, there);
+    }
+}
+
+/* ---- Forward, and the data gradient: the same with the taps mirrored and the channels' roles exchanged ---- */
+
+typedef struct tiled_arguments {
+    grid g;
+    const dbi_bf16 *in, *weight; /* weight: [y channels,taps,x channels] in both directions */
+    dbi_bf16 *out;
+    bool mirrored;
+    dbi_conv_moments moments; /* count NULL: none */
+    dbi_conv_norm norm;       /* scale NULL: none */
+} tiled_arguments;
+
+/* What a lane has seen of a channel. */
+typedef struct seen {
+    float count, mean, squares; /* squares: of the differences from the mean */
+} seen;
+
+/* Chan's way to join variances. */
+static __device__ __forceinline__ seen join(seen a, seen b)
+{
+    const float n = a.count + b.count, away = b.mean - a.mean, share = n > 0 ? b.count / n : 0;
+    seen s;
+    s.count = n;
+    s.mean = a.mean + away * share;
+    s.squares = a.squares + b.squares + away * away * a.count * share;
+    return s;
+}
+
+/* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share the output channels. It goes along y with
+ * three taps at once, so that what it loads of the input serves three rows of the output. */
+template <int IN, int OUT, int SPLIT, int STAGES> struct shape {
+    enum {
+        THREADS = 32 * UNITS * SPLIT,
+        IN_PIECES = IN / 8,
+        K = IN == 8 ? 8 : 16,
+        STEPS = IN / K,
+        CHANNELS = OUT / SPLIT,   /* of a warp */
+        COLUMNS = CHANNELS / 8,   /* products side by side */
+        OWN = CHANNELS / 4,       /* channels of a lane */
+        WEIGHTS = TAPS * OUT * IN_PIECES * 16, /* bytes */
+        CUBE = HALO * IN_PIECES * 16,
+        SHARED = WEIGHTS + STAGES * CUBE
+    };
+};
+
+/* The output channel of a row of the weights in shared memory: such that a lane's columns are neighbouring channels. */
+template <int CHANNELS> static __device__ __forceinline__ int channel_of(int row)
+{
+    const int part = row / CHANNELS, column = row % CHANNELS / 8, q = row % 8;
+    return part * CHANNELS + q / 2 * (CHANNELS / 4) + 2 * column + q % 2;
+}
+
+template <int IN, int OUT, int SPLIT, int STAGES> static __device__ __forceinline__ void take_weights(const tiled_arguments *a, unsigned char *to)
+{
+    typedef shape<IN, OUT, SPLIT, STAGES> S;
+    for (int i = (int)threadIdx.x; i < TAPS * OUT * IN; i += S::THREADS) {
+        const int k = i % IN, row = i / IN % OUT, tap = i / (IN * OUT), channel = channel_of<S::CHANNELS>(row);
+        const int from = a->mirrored ? (k * TAPS + (TAPS - 1 - tap)) * OUT + channel : (channel * TAPS + tap) * IN + k;
+        ((dbi_bf16 *)(to + 16 * place_of<S::IN_PIECES>(tap * OUT + row, k / 8)))[k % 8] = a->weight[from];
+    }
+}
+
+template <int IN, int OUT, int SPLIT, int STAGES>
+static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights, int unit, int part, int lane,
+                                                float sum[EDGE][shape<IN, OUT, SPLIT, STAGES>::COLUMNS][4])
+{
+    typedef shape<IN, OUT, SPLIT, STAGES> S;
+    enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1 }; /* registers of a product's factors */
+    const int row = (lane & 7) + (lane & 8), a_piece = S::K == 16 ? lane >> 4 : 0;
+#pragma unroll
+    for (int y = 0; y < EDGE; y++)
+#pragma unroll
+        for (int c = 0; c < S::COLUMNS; c++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                sum[y][c][i] = 0;
+#pragma unroll 1
+    for (int t = 0; t < 9; t++) {
+        const int dx = t / 3, dz = t % 3;
+        const int voxel = ((2 * unit + (row >> 3) + dx) * WIDE) * WIDE + (row & 7) + dz;
+#pragma unroll
+        for (int step = 0; step < S::STEPS; step++) {
+            uint32_t b[3][S::COLUMNS * B];
+#pragma unroll
+            for (int dy = 0; dy < 3; dy++) {
+                const int rows = ((dx * 3 + dy) * 3 + dz) * OUT + part * S::CHANNELS;
+                if (S::K == 16 && S::COLUMNS % 2 == 0) {
+#pragma unroll
+                    for (int c = 0; c < S::COLUMNS; c += 2)
+                        load_matrices<4>(&b[dy][c * B], weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + c * 8 + (lane & 7) + (lane >> 4) * 8,
+                                                                                                        step * 2 + (lane >> 3 & 1)));
+                } else if (S::K == 16) {
+                    load_matrices<2>(b[dy], weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + (lane & 7), step * 2 + (lane >> 3 & 1)));
+                } else {
+                    load_matrices<S::COLUMNS>(b[dy], weights + 16 * (uint32_t)(rows + (lane & (8 * S::COLUMNS - 1))));
+                }
+            }
+#pragma unroll
+            for (int y = 0; y < WIDE; y++) {
+                uint32_t x[A];
+                load_matrices<A>(x, cube + 16 * (uint32_t)place_of<S::IN_PIECES>(voxel + y * WIDE, step * 2 + a_piece));
+#pragma unroll
+                for (int dy = 0; dy < 3; dy++)
+                    if (y - dy >= 0 && y - dy < EDGE) {
+#pragma unroll
+                        for (int c = 0; c < S::COLUMNS; c++)
+                            multiply<S::K>(sum[y - dy][c], x, &b[dy][c * B]);
+                    }
+            }
+        }
+    }
+}
+
+/* COUNT words to or from global memory at once. */
+template <int COUNT> static __device__ __forceinline__ void store_words(void *to, const uint32_t *word)
+{
+    if (COUNT == 4)
+        *(uint4 *)to = make_uint4(word[0], word[1], word[2], word[3]);
+    else if (COUNT == 2)
+        *(uint2 *)to = make_uint2(word[0], word[1]);
+    else
+        *(uint32_t *)to = word[0];
+}
+
+template <int COUNT> static __device__ __forceinline__ void load_words(const void *from, uint32_t *word)
+{
+    if (COUNT == 4) {
+        const uint4 w = *(const uint4 *)from;
+        word[0] = w.x, word[1] = w.y, word[2] = w.z, word[3] = w.w;
+    } else if (COUNT == 2) {
+        const uint2 w = *(const uint2 *)from;
+        word[0] = w.x, word[1] = w.y;
+    } else {
+        word[0] = *(const uint32_t *)from;
+    }
+}
+
+/* KIND 0: the sums as they are; 1: and their moments; 2: normalized. */
+enum { PLAIN, MOMENTS, NORMALIZED };
+
+template <int IN, int OUT, int SPLIT, int STAGES, int KIND>
+static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, STAGES>::THREADS) tiled_kernel(const __grid_constant__ tiled_arguments a)
+{
+    typedef shape<IN, OUT, SPLIT, STAGES> S;
+    extern __shared__ __align__(128) unsigned char memory[];
+    const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, unit = warp % UNITS, part = warp / UNITS;
+    const int channel = part * S::CHANNELS + (lane & 3) * S::OWN, first = first_tile(&a.g, (int)blockIdx.x),
+              last = first_tile(&a.g, (int)blockIdx.x + 1);
+    const uint32_t weights = shared_address(memory), cubes = weights + S::WEIGHTS;
+    float shift[S::OWN], total[S::OWN], squares[S::OWN], count = 0;
+    float mean[S::OWN], scale[S::OWN], beta[S::OWN];
+    if (KIND == NORMALIZED)
+#pragma unroll
+        for (int i = 0; i < S::OWN; i++) {
+            mean[i] = a.norm.mean[channel + i];
+            scale[i] = a.norm.scale[channel + i];
+            beta[i] = a.norm.shift[channel + i];
+        }
+#pragma unroll
+    for (int i = 0; i < S::OWN; i++)
+        shift[i] = total[i] = squares[i] = 0;
+    tile t = tile_of(&a.g, first);
+    fetch_cube<IN, 1, S::THREADS>(cubes, a.in, &a.g, &t);
+    fetch_end();
+    take_weights<IN, OUT, SPLIT, STAGES>(&a, memory);
+    for (int index = first; index < last; index++) {
+        const uint32_t stage = STAGES == 2 ? (uint32_t)(index - first & 1) : 0;
+        tile next = t;
+        if (STAGES == 2 && index + 1 < last) {
+            next = tile_of(&a.g, index + 1);
+            fetch_cube<IN, 1, S::THREADS>(cubes + (1 - stage) * S::CUBE, a.in, &a.g, &next);
+            fetch_end();
+            fetch_wait<1>();
+        } else {
+            fetch_wait<0>();
+        }
+        __syncthreads();
+        float sum[EDGE][S::COLUMNS][4];
+        convolve<IN, OUT, SPLIT, STAGES>(cubes + stage * S::CUBE, weights, unit, part, lane, sum);
+        __syncthreads();
+        if (STAGES == 1 && index + 1 < last) {
+            next = tile_of(&a.g, index + 1);
+            fetch_cube<IN, 1, S::THREADS>(cubes, a.in, &a.g, &next);
+            fetch_end();
+        }
+        const int z = t.at[2] + (lane >> 2);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int x = t.at[0] + 2 * unit + half;
+            if (x >= a.g.size[0] || z >= a.g.size[2])
+                continue;
+#pragma unroll
+            for (int y = 0; y < EDGE; y++) {
+                if (t.at[1] + y >= a.g.size[1])
+                    break;
+                const int64_t voxel = (((int64_t)t.sample * a.g.size[0] + x) * a.g.size[1] + t.at[1] + y) * a.g.size[2] + z;
+                float value[S::OWN];
+                uint32_t word[S::OWN / 2];
+#pragma unroll
+                for (int c = 0; c < S::COLUMNS; c++)
+#pragma unroll
+                    for (int i = 0; i < 2; i++)
+                        value[2 * c + i] = sum[y][c][2 * half + i];
+                if (KIND == NORMALIZED) {
+                    uint32_t skip[S::OWN / 2];
+                    if (a.norm.skip)
+                        load_words<S::OWN / 2>((const dbi_bf16 *)a.norm.skip + voxel * OUT + channel, skip);
+#pragma unroll
+                    for (int i = 0; i < S::OWN; i++) {
+                        /* As the separate pass has it: what it reads is rounded, and so is what it adds the skipped layer to. */
+                        const uint32_t rounded = pack_two(value[i], 0);
+                        const float on = scale[i] * (low_of(rounded) - mean[i]) + beta[i];
+                        value[i] = (on > 0 ? on : 0) + (a.norm.skip ? (i % 2 ? high_of(skip[i / 2]) : low_of(skip[i / 2])) : 0);
+                    }
+                }
+#pragma unroll
+                for (int i = 0; i < S::OWN / 2; i++)
+                    word[i] = pack_two(value[2 * i], value[2 * i + 1]);
+                if (KIND == MOMENTS) {
+#pragma unroll
+                    for (int i = 0; i < S::OWN; i++) {
+                        const float v = i % 2 ? high_of(word[i / 2]) : low_of(word[i / 2]);
+                        if (count == 0)
+                            shift[i] = v;
+                        total[i] += v - shift[i];
+                        squares[i] += (v - shift[i]) * (v - shift[i]);
+                    }
+                    count += 1;
+                }
+                store_words<S::OWN / 2>(a.out + voxel * OUT + channel, word);
+            }
+        }
+        t = next;
+    }
+    if (KIND != MOMENTS)
+        return;
+    seen *const all = (seen *)memory; /* [UNITS,OUT] */
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < S::OWN; i++) {
+        seen s;
+        const float n = count > 0 ? count : 1;
+        s.count = count;
+        s.mean = shift[i] + total[i] / n;
+        s.squares = squares[i] - total[i] * (total[i] / n);
+#pragma unroll
+        for (int distance = 4; distance < 32; distance *= 2) {
+            seen other;
+            other.count = __shfl_xor_sync(~0u, s.count, distance);
+            other.mean = __shfl_xor_sync(~0u, s.mean, distance);
+            other.squares = __shfl_xor_sync(~0u, s.squares, distance);
+            s = lane & distance ? join(other, s) : join(s, other);
+        }
+        if (lane < 4)
+            all[unit * OUT + channel + i] = s;
+    }
+    __syncthreads();
+    for (int c = (int)threadIdx.x; c < OUT; c += S::THREADS) {
+        seen s = all[c];
+        for (int u = 1; u < UNITS; u++)
+            s = join(s, all[u * OUT + c]);
+        const int64_t at = (int64_t)blockIdx.x * OUT + c;
+        a.moments.shift[at] = s.mean;
+        a.moments.sum[at] = 0;
+        a.moments.squares[at] = s.squares > 0 ? s.squares : 0;
+        if (c == 0)
+            a.moments.count[blockIdx.x] = s.count;
+    }
+}
+
+/* ---- The weights' gradient: a warp for each place of the taps along x and z, with the three along y ---- */
+
+typedef struct weight_arguments {
+    grid g;
+    const dbi_bf16 *x, *y;
+    float *partial; /* [blocks,y channels,taps,x channels] */
+} weight_arguments;
+
+template <int X, int Y, int STAGES> struct weight_shape {
+    enum {
+        THREADS = 32 * 9,
+        ROWS = (Y + 15) / 16,
+        COLUMNS = X / 8,
+        X_CUBE = HALO * X * 2,
+        Y_CUBE = TILE * Y * 2,
+        STAGE = X_CUBE + Y_CUBE,
+        SHARED = STAGES * STAGE,
+        BLOCKS = X == 32 ? 1 : 3 /* at once on a multiprocessor, at least: what limits the registers */
+    };
+};
+
+template <int X, int Y, int STAGES> static __device__ __forceinline__ void fetch_both(uint32_t to, const weight_arguments *a, const tile *t)
+{
+    typedef weight_shape<X, Y, STAGES> S;
+    fetch_cube<X, 1, S::THREADS>(to, a->x, &a->g, t);
+    fetch_cube<Y, 0, S::THREADS>(to + S::X_CUBE, a->y, &a->g, t);
+    fetch_end();
+}
+
+template <int X, int Y, int STAGES>
+static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::BLOCKS) tiled_weight_kernel(const __grid_constant__ weight_arguments a)
+{
+    typedef weight_shape<X, Y, STAGES> S;
+    extern __shared__ __align__(128) unsigned char memory[];
+    const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, dx = warp / 3, dz = warp % 3;
+    const int first = first_tile(&a.g, (int)blockIdx.x), last = first_tile(&a.g, (int)blockIdx.x + 1);
+    const uint32_t stages = shared_address(memory);
+    float sum[3][S::ROWS][S::COLUMNS][4];
+#pragma unroll
+    for (int dy = 0; dy < 3; dy++)
+#pragma unroll
+        for (int r = 0; r < S::ROWS; r++)
+#pragma unroll
+            for (int c = 0; c < S::COLUMNS; c++)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    sum[dy][r][c][i] = 0;
+    tile t = tile_of(&a.g, first);
+    fetch_both<X, Y, STAGES>(stages, &a, &t);
+    for (int index = first; index < last; index++) {
+        const uint32_t stage = STAGES == 2 ? (uint32_t)(index - first & 1) : 0, x_cube = stages + stage * S::STAGE, y_cube = x_cube + S::X_CUBE;
+        if (STAGES == 2 && index + 1 < last) {
+            t = tile_of(&a.g, index + 1);
+            fetch_both<X, Y, STAGES>(stages + (1 - stage) * S::STAGE, &a, &t);
+            fetch_wait<1>();
+        } else {
+            fetch_wait<0>();
+        }
+        __syncthreads();
+#pragma unroll 1
+        for (int unit = 0; unit < UNITS; unit++) {
+            /* Rows of the loaded matrices are 2x8 voxels: of y, first half and second half are apart by two matrices, of x by one. */
+            const int y_plane = 2 * unit + (lane >> 4), y_piece = lane >> 3 & 1, x_plane = 2 * unit + dx + (lane >> 3 & 1), x_piece = lane >> 4;
+            uint32_t factor[3][S::ROWS][4];
+#pragma unroll
+            for (int y = 0; y < WIDE; y++) {
+                uint32_t x[S::COLUMNS][2];
+                const int from = (x_plane * WIDE + y) * WIDE + (lane & 7) + dz;
+                if (S::COLUMNS == 1)
+                    load_transposed<2>(x[0], x_cube + 16 * (uint32_t)from);
+#pragma unroll
+                for (int c = 0; c + 1 < S::COLUMNS; c += 2)
+                    load_transposed<4>(x[c], x_cube + 16 * (uint32_t)place_of<X / 8>(from, c + x_piece));
+                if (y < EDGE) {
+#pragma unroll
+                    for (int r = 0; r < S::ROWS; r++) {
+                        if (Y == 8) {
+                            uint32_t two[2];
+                            load_transposed<2>(two, y_cube + 16 * (uint32_t)((((2 * unit + (lane >> 3 & 1)) * EDGE) + y) * EDGE + (lane & 7)));
+                            factor[y % 3][r][0] = two[0];
+                            factor[y % 3][r][1] = 0;
+                            factor[y % 3][r][2] = two[1];
+                            factor[y % 3][r][3] = 0;
+                        } else {
+                            load_transposed<4>(factor[y % 3][r],
+                                               y_cube + 16 * (uint32_t)place_of<Y / 8>((y_plane * EDGE + y) * EDGE + (lane & 7), 2 * r + y_piece));
+                        }
+                    }
+                }
+#pragma unroll
+                for (int dy = 0; dy < 3; dy++)
+                    if (y - dy >= 0 && y - dy < EDGE) {
+#pragma unroll
+                        for (int r = 0; r < S::ROWS; r++)
+#pragma unroll
+                            for (int c = 0; c < S::COLUMNS; c++)
+                                multiply<16>(sum[dy][r][c], factor[(y - dy) % 3][r], x[c]);
+                    }
+            }
+        }
+        __syncthreads();
+        if (STAGES == 1 && index + 1 < last) {
+            t = tile_of(&a.g, index + 1);
+            fetch_both<X, Y, STAGES>(stages, &a, &t);
+        }
+    }
+    float *const to = a.partial + (int64_t)blockIdx.x * Y * TAPS * X;
+#pragma unroll
+    for (int dy = 0; dy < 3; dy++)
+#pragma unroll
+        for (int r = 0; r < S::ROWS; r++)
+#pragma unroll
+            for (int c = 0; c < S::COLUMNS; c++)
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    const int o = r * 16 + half * 8 + (lane >> 2), i = c * 8 + (lane & 3) * 2, tap = (dx * 3 + dy) * 3 + dz;
+                    if (o < Y)
+                        *(float2 *)(to + ((int64_t)o * TAPS + tap) * X + i) = make_float2(sum[dy][r][c][2 * half], sum[dy][r][c][2 * half + 1]);
+                }
+}
+
+/* The blocks' sums are added: a block for 32 weights, 8 threads for each. */
+enum { ADDED = 32, ADDERS = 8 };
+
+typedef struct add_arguments {
+    const float *partial;
+    dbi_bf16 *weight;
+    int blocks, count;
+} add_arguments;
+
+static __global__ void __launch_bounds__(ADDED *ADDERS) add_partial_kernel(const __grid_constant__ add_arguments a)
+{
+    __shared__ float part[ADDERS][ADDED];
+    const int at = (int)threadIdx.x % ADDED, adder = (int)threadIdx.x / ADDED, i = (int)blockIdx.x * ADDED + at;
+    float sum = 0;
+#pragma unroll 8
+    for (int b = adder; b < a.blocks; b += ADDERS)
+        sum += i < a.count ? a.partial[(int64_t)b * a.count + i] : 0;
+    part[adder][at] = sum;
+    __syncthreads();
+    if (adder || i >= a.count)
+        return;
+    for (int k = 1; k < ADDERS; k++)
+        sum += part[k][at];
+    a.weight[i] = dbi_bf16_from_float(sum);
+}
+
+/* ---- Which kernels there are ---- */
+
+typedef struct dbi_tiled_variant {
+    int in, out; /* of the forward kernel; of the weights' gradient: channels of x and y */
+    bool weight;
+    int threads;
+    size_t shared;
+    const void *kernel[3]; /* by kind; the weights' gradient: the first */
+} dbi_tiled_variant;
+
+#define CONVOLUTION(IN, OUT, SPLIT, STAGES)                                                                                                          \
+    {                                                                                                                                                \
+        IN, OUT, false, shape<IN, OUT, SPLIT, STAGES>::THREADS, shape<IN, OUT, SPLIT, STAGES>::SHARED,                                               \
+        {                                                                                                                                            \
+            (const void *)tiled_kernel<IN, OUT, SPLIT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, STAGES, MOMENTS>,                  \
+                (const void *)tiled_kernel<IN, OUT, SPLIT, STAGES, NORMALIZED>                                                                       \
+        }                                                                                                                                            \
+    }
+#define GRADIENT(X, Y, STAGES)                                                                                                                       \
+    {                                                                                                                                                \
+        X, Y, true, weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::SHARED,                                                         \
+        {                                                                                                                                            \
+            (const void *)tiled_weight_kernel<X, Y, STAGES>, NULL, NULL                                                                              \
+        }                                                                                                                                            \
+    }
+
+/* The first one that the device has the shared memory for is taken. */
+static const dbi_tiled_variant variants[] = {
+    CONVOLUTION(8, 8, 1, 1),   CONVOLUTION(8, 16, 1, 1),  CONVOLUTION(16, 8, 1, 1),  CONVOLUTION(16, 16, 1, 1), CONVOLUTION(8, 32, 2, 1),
+    CONVOLUTION(32, 32, 2, 2), CONVOLUTION(32, 32, 2, 1), GRADIENT(8, 8, 1),         GRADIENT(8, 16, 1),        GRADIENT(16, 16, 1),
+    GRADIENT(8, 32, 1),        GRADIENT(32, 32, 2),       GRADIENT(32, 32, 1),
+};
+
+static grid grid_of(const dbi_conv_sides *s)
+{
+    grid g;
+    g.batch = (int)s->batch;
+    g.all = g.batch;
+    for (int d = 0; d < 3; d++) {
+        g.size[d] = (int)s->x_size[d];
+        g.tiles[d] = (g.size[d] + EDGE - 1) / EDGE;
+        g.all *= g.tiles[d];
+    }
+    return g;
+}
+
+bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sides *s)
+{
+    const bool weight = pass == DBI_CONV_TO_WEIGHT, back = pass == DBI_CONV_TO_X;
+    const int in = back ? s->y_channels : s->x_channels, out = back ? s->x_channels : s->y_channels;
+    int device = 0, processors = 0, most = 0, occupancy = 0;
+    if (s->edge != 3 || s->stride != 1 || s->padding != 1)
+        return false;
+    int64_t tiles = s->batch;
+    for (int d = 0; d < 3; d++) {
+        const int64_t along = (s->x_size[d] + EDGE - 1) / EDGE;
+        if (s->x_size[d] > INT32_MAX / 4 || tiles > INT32_MAX / along) /* the kernels count in int */
+            return false;
+        tiles *= along;
+    }
+    if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
+        cudaGetLastError();
+        return false;
+    }
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        const dbi_tiled_variant *v = &variants[i];
+        if (v->weight != weight || v->in != in || v->out != out || v->shared > (size_t)most)
+            continue;
+        bool good = true;
+        for (int k = 0; k < 3 && good; k++)
+            good = !v->kernel[k] || cudaFuncSetAttribute(v->kernel[k], cudaFuncAttributeMaxDynamicSharedMemorySize, (int)v->shared) == cudaSuccess;
+        if (!good || cudaOccupancyMaxActiveBlocksPerMultiprocessor(&occupancy, v->kernel[weight ? 0 : MOMENTS], v->threads, v->shared) != cudaSuccess ||
+            occupancy < 1) {
+            cudaGetLastError();
+            continue;
+        }
+        plan->variant = v;
+        plan->pass = pass;
+        plan->sides = *s;
+        plan->blocks = (int64_t)processors * occupancy < tiles ? (int64_t)processors * occupancy : tiles;
+        plan->workspace = weight ? (size_t)plan->blocks * TAPS * (size_t)(in * out) * sizeof(float) : 0;
+        return true;
+    }
+    return false;
+}
+
+static int launch(const dbi_tiled_plan *plan, const void *kernel, const void *arguments, dbi_stream stream, dbi_error *error)
+{
+    void *list[] = {(void *)arguments};
+    return DBI_CUDA(cudaLaunchKernel(kernel, dim3((unsigned)plan->blocks), dim3((unsigned)plan->variant->threads), list, plan->variant->shared, stream),
+                    error);
+}
+
+static int to_weight(const dbi_tiled_plan *plan, dbi_stream stream, const void *x, void *weight, const void *y, void *workspace, dbi_error *error)
+{
+    weight_arguments a;
+    add_arguments add;
+    memset(&a, 0, sizeof a);
+    memset(&add, 0, sizeof add);
+    a.g = grid_of(&plan->sides);
+    a.x = (const dbi_bf16 *)x;
+    a.y = (const dbi_bf16 *)y;
+    a.partial = (float *)workspace;
+    if (launch(plan, plan->variant->kernel[0], &a, stream, error))
+        return -1;
+    add.partial = a.partial;
+    add.weight = (dbi_bf16 *)weight;
+    add.blocks = (int)plan->blocks;
+    add.count = TAPS * plan->sides.x_channels * plan->sides.y_channels;
+    add_partial_kernel<<<(unsigned)((add.count + ADDED - 1) / ADDED), ADDED * ADDERS, 0, stream>>>(add);
+    return dbi_cuda_check(cudaGetLastError(), "sums of a weights' gradient", error);
+}
+
+int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y, const dbi_conv_extra *extra, void *workspace,
+              dbi_error *error)
+{
+    const bool back = plan->pass == DBI_CONV_TO_X;
+    tiled_arguments a;
+    if (plan->pass == DBI_CONV_TO_WEIGHT)
+        return to_weight(plan, stream, x, weight, y, workspace, error);
+    memset(&a, 0, sizeof a);
+    a.g = grid_of(&plan->sides);
+    a.in = (const dbi_bf16 *)(back ? y : x);
+    a.out = (dbi_bf16 *)(back ? x : y);
+    a.weight = (const dbi_bf16 *)weight;
+    a.mirrored = back;
+    int kind = PLAIN;
+    if (extra) {
+        a.moments = extra->moments;
+        a.norm = extra->norm;
+        kind = a.norm.scale ? NORMALIZED : a.moments.count ? MOMENTS : PLAIN;
+    }
+    return launch(plan, plan->variant->kernel[kind], &a, stream, error);
+}
