@@ -72,7 +72,7 @@ size_t dbi_cuda_host_net_bytes(const dbi_layout *layout, const char *device, int
 }
 
 int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide, const float *image,
-                       const dbi_scores *scores, dbi_error *error)
+                       const dbi_scores *scores, const dbi_slide_label *label, dbi_error *error)
 {
     (void)net;
     (void)weights;
@@ -80,6 +80,7 @@ int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, b
     (void)slide;
     (void)image;
     (void)scores;
+    (void)label;
     return absent(error);
 }
 

@@ -76,6 +76,38 @@ DBI_HD void add(const add_arguments *a, int64_t block, int thread, int phase, db
 }
 DBI_KERNEL(add, add_arguments, DBI_BLOCK, 1, dbi_nothing)
 
+/* ---- The label: a thread has a voxel; as in predict/postprocess.c ---- */
+
+typedef struct decide_arguments {
+    const float *seg, *step; /* [K,X,Y,Z], NULL where `head` does not need it */
+    uint8_t *label;
+    int64_t voxels;
+    int classes, head;
+    double threshold;
+} decide_arguments;
+
+DBI_HD void decide(const decide_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    const int64_t v = block * DBI_BLOCK + thread;
+    (void)phase;
+    (void)shared;
+    if (v >= a->voxels)
+        return;
+    double best = a->threshold;
+    uint8_t label = 0;
+    for (int c = 0; c < a->classes; c++) {
+        const int64_t i = c * a->voxels + v;
+        float p = a->head == DBI_HEAD_SEG ? a->seg[i] : a->head == DBI_HEAD_SDF ? a->step[i] : dbi_times(0.5f, dbi_plus(a->seg[i], a->step[i]));
+        p = p < 0 ? 0 : p > 1 ? 1 : p;
+        if ((double)p > best) {
+            best = (double)p;
+            label = (uint8_t)(c + 1);
+        }
+    }
+    a->label[v] = label;
+}
+DBI_KERNEL(decide, decide_arguments, DBI_BLOCK, 1, dbi_nothing)
+
 /* ---- The scan ---- */
 
 /* Batches between their submission and the report of their progress: the device has the next one to do while the host waits for the one before. */
@@ -88,7 +120,8 @@ typedef struct work {
     dbi_event done[SLOTS];
     int64_t extent[3], size[3], scan_voxels, window_voxels;
     float *scan, *weight[3];
-    float *score[4]; /* as in dbi_scores, NULL where not wanted */
+    float *score[4]; /* as in dbi_scores, NULL where not needed */
+    uint8_t *label;
     int *broken;
 } work;
 
@@ -110,8 +143,10 @@ static size_t weight_bytes(const dbi_axis *axis)
     return (size_t)(axis->count * axis->window) * sizeof(float);
 }
 
-static int take_room(work *w, float *const wanted[4], dbi_error *error)
+static int take_room(work *w, float *const wanted[4], const dbi_slide_label *label, dbi_error *error)
 {
+    const bool needed[4] = {wanted[0] != NULL || (label && label->head != DBI_HEAD_SDF), wanted[1] != NULL || (label && label->head != DBI_HEAD_SEG), wanted[2] != NULL,
+                            wanted[3] != NULL};
     if (dbi_arena_need(&w->arena, &w->scan, scan_bytes(w, w->slide->channels), error) ||
         dbi_arena_need(&w->arena, &w->broken, sizeof *w->broken, error))
         return -1;
@@ -119,8 +154,10 @@ static int take_room(work *w, float *const wanted[4], dbi_error *error)
         if (dbi_arena_need(&w->arena, &w->weight[a], weight_bytes(&w->slide->windows->axis[a]), error))
             return -1;
     for (int i = 0; i < 4; i++)
-        if (dbi_arena_need(&w->arena, &w->score[i], wanted[i] ? scan_bytes(w, w->slide->classes) : 0, error))
+        if (dbi_arena_need(&w->arena, &w->score[i], needed[i] ? scan_bytes(w, w->slide->classes) : 0, error))
             return -1;
+    if (dbi_arena_need(&w->arena, &w->label, label ? (size_t)w->scan_voxels : 0, error))
+        return -1;
     return dbi_arena_open(&w->arena, error);
 }
 
@@ -208,9 +245,28 @@ static int run_batches(const work *w, dbi_cuda_host_net *net, const dbi_weights_
     return report(w, batches - 1, total, error);
 }
 
-static int get_scores(const work *w, float *const scores[4], dbi_error *error)
+static int make_label(const work *w, const dbi_slide_label *label, dbi_error *error)
+{
+    decide_arguments a;
+    memset(&a, 0, sizeof a);
+    a.seg = w->score[0];
+    a.step = w->score[1];
+    a.label = w->label;
+    a.voxels = w->scan_voxels;
+    a.classes = (int)w->slide->classes;
+    a.head = label->head;
+    a.threshold = label->threshold;
+    return decide_launch(w->net.stream, dbi_cuda_blocks(a.voxels, DBI_BLOCK), &a, error) ||
+                   dbi_cuda_get(w->net.stream, label->label, w->label, (size_t)w->scan_voxels, error)
+               ? -1
+               : 0;
+}
+
+static int get_scores(const work *w, float *const scores[4], const dbi_slide_label *label, dbi_error *error)
 {
     int broken = 0;
+    if (label && make_label(w, label, error))
+        return -1;
     for (int i = 0; i < 4; i++)
         if (scores[i] && dbi_cuda_get(w->net.stream, scores[i], w->score[i], scan_bytes(w, w->slide->classes), error))
             return -1;
@@ -220,7 +276,7 @@ static int get_scores(const work *w, float *const scores[4], dbi_error *error)
 }
 
 int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide, const float *image,
-                       const dbi_scores *scores, dbi_error *error)
+                       const dbi_scores *scores, const dbi_slide_label *label, dbi_error *error)
 {
     float *wanted[4];
     work w;
@@ -233,12 +289,12 @@ int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, b
         w.window_voxels *= w.size[a] = slide->windows->axis[a].window;
     }
     scores_of(scores, wanted);
-    if (take_room(&w, wanted, error)) {
+    if (take_room(&w, wanted, label, error)) {
         dbi_arena_close(&w.arena);
         return DBI_CUDA_NO_ROOM;
     }
     const int status = dbi_event_open(&w.done[0], error) || dbi_event_open(&w.done[1], error) || put_scan(&w, image, error) ||
-                       run_batches(&w, net, weights, same_weights, error) || get_scores(&w, wanted, error);
+                       run_batches(&w, net, weights, same_weights, error) || get_scores(&w, wanted, label, error);
     dbi_event_close(w.done[0]);
     dbi_event_close(w.done[1]);
     dbi_arena_close(&w.arena);

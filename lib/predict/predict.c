@@ -23,7 +23,7 @@ struct dbi_predictor {
     int64_t batch;    /* and how many of them it takes at once */
     bool seen;        /* it has had a pass, so that it knows the weights */
     /* On a GPU. */
-    int64_t most_batch; /* 1 when more have once been too many */
+    int64_t most_batch; /* less when more have once been too many */
     bool on_host;       /* windows are cut on the host */
     dbi_error why;      /* they are */
 };
@@ -86,7 +86,7 @@ static int read_k(const dbi_record *meta, double *k, dbi_error *error)
 }
 
 /* Windows that a GPU takes at once: so many voxels give all its units work at the lower levels of the network too. */
-enum { BATCH_VOXELS = 1 << 22, MOST_BATCH = 16 };
+enum { BATCH_VOXELS = 1 << 24, MOST_BATCH = 16 };
 
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error)
 {
@@ -306,40 +306,50 @@ static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t sha
 }
 
 /* 0, -1 or DBI_CUDA_NO_ROOM. */
-static int slide_on_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores, dbi_error *error)
+static int slide_on_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores,
+                        const dbi_slide_label *label, dbi_error *error)
 {
     const dbi_axis *axis = run->windows->axis;
     if (open_net(p, (const int64_t[]){axis[0].window, axis[1].window, axis[2].window}, batch, error))
         return DBI_CUDA_NO_ROOM;
-    const int status = dbi_cuda_slide_run(dbi_net_on_cuda(p->net), &p->checkpoint->weights, p->seen, run, image, scores, error);
+    const int status = dbi_cuda_slide_run(dbi_net_on_cuda(p->net), &p->checkpoint->weights, p->seen, run, image, scores, label, error);
     p->seen = p->seen || !status;
     return status;
 }
 
-/* Windows are cut on the GPU where it has room for the scan; where not, with one window at a time; where not even then, on the host, and so for all
- * further cases. */
-static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores, dbi_error *error)
+/* Where the GPU has no room for so many windows at once, for half of them; where not even for one and the scan, windows are cut on the host, for this case and
+ * all that follow: then DBI_CUDA_NO_ROOM, and a net of one window is open. 0, -1. */
+static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores,
+                          const dbi_slide_label *label, dbi_error *error)
 {
     dbi_error why;
-    int status = slide_on_gpu(p, run, batch, image, scores, &why);
-    if (status == DBI_CUDA_NO_ROOM && batch > 1) {
-        p->most_batch = 1;
-        status = slide_on_gpu(p, run, 1, image, scores, &why);
-    }
+    int status;
+    while ((status = slide_on_gpu(p, run, batch, image, scores, label, &why)) == DBI_CUDA_NO_ROOM && batch > 1)
+        p->most_batch = batch /= 2;
     if (status && (status != DBI_CUDA_NO_ROOM || !p->net))
         return dbi_fail(error, "%s", why.text);
-    if (!status)
-        return 0;
-    p->on_host = true;
-    p->why = why;
-    return dbi_slide_run(run, image, scores, error);
+    if (status) {
+        p->on_host = true;
+        p->why = why;
+    }
+    return status;
 }
 
-static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], const dbi_scores *scores,
-                 void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+/* Does the label alone come of the means, so that they can stay on the GPU? */
+static bool label_only(const dbi_predictor *p)
 {
+    return p->settings.outputs == DBI_PREDICT_LABEL && dbi_is_cuda(p->settings.device) && !p->on_host;
+}
+
+/* Fills `label` where the means stay on the GPU, and otherwise the tensors of the means, which it adds to `out`. */
+static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], dbi_record *out, dbi_scores *scores,
+                 dbi_tensor *label, bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+{
+    const int64_t *shape = image->shape + 1;
     dbi_windows windows;
-    if (dbi_windows_plan(image->shape + 1, window, stride, p->settings.weights, &windows, error))
+    memset(scores, 0, sizeof *scores);
+    *labeled = label_only(p);
+    if (dbi_windows_plan(shape, window, stride, p->settings.weights, &windows, error))
         return -1;
     const dbi_slide run = {.windows = &windows,
                            .channels = image->shape[0],
@@ -349,34 +359,38 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
                            .context = p,
                            .progress = progress,
                            .progress_context = context};
-    int status;
-    if (dbi_is_cuda(p->settings.device) && !p->on_host)
-        status = slide_with_gpu(p, &run, batch_of(p, image->shape + 1, window, dbi_windows_count(&windows)), image->data, scores, error);
-    else
-        status = open_net(p, window, 1, error) ? -1 : dbi_slide_run(&run, image->data, scores, error);
+    int status = *labeled ? 0 : add_scores(p, out, shape, scores, error);
+    if (!status && dbi_is_cuda(p->settings.device) && !p->on_host) {
+        const dbi_slide_label here = {p->settings.head, p->settings.threshold, label ? label->data : NULL};
+        status = slide_with_gpu(p, &run, batch_of(p, shape, window, dbi_windows_count(&windows)), image->data, scores, *labeled ? &here : NULL, error);
+        if (status == DBI_CUDA_NO_ROOM) {
+            status = *labeled ? add_scores(p, out, shape, scores, error) : 0;
+            *labeled = false;
+            status = status || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
+        }
+    } else if (!status) {
+        status = open_net(p, window, 1, error) || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
+    }
     dbi_windows_free(&windows);
     return status;
 }
 
 /* Means over windows -> probability, uncertainty and label, each only where it was asked for. */
-static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_scores *scores, dbi_error *error)
+static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_scores *scores, dbi_tensor *label, dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
     int64_t classes = p->checkpoint->layout.arch.classes, voxels = shape[0] * shape[1] * shape[2];
-    dbi_tensor *uncertainty = NULL, *label = NULL;
+    dbi_tensor *uncertainty = NULL;
     if ((s->outputs & DBI_PREDICT_UNCERTAINTY) && !(uncertainty = dbi_record_add(out, "uncertainty", DBI_F32, 3, shape, error)))
         return -1;
     float *prob = dbi_record_find(out, "prob")->data;
     dbi_fuse_heads(s->head, classes, voxels, scores->seg, scores->step, prob, uncertainty ? uncertainty->data : NULL);
     dbi_record_drop(out, "step");
-    if (s->outputs & DBI_PREDICT_LABEL) {
-        if (!(label = dbi_record_add(out, "label", DBI_U8, 3, shape, error)))
-            return -1;
+    if (label)
         dbi_label_probabilities(prob, classes, voxels, s->threshold, label->data);
-    }
     if (!(s->outputs & DBI_PREDICT_PROB))
         dbi_record_drop(out, "prob");
-    return label && s->largest ? dbi_largest_components(label->data, shape, classes, error) : 0;
+    return 0;
 }
 
 static int describe(const dbi_predictor *p, dbi_record *out, const dbi_record *input, dbi_error *error)
@@ -418,10 +432,15 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
 {
     const dbi_tensor *image = dbi_record_find(input, "image");
     int64_t shape[3] = {image->shape[1], image->shape[2], image->shape[3]}, window[3], stride[3];
+    const dbi_predict_settings *s = &predictor->settings;
     dbi_scores scores;
+    bool labeled;
     dbi_record *out = dbi_record_new(error);
-    if (out && (dbi_predictor_window(predictor, shape, window, stride, error) || add_scores(predictor, out, shape, &scores, error) ||
-                slide(predictor, image, window, stride, &scores, progress, context, error) || finish(predictor, out, shape, &scores, error) ||
+    dbi_tensor *label = out && (s->outputs & DBI_PREDICT_LABEL) ? dbi_record_add(out, "label", DBI_U8, 3, shape, error) : NULL;
+    if (out && (((s->outputs & DBI_PREDICT_LABEL) && !label) || dbi_predictor_window(predictor, shape, window, stride, error) ||
+                slide(predictor, image, window, stride, out, &scores, label, &labeled, progress, context, error) ||
+                (!labeled && finish(predictor, out, shape, &scores, label, error)) ||
+                (label && s->largest && dbi_largest_components(label->data, shape, predictor->checkpoint->layout.arch.classes, error)) ||
                 describe(predictor, out, input, error) || add_history(predictor, out, input, checksum, window, stride, error))) {
         dbi_record_free(out);
         return NULL;

@@ -81,7 +81,8 @@ typedef struct scan {
     int64_t voxels;
     float *image, *score[SCORES];
     bool wanted[SCORES];
-    int64_t calls, done, total; /* of progress */
+    const dbi_slide_label *label; /* or NULL */
+    int64_t calls, done, total;   /* of progress */
 } scan;
 
 static scan make_scan(const layout *l)
@@ -131,7 +132,7 @@ static int run(scan *s, const char *device, int64_t batch, dbi_error *error)
     s->calls = s->done = 0;
     for (int i = 0; i < SCORES; i++)
         memset(s->score[i], 0, (size_t)(K * s->voxels) * sizeof(float));
-    int status = batch ? dbi_cuda_slide_run(dbi_net_on_cuda(net), &checkpoint->weights, false, &slide, s->image, &scores, error)
+    int status = batch ? dbi_cuda_slide_run(dbi_net_on_cuda(net), &checkpoint->weights, false, &slide, s->image, &scores, s->label, error)
                        : dbi_slide_run(&slide, s->image, &scores, error);
     dbi_net_close_f32(net);
     return status;
@@ -188,6 +189,44 @@ static void test_as_on_the_host(void **state)
     }
 }
 
+/* The label is the one that the host makes of the device's means, whether they come back or not. */
+static void test_label(void **state)
+{
+    (void)state;
+    dbi_error error;
+    scan s = make_scan(&layouts[1]);
+    uint8_t *label[3];
+    float *prob = array(K * s.voxels);
+    for (int i = 0; i < 3; i++) {
+        label[i] = calloc((size_t)s.voxels, 1);
+        assert_non_null(label[i]);
+    }
+    for (int head = DBI_HEAD_SEG; head <= DBI_HEAD_BOTH; head++) {
+        const double threshold = head == DBI_HEAD_SEG ? 0.7 : 0.5;
+        const dbi_slide_label with = {(dbi_head)head, threshold, label[0]}, without = {(dbi_head)head, threshold, label[1]};
+        int64_t count[K + 1] = {0};
+        s.label = &with;
+        for (int i = 0; i < SCORES; i++)
+            s.wanted[i] = true;
+        assert_int_equal(run(&s, "cuda", 3, &error), 0);
+        dbi_fuse_heads((dbi_head)head, K, s.voxels, s.score[0], s.score[1], prob, NULL);
+        dbi_label_probabilities(prob, K, s.voxels, threshold, label[2]);
+        s.label = &without;
+        for (int i = 0; i < SCORES; i++)
+            s.wanted[i] = false;
+        assert_int_equal(run(&s, "cuda", 3, &error), 0);
+        assert_memory_equal(label[0], label[2], (size_t)s.voxels);
+        assert_memory_equal(label[1], label[2], (size_t)s.voxels);
+        for (int64_t v = 0; v < s.voxels; v++)
+            count[label[2][v]]++;
+        assert_true((count[0] > 0) + (count[1] > 0) + (count[2] > 0) > 1);
+    }
+    for (int i = 0; i < 3; i++)
+        free(label[i]);
+    free(prob);
+    free_scan(&s);
+}
+
 /* A net that has seen other weights takes the new ones over, and keeps them where it is told that they are the same. */
 static void test_new_weights(void **state)
 {
@@ -205,7 +244,7 @@ static void test_new_weights(void **state)
     for (int i = 0; i < 4; i++) {
         const bool same = i == 1 || i == 3;
         assert_int_equal(
-            dbi_cuda_slide_run(dbi_net_on_cuda(net), i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, &error), 0);
+            dbi_cuda_slide_run(dbi_net_on_cuda(net), i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, NULL, &error), 0);
         if (i == 0 || i == 2)
             assert_memory_not_equal(logits, kept, K * sizeof(float));
         else
@@ -388,7 +427,7 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_new_weights), cmocka_unit_test(test_equal_bytes),
+        cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_label), cmocka_unit_test(test_new_weights), cmocka_unit_test(test_equal_bytes),
         cmocka_unit_test(test_not_finite),     cmocka_unit_test(test_room),        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, free_checkpoint);
