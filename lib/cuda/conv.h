@@ -25,7 +25,7 @@ dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_c
                           dbi_error *error);
 void dbi_convs_close(dbi_convs *convs);
 
-/* What a forward convolution can do on the way, where it can (dbi_convs_chunks): one of the two. */
+/* What a forward convolution can do on the way, where it can (dbi_convs_chunks): take moments, or normalize. */
 typedef struct dbi_conv_moments {
     float *count;                 /* [chunks]: values of a channel in the chunk; NULL: no moments */
     float *shift, *sum, *squares; /* [chunks,channels]: sums of out - shift and of its square */
@@ -36,13 +36,23 @@ typedef struct dbi_conv_norm {
     const void *skip;                  /* as the output; or NULL */
 } dbi_conv_norm;
 
+/* The network's two outputs, of the normalized values, which are not kept: logits and tanh of distances, plain [batch,classes,voxels]. */
+typedef struct dbi_conv_heads {
+    const float *sdf_weight, *sdf_bias, *seg_weight, *seg_bias; /* [classes,channels], [classes] */
+    float *logits, *sdf;                                        /* logits NULL: none */
+    int classes, channels;                                      /* channels: without padding */
+} dbi_conv_heads;
+
 typedef struct dbi_conv_extra {
     dbi_conv_moments moments;
     dbi_conv_norm norm;
+    dbi_conv_heads heads; /* with norm, without its skip: instead of out */
 } dbi_conv_extra;
 
 /* Chunks of the moments that the forward convolution of the layer can take; 0: it takes none and does not normalize. */
 int64_t dbi_convs_chunks(const dbi_convs *convs, int layer);
+/* Can it make the heads' outputs? */
+bool dbi_convs_has_heads(const dbi_convs *convs, int layer);
 
 /* Outputs are overwritten. extra: or NULL. */
 int dbi_convs_forward(dbi_convs *convs, dbi_stream stream, int layer, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,

@@ -501,6 +501,11 @@ int64_t dbi_convs_chunks(const dbi_convs *c, int l)
     return !c->up[l] && p->tiled ? p->tiles.blocks : 0;
 }
 
+bool dbi_convs_has_heads(const dbi_convs *c, int l)
+{
+    return dbi_convs_chunks(c, l) && dbi_tiled_has_heads(&c->plan[l][DBI_CONV_TO_Y].tiles);
+}
+
 int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
                       void *workspace, dbi_error *error)
 {

@@ -588,14 +588,15 @@ static int check_pass(const dbi_cuda_net *net, const dbi_cuda_pass *pass, dbi_er
     return 0;
 }
 
-/* One layer: convolution, normalization, dropout, sum; but for the last, whose normalization is the heads'. */
+/* One layer: convolution, normalization, dropout, sum; the last one's normalization is in the heads. */
 static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running, const dbi_cuda_pass *pass,
-                         dbi_error *error)
+                         float *logits, float *sdf, dbi_error *error)
 {
     const dbi_layer *layer = &net->layout->layer[l];
     const bool batch = pass->statistics == DBI_BATCH_STATISTICS, dropout = pass->dropout > 0 && layer->dropout, last = l == net->layout->layers - 1;
     const int64_t chunks = dbi_convs_chunks(net->convs, l);
-    const bool at_once = chunks && !batch && !dropout && !last && !pass->keep; /* the convolution normalizes: nobody wants z */
+    /* The convolution does the rest where nobody will want z. */
+    const bool at_once = chunks && !batch && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
     const dbi_norm_cuda norm = norm_of(net, l, false);
     dbi_conv_extra extra;
     memset(&extra, 0, sizeof extra);
@@ -610,11 +611,26 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         extra.moments.sum = net->partial[1];
         extra.moments.squares = net->partial[2];
     }
-    return dbi_convs_forward(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, packed_of(net, net->packed, l),
-                             at_once ? a_of(net, l) : z_of(net, l), chunks ? &extra : NULL, net->workspace, error) ||
-                   (batch && batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running, error)) ||
+    if (at_once && last) {
+        const dbi_heads_cuda h = heads_of(net->layout, parameters);
+        extra.heads.sdf_weight = h.sdf_weight;
+        extra.heads.sdf_bias = h.sdf_bias;
+        extra.heads.seg_weight = h.seg_weight;
+        extra.heads.seg_bias = h.seg_bias;
+        extra.heads.logits = logits;
+        extra.heads.sdf = sdf;
+        extra.heads.classes = h.classes;
+        extra.heads.channels = h.channels;
+    }
+    if (dbi_convs_forward(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, packed_of(net, net->packed, l),
+                          at_once ? a_of(net, l) : z_of(net, l), chunks ? &extra : NULL, net->workspace, error))
+        return -1;
+    if (at_once)
+        return 0;
+    return (batch && batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running, error)) ||
                    (dropout && draw_dropout(net, stream, l, pass, error)) ||
-                   (!last && !at_once && normalize(net, stream, l, pass->dropout > 0, error))
+                   (last ? heads(net, stream, parameters, pass->dropout > 0, logits, sdf, error)
+                         : normalize(net, stream, l, pass->dropout > 0, error))
                ? -1
                : 0;
 }
@@ -627,10 +643,8 @@ int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *para
         (pass->statistics == DBI_RUNNING_STATISTICS && running_statistics(net, stream, parameters, running, error)))
         return -1;
     for (int l = 0; l < net->layout->layers; l++)
-        if (layer_forward(net, stream, l, parameters, running, pass, error))
+        if (layer_forward(net, stream, l, parameters, running, pass, logits, sdf, error))
             return -1;
-    if (heads(net, stream, parameters, pass->dropout > 0, logits, sdf, error))
-        return -1;
     net->kept = pass->keep;
     net->statistics = pass->statistics;
     net->dropout = pass->dropout > 0;

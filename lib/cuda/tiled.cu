@@ -4,8 +4,8 @@
 
 #include "cuda/common.h"
 
-/* A tile of 8x8x8 voxels, and with its border. */
-enum { EDGE = 8, TILE = EDGE * EDGE * EDGE, WIDE = EDGE + 2, HALO = WIDE * WIDE * WIDE, TAPS = 27, UNITS = EDGE / 2 };
+/* A tile has 8 voxels along x and z, and HEIGHT, 8 or 4, along y; its border is one voxel wide. */
+enum { EDGE = 8, WIDE = EDGE + 2, TAPS = 27, UNITS = EDGE / 2 };
 
 /* ---- Shared memory: rows (a voxel's channels, an output channel's weights) of 16-byte pieces ---- */
 
@@ -66,11 +66,11 @@ template <int COUNT> static __device__ __forceinline__ void load_transposed(uint
 template <int K> static __device__ __forceinline__ void multiply(float c[4], const uint32_t *a, const uint32_t *b)
 {
     if (K == 16)
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     else
-        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
                      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                      : "r"(a[0]), "r"(a[1]), "r"(b[0]));
 }
@@ -96,21 +96,21 @@ static __device__ __forceinline__ float high_of(uint32_t packed)
 /* ---- Tiles ---- */
 
 typedef struct grid {
-    int batch, size[3], tiles[3]; /* tiles: along each axis */
-    int all;                      /* tiles of the batch */
+    int size[3], tiles[3]; /* tiles: along each axis */
+    int all;               /* tiles of the batch */
 } grid;
 
 typedef struct tile {
     int sample, at[3];
 } tile;
 
-static __device__ __forceinline__ tile tile_of(const grid *g, int index)
+template <int HEIGHT> static __device__ __forceinline__ tile tile_of(const grid *g, int index)
 {
     tile t;
     const int z = index % g->tiles[2], yz = index / g->tiles[2], y = yz % g->tiles[1], xyz = yz / g->tiles[1], x = xyz % g->tiles[0];
     t.sample = xyz / g->tiles[0];
     t.at[0] = x * EDGE;
-    t.at[1] = y * EDGE;
+    t.at[1] = y * HEIGHT;
     t.at[2] = z * EDGE;
     return t;
 }
@@ -121,18 +121,24 @@ static __device__ __forceinline__ int first_tile(const grid *g, int block)
     return (int)((int64_t)g->all * block / gridDim.x);
 }
 
-/* Brings a cube of voxels of C channels, zeros outside, into shared memory; the cube starts BORDER voxels before the tile. */
-template <int C, int BORDER, int THREADS>
-static __device__ __forceinline__ void fetch_cube(uint32_t to, const dbi_bf16 *from, const grid *g, const tile *t)
+/* Brings a tile of C channels and its border of BORDER voxels, zeros outside, into shared memory. A thread has one piece of one place along z of some of the
+ * rows. */
+template <int C, int HEIGHT, int BORDER, int THREADS>
+static __device__ __forceinline__ void fetch_tile(uint32_t to, const dbi_bf16 *from, const grid *g, const tile *t)
 {
-    enum { PIECES = C / 8, SIDE = EDGE + 2 * BORDER, ALL = SIDE * SIDE * SIDE * PIECES };
+    enum { PIECES = C / 8, SIDE = EDGE + 2 * BORDER, TALL = HEIGHT + 2 * BORDER, COLUMNS = SIDE * PIECES, GROUPS = THREADS / COLUMNS, ROWS = SIDE * TALL };
+    const int column = (int)threadIdx.x % COLUMNS, group = (int)threadIdx.x / COLUMNS, vz = column / PIECES, piece = column % PIECES;
+    const int x0 = t->at[0] - BORDER, y0 = t->at[1] - BORDER, z = t->at[2] + vz - BORDER;
+    const bool z_there = (unsigned)z < (unsigned)g->size[2];
+    const int at = ((t->sample * g->size[0] + x0) * g->size[1] + y0) * g->size[2] + z;
+    if (group >= GROUPS)
+        return;
 #pragma unroll 4
-    for (int i = (int)threadIdx.x; i < ALL; i += THREADS) {
-        const int v = i / PIECES, piece = i % PIECES, vx = v / (SIDE * SIDE), vy = v / SIDE % SIDE, vz = v % SIDE;
-        const int x = t->at[0] + vx - BORDER, y = t->at[1] + vy - BORDER, z = t->at[2] + vz - BORDER;
-        const bool there = (unsigned)x < (unsigned)g->size[0] && (unsigned)y < (unsigned)g->size[1] && (unsigned)z < (unsigned)g->size[2];
-        const int64_t voxel = (((int64_t)t->sample * g->size[0] + x) * g->size[1] + y) * g->size[2] + z;
-        fetch(to + 16 * (uint32_t)place_of<PIECES>(v, piece), there ? from + voxel * C + piece * 8 : from, there);
+    for (int row = group; row < ROWS; row += GROUPS) {
+        const int vx = row / TALL, vy = row % TALL;
+        const bool there = z_there && (unsigned)(x0 + vx) < (unsigned)g->size[0] && (unsigned)(y0 + vy) < (unsigned)g->size[1];
+        const int voxel = at + (vx * g->size[1] + vy) * g->size[2];
+        fetch(to + 16 * (uint32_t)place_of<PIECES>(row * SIDE + vz, piece), there ? from + voxel * C + piece * 8 : from, there);
     }
 }
 
@@ -145,6 +151,7 @@ typedef struct tiled_arguments {
     bool mirrored;
     dbi_conv_moments moments; /* count NULL: none */
     dbi_conv_norm norm;       /* scale NULL: none */
+    dbi_conv_heads heads;     /* logits NULL: none */
 } tiled_arguments;
 
 /* What a lane has seen of a channel. */
@@ -165,7 +172,7 @@ static __device__ __forceinline__ seen join(seen a, seen b)
 
 /* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share the output channels. It goes along y with
  * three taps at once, so that what it loads of the input serves three rows of the output. */
-template <int IN, int OUT, int SPLIT, int STAGES> struct shape {
+template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> struct shape {
     enum {
         THREADS = 32 * UNITS * SPLIT,
         IN_PIECES = IN / 8,
@@ -175,7 +182,8 @@ template <int IN, int OUT, int SPLIT, int STAGES> struct shape {
         COLUMNS = CHANNELS / 8,   /* products side by side */
         OWN = CHANNELS / 4,       /* channels of a lane */
         WEIGHTS = TAPS * OUT * IN_PIECES * 16, /* bytes */
-        CUBE = HALO * IN_PIECES * 16,
+        ROWS = HEIGHT + 2,        /* of the input that a warp goes along */
+        CUBE = WIDE * ROWS * WIDE * IN_PIECES * 16,
         SHARED = WEIGHTS + STAGES * CUBE
     };
 };
@@ -187,9 +195,9 @@ template <int CHANNELS> static __device__ __forceinline__ int channel_of(int row
     return part * CHANNELS + q / 2 * (CHANNELS / 4) + 2 * column + q % 2;
 }
 
-template <int IN, int OUT, int SPLIT, int STAGES> static __device__ __forceinline__ void take_weights(const tiled_arguments *a, unsigned char *to)
+template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> static __device__ __forceinline__ void take_weights(const tiled_arguments *a, unsigned char *to)
 {
-    typedef shape<IN, OUT, SPLIT, STAGES> S;
+    typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
     for (int i = (int)threadIdx.x; i < TAPS * OUT * IN; i += S::THREADS) {
         const int k = i % IN, row = i / IN % OUT, tap = i / (IN * OUT), channel = channel_of<S::CHANNELS>(row);
         const int from = a->mirrored ? (k * TAPS + (TAPS - 1 - tap)) * OUT + channel : (channel * TAPS + tap) * IN + k;
@@ -197,53 +205,69 @@ template <int IN, int OUT, int SPLIT, int STAGES> static __device__ __forceinlin
     }
 }
 
-template <int IN, int OUT, int SPLIT, int STAGES>
-static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights, int unit, int part, int lane,
-                                                float sum[EDGE][shape<IN, OUT, SPLIT, STAGES>::COLUMNS][4])
+/* The weights of the three taps along y for the products' columns. */
+template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES>
+static __device__ __forceinline__ void load_taps(uint32_t *b, uint32_t weights, int round, int part, int lane)
 {
-    typedef shape<IN, OUT, SPLIT, STAGES> S;
-    enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1 }; /* registers of a product's factors */
-    const int row = (lane & 7) + (lane & 8), a_piece = S::K == 16 ? lane >> 4 : 0;
+    typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
+    const int t = round / S::STEPS, step = round % S::STEPS;
 #pragma unroll
-    for (int y = 0; y < EDGE; y++)
+    for (int dy = 0; dy < 3; dy++) {
+        const int rows = ((t / 3 * 3 + dy) * 3 + t % 3) * OUT + part * S::CHANNELS;
+        if (S::K == 16 && S::COLUMNS % 2 == 0) {
+#pragma unroll
+            for (int c = 0; c < S::COLUMNS; c += 2)
+                load_matrices<4>(b + (dy * S::COLUMNS + c) * 2, weights + 16 * (uint32_t)place_of<S::IN_PIECES>(
+                                                                                rows + c * 8 + (lane & 7) + (lane >> 4) * 8, step * 2 + (lane >> 3 & 1)));
+        } else if (S::K == 16) {
+            load_matrices<2>(b + dy * 2, weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + (lane & 7), step * 2 + (lane >> 3 & 1)));
+        } else {
+            load_matrices<S::COLUMNS>(b + dy * S::COLUMNS, weights + 16 * (uint32_t)(rows + (lane & (8 * S::COLUMNS - 1))));
+        }
+    }
+}
+
+/* What the next products need is loaded before these are made: loads and products are done in the order in which they stand here. */
+template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES>
+static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights, int unit, int part, int lane,
+                                                float sum[HEIGHT][shape<IN, OUT, SPLIT, HEIGHT, STAGES>::COLUMNS][4])
+{
+    typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
+    enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1, ROUNDS = 9 * S::STEPS, AHEAD = S::STEPS == 1 }; /* A, B: registers of a product's factors; AHEAD: measured */
+    const int row = (lane & 7) + (lane & 8), a_piece = S::K == 16 ? lane >> 4 : 0, corner = (2 * unit + (row >> 3)) * S::ROWS * WIDE + (row & 7);
+    uint32_t next[3 * S::COLUMNS * B];
+#pragma unroll
+    for (int y = 0; y < HEIGHT; y++)
 #pragma unroll
         for (int c = 0; c < S::COLUMNS; c++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 sum[y][c][i] = 0;
+    if (AHEAD)
+        load_taps<IN, OUT, SPLIT, HEIGHT, STAGES>(next, weights, 0, part, lane);
 #pragma unroll 1
-    for (int t = 0; t < 9; t++) {
-        const int dx = t / 3, dz = t % 3;
-        const int voxel = ((2 * unit + (row >> 3) + dx) * WIDE) * WIDE + (row & 7) + dz;
+    for (int round = 0; round < ROUNDS; round++) {
+        const int t = round / S::STEPS, piece = round % S::STEPS * 2 + a_piece, voxel = corner + t / 3 * (S::ROWS * WIDE) + t % 3;
+        uint32_t b[3 * S::COLUMNS * B], x[2][A];
+        load_matrices<A>(x[0], cube + 16 * (uint32_t)place_of<S::IN_PIECES>(voxel, piece));
+        if (!AHEAD)
+            load_taps<IN, OUT, SPLIT, HEIGHT, STAGES>(b, weights, round, part, lane);
 #pragma unroll
-        for (int step = 0; step < S::STEPS; step++) {
-            uint32_t b[3][S::COLUMNS * B];
+        for (int i = 0; AHEAD && i < 3 * S::COLUMNS * B; i++)
+            b[i] = next[i];
 #pragma unroll
-            for (int dy = 0; dy < 3; dy++) {
-                const int rows = ((dx * 3 + dy) * 3 + dz) * OUT + part * S::CHANNELS;
-                if (S::K == 16 && S::COLUMNS % 2 == 0) {
+        for (int y = 0; y < S::ROWS; y++) {
+            if (y + 1 < S::ROWS)
+                load_matrices<A>(x[(y + 1) % 2], cube + 16 * (uint32_t)place_of<S::IN_PIECES>(voxel + (y + 1) * WIDE, piece));
+            if (AHEAD && y == S::ROWS - 2)
+                load_taps<IN, OUT, SPLIT, HEIGHT, STAGES>(next, weights, round + 1 < ROUNDS ? round + 1 : round, part, lane);
 #pragma unroll
-                    for (int c = 0; c < S::COLUMNS; c += 2)
-                        load_matrices<4>(&b[dy][c * B], weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + c * 8 + (lane & 7) + (lane >> 4) * 8,
-                                                                                                        step * 2 + (lane >> 3 & 1)));
-                } else if (S::K == 16) {
-                    load_matrices<2>(b[dy], weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + (lane & 7), step * 2 + (lane >> 3 & 1)));
-                } else {
-                    load_matrices<S::COLUMNS>(b[dy], weights + 16 * (uint32_t)(rows + (lane & (8 * S::COLUMNS - 1))));
+            for (int dy = 0; dy < 3; dy++)
+                if (y - dy >= 0 && y - dy < HEIGHT) {
+#pragma unroll
+                    for (int c = 0; c < S::COLUMNS; c++)
+                        multiply<S::K>(sum[y - dy][c], x[y % 2], b + (dy * S::COLUMNS + c) * B);
                 }
-            }
-#pragma unroll
-            for (int y = 0; y < WIDE; y++) {
-                uint32_t x[A];
-                load_matrices<A>(x, cube + 16 * (uint32_t)place_of<S::IN_PIECES>(voxel + y * WIDE, step * 2 + a_piece));
-#pragma unroll
-                for (int dy = 0; dy < 3; dy++)
-                    if (y - dy >= 0 && y - dy < EDGE) {
-#pragma unroll
-                        for (int c = 0; c < S::COLUMNS; c++)
-                            multiply<S::K>(sum[y - dy][c], x, &b[dy][c * B]);
-                    }
-            }
         }
     }
 }
@@ -272,13 +296,37 @@ template <int COUNT> static __device__ __forceinline__ void load_words(const voi
     }
 }
 
-/* KIND 0: the sums as they are; 1: and their moments; 2: normalized. */
-enum { PLAIN, MOMENTS, NORMALIZED };
+/* What is done with the sums: stored as they are; and their moments taken; normalized; or made to the network's outputs. */
+enum { PLAIN, MOMENTS, NORMALIZED, HEADS, KINDS };
 
-template <int IN, int OUT, int SPLIT, int STAGES, int KIND>
-static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, STAGES>::THREADS) tiled_kernel(const __grid_constant__ tiled_arguments a)
+/* The outputs of a voxel from the four lanes that have its channels; all four call. */
+template <int OWN>
+static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, const float value[OWN], int channel, int64_t at, int64_t voxels, int lane)
 {
-    typedef shape<IN, OUT, SPLIT, STAGES> S;
+    for (int k = 0; k < h->classes; k++) {
+        float sdf = 0, seg = 0;
+#pragma unroll
+        for (int i = 0; i < OWN; i++)
+            if (channel + i < h->channels) {
+                sdf += h->sdf_weight[k * h->channels + channel + i] * value[i];
+                seg += h->seg_weight[k * h->channels + channel + i] * value[i];
+            }
+#pragma unroll
+        for (int distance = 1; distance < 4; distance *= 2) {
+            sdf += __shfl_xor_sync(~0u, sdf, distance);
+            seg += __shfl_xor_sync(~0u, seg, distance);
+        }
+        if ((lane & 3) == 0 && at >= 0) {
+            h->logits[k * voxels + at] = seg + h->seg_bias[k];
+            h->sdf[k * voxels + at] = tanhf(sdf + h->sdf_bias[k]);
+        }
+    }
+}
+
+template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES, int KIND>
+static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS) tiled_kernel(const __grid_constant__ tiled_arguments a)
+{
+    typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
     extern __shared__ __align__(128) unsigned char memory[];
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, unit = warp % UNITS, part = warp / UNITS;
     const int channel = part * S::CHANNELS + (lane & 3) * S::OWN, first = first_tile(&a.g, (int)blockIdx.x),
@@ -286,7 +334,7 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, STAGES>::THREADS)
     const uint32_t weights = shared_address(memory), cubes = weights + S::WEIGHTS;
     float shift[S::OWN], total[S::OWN], squares[S::OWN], count = 0;
     float mean[S::OWN], scale[S::OWN], beta[S::OWN];
-    if (KIND == NORMALIZED)
+    if (KIND == NORMALIZED || KIND == HEADS)
 #pragma unroll
         for (int i = 0; i < S::OWN; i++) {
             mean[i] = a.norm.mean[channel + i];
@@ -296,38 +344,39 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, STAGES>::THREADS)
 #pragma unroll
     for (int i = 0; i < S::OWN; i++)
         shift[i] = total[i] = squares[i] = 0;
-    tile t = tile_of(&a.g, first);
-    fetch_cube<IN, 1, S::THREADS>(cubes, a.in, &a.g, &t);
+    tile t = tile_of<HEIGHT>(&a.g, first);
+    fetch_tile<IN, HEIGHT, 1, S::THREADS>(cubes, a.in, &a.g, &t);
     fetch_end();
-    take_weights<IN, OUT, SPLIT, STAGES>(&a, memory);
+    take_weights<IN, OUT, SPLIT, HEIGHT, STAGES>(&a, memory);
     for (int index = first; index < last; index++) {
         const uint32_t stage = STAGES == 2 ? (uint32_t)(index - first & 1) : 0;
         tile next = t;
         if (STAGES == 2 && index + 1 < last) {
-            next = tile_of(&a.g, index + 1);
-            fetch_cube<IN, 1, S::THREADS>(cubes + (1 - stage) * S::CUBE, a.in, &a.g, &next);
+            next = tile_of<HEIGHT>(&a.g, index + 1);
+            fetch_tile<IN, HEIGHT, 1, S::THREADS>(cubes + (1 - stage) * S::CUBE, a.in, &a.g, &next);
             fetch_end();
             fetch_wait<1>();
         } else {
             fetch_wait<0>();
         }
         __syncthreads();
-        float sum[EDGE][S::COLUMNS][4];
-        convolve<IN, OUT, SPLIT, STAGES>(cubes + stage * S::CUBE, weights, unit, part, lane, sum);
+        float sum[HEIGHT][S::COLUMNS][4];
+        convolve<IN, OUT, SPLIT, HEIGHT, STAGES>(cubes + stage * S::CUBE, weights, unit, part, lane, sum);
         __syncthreads();
         if (STAGES == 1 && index + 1 < last) {
-            next = tile_of(&a.g, index + 1);
-            fetch_cube<IN, 1, S::THREADS>(cubes, a.in, &a.g, &next);
+            next = tile_of<HEIGHT>(&a.g, index + 1);
+            fetch_tile<IN, HEIGHT, 1, S::THREADS>(cubes, a.in, &a.g, &next);
             fetch_end();
         }
         const int z = t.at[2] + (lane >> 2);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int x = t.at[0] + 2 * unit + half;
-            if (x >= a.g.size[0] || z >= a.g.size[2])
+            const bool there = x < a.g.size[0] && z < a.g.size[2];
+            if (!there && KIND != HEADS)
                 continue;
 #pragma unroll
-            for (int y = 0; y < EDGE; y++) {
+            for (int y = 0; y < HEIGHT; y++) {
                 if (t.at[1] + y >= a.g.size[1])
                     break;
                 const int64_t voxel = (((int64_t)t.sample * a.g.size[0] + x) * a.g.size[1] + t.at[1] + y) * a.g.size[2] + z;
@@ -338,33 +387,41 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, STAGES>::THREADS)
 #pragma unroll
                     for (int i = 0; i < 2; i++)
                         value[2 * c + i] = sum[y][c][2 * half + i];
-                if (KIND == NORMALIZED) {
+                if (KIND == NORMALIZED || KIND == HEADS) {
+                    const bool skips = KIND == NORMALIZED && a.norm.skip;
                     uint32_t skip[S::OWN / 2];
-                    if (a.norm.skip)
+                    if (skips)
                         load_words<S::OWN / 2>((const dbi_bf16 *)a.norm.skip + voxel * OUT + channel, skip);
 #pragma unroll
                     for (int i = 0; i < S::OWN; i++) {
-                        /* As the separate pass has it: what it reads is rounded, and so is what it adds the skipped layer to. */
-                        const uint32_t rounded = pack_two(value[i], 0);
-                        const float on = scale[i] * (low_of(rounded) - mean[i]) + beta[i];
-                        value[i] = (on > 0 ? on : 0) + (a.norm.skip ? (i % 2 ? high_of(skip[i / 2]) : low_of(skip[i / 2])) : 0);
+                        /* As the separate pass has it: what it reads is rounded. */
+                        const float on = scale[i] * (low_of(pack_two(value[i], 0)) - mean[i]) + beta[i];
+                        value[i] = (on > 0 ? on : 0) + (skips ? (i % 2 ? high_of(skip[i / 2]) : low_of(skip[i / 2])) : 0);
                     }
                 }
+                if constexpr (KIND == HEADS) {
+                    const int64_t voxels = (int64_t)a.g.size[0] * a.g.size[1] * a.g.size[2], at = voxel - t.sample * voxels;
+                    dbi_conv_heads heads = a.heads;
+                    heads.logits += t.sample * heads.classes * voxels;
+                    heads.sdf += t.sample * heads.classes * voxels;
+                    store_outputs<S::OWN>(&heads, value, channel, there ? at : -1, voxels, lane);
+                } else {
 #pragma unroll
-                for (int i = 0; i < S::OWN / 2; i++)
-                    word[i] = pack_two(value[2 * i], value[2 * i + 1]);
-                if (KIND == MOMENTS) {
+                    for (int i = 0; i < S::OWN / 2; i++)
+                        word[i] = pack_two(value[2 * i], value[2 * i + 1]);
+                    if (KIND == MOMENTS) {
 #pragma unroll
-                    for (int i = 0; i < S::OWN; i++) {
-                        const float v = i % 2 ? high_of(word[i / 2]) : low_of(word[i / 2]);
-                        if (count == 0)
-                            shift[i] = v;
-                        total[i] += v - shift[i];
-                        squares[i] += (v - shift[i]) * (v - shift[i]);
+                        for (int i = 0; i < S::OWN; i++) {
+                            const float v = i % 2 ? high_of(word[i / 2]) : low_of(word[i / 2]);
+                            if (count == 0)
+                                shift[i] = v;
+                            total[i] += v - shift[i];
+                            squares[i] += (v - shift[i]) * (v - shift[i]);
+                        }
+                        count += 1;
                     }
-                    count += 1;
+                    store_words<S::OWN / 2>(a.out + voxel * OUT + channel, word);
                 }
-                store_words<S::OWN / 2>(a.out + voxel * OUT + channel, word);
             }
         }
         t = next;
@@ -418,8 +475,8 @@ template <int X, int Y, int STAGES> struct weight_shape {
         THREADS = 32 * 9,
         ROWS = (Y + 15) / 16,
         COLUMNS = X / 8,
-        X_CUBE = HALO * X * 2,
-        Y_CUBE = TILE * Y * 2,
+        X_CUBE = WIDE * WIDE * WIDE * X * 2,
+        Y_CUBE = EDGE * EDGE * EDGE * Y * 2,
         STAGE = X_CUBE + Y_CUBE,
         SHARED = STAGES * STAGE,
         BLOCKS = X == 32 ? 1 : 3 /* at once on a multiprocessor, at least: what limits the registers */
@@ -429,9 +486,38 @@ template <int X, int Y, int STAGES> struct weight_shape {
 template <int X, int Y, int STAGES> static __device__ __forceinline__ void fetch_both(uint32_t to, const weight_arguments *a, const tile *t)
 {
     typedef weight_shape<X, Y, STAGES> S;
-    fetch_cube<X, 1, S::THREADS>(to, a->x, &a->g, t);
-    fetch_cube<Y, 0, S::THREADS>(to + S::X_CUBE, a->y, &a->g, t);
+    fetch_tile<X, EDGE, 1, S::THREADS>(to, a->x, &a->g, t);
+    fetch_tile<Y, EDGE, 0, S::THREADS>(to + S::X_CUBE, a->y, &a->g, t);
     fetch_end();
+}
+
+/* Factors of the products from row y of two planes. */
+template <int X>
+static __device__ __forceinline__ void load_x(uint32_t x[X / 8][2], uint32_t cube, int plane, int y, int dz, int piece, int lane)
+{
+    const int from = (plane * WIDE + y) * WIDE + (lane & 7) + dz;
+    if (X == 8)
+        load_transposed<2>(x[0], cube + 16 * (uint32_t)from);
+#pragma unroll
+    for (int c = 0; c + 1 < X / 8; c += 2)
+        load_transposed<4>(x[c], cube + 16 * (uint32_t)place_of<X / 8>(from, c + piece));
+}
+
+template <int Y>
+static __device__ __forceinline__ void load_y(uint32_t factor[(Y + 15) / 16][4], uint32_t cube, int unit, int plane, int y, int piece, int lane)
+{
+    if (Y == 8) {
+        uint32_t two[2];
+        load_transposed<2>(two, cube + 16 * (uint32_t)(((2 * unit + (lane >> 3 & 1)) * EDGE + y) * EDGE + (lane & 7)));
+        factor[0][0] = two[0];
+        factor[0][1] = 0;
+        factor[0][2] = two[1];
+        factor[0][3] = 0;
+    } else {
+#pragma unroll
+        for (int r = 0; r < (Y + 15) / 16; r++)
+            load_transposed<4>(factor[r], cube + 16 * (uint32_t)place_of<Y / 8>((plane * EDGE + y) * EDGE + (lane & 7), 2 * r + piece));
+    }
 }
 
 template <int X, int Y, int STAGES>
@@ -452,12 +538,12 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
 #pragma unroll
                 for (int i = 0; i < 4; i++)
                     sum[dy][r][c][i] = 0;
-    tile t = tile_of(&a.g, first);
+    tile t = tile_of<EDGE>(&a.g, first);
     fetch_both<X, Y, STAGES>(stages, &a, &t);
     for (int index = first; index < last; index++) {
         const uint32_t stage = STAGES == 2 ? (uint32_t)(index - first & 1) : 0, x_cube = stages + stage * S::STAGE, y_cube = x_cube + S::X_CUBE;
         if (STAGES == 2 && index + 1 < last) {
-            t = tile_of(&a.g, index + 1);
+            t = tile_of<EDGE>(&a.g, index + 1);
             fetch_both<X, Y, STAGES>(stages + (1 - stage) * S::STAGE, &a, &t);
             fetch_wait<1>();
         } else {
@@ -468,32 +554,15 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
         for (int unit = 0; unit < UNITS; unit++) {
             /* Rows of the loaded matrices are 2x8 voxels: of y, first half and second half are apart by two matrices, of x by one. */
             const int y_plane = 2 * unit + (lane >> 4), y_piece = lane >> 3 & 1, x_plane = 2 * unit + dx + (lane >> 3 & 1), x_piece = lane >> 4;
-            uint32_t factor[3][S::ROWS][4];
+            uint32_t factor[4][S::ROWS][4], x[2][S::COLUMNS][2];
+            load_x<X>(x[0], x_cube, x_plane, 0, dz, x_piece, lane);
+            load_y<Y>(factor[0], y_cube, unit, y_plane, 0, y_piece, lane);
 #pragma unroll
             for (int y = 0; y < WIDE; y++) {
-                uint32_t x[S::COLUMNS][2];
-                const int from = (x_plane * WIDE + y) * WIDE + (lane & 7) + dz;
-                if (S::COLUMNS == 1)
-                    load_transposed<2>(x[0], x_cube + 16 * (uint32_t)from);
-#pragma unroll
-                for (int c = 0; c + 1 < S::COLUMNS; c += 2)
-                    load_transposed<4>(x[c], x_cube + 16 * (uint32_t)place_of<X / 8>(from, c + x_piece));
-                if (y < EDGE) {
-#pragma unroll
-                    for (int r = 0; r < S::ROWS; r++) {
-                        if (Y == 8) {
-                            uint32_t two[2];
-                            load_transposed<2>(two, y_cube + 16 * (uint32_t)((((2 * unit + (lane >> 3 & 1)) * EDGE) + y) * EDGE + (lane & 7)));
-                            factor[y % 3][r][0] = two[0];
-                            factor[y % 3][r][1] = 0;
-                            factor[y % 3][r][2] = two[1];
-                            factor[y % 3][r][3] = 0;
-                        } else {
-                            load_transposed<4>(factor[y % 3][r],
-                                               y_cube + 16 * (uint32_t)place_of<Y / 8>((y_plane * EDGE + y) * EDGE + (lane & 7), 2 * r + y_piece));
-                        }
-                    }
-                }
+                if (y + 1 < WIDE)
+                    load_x<X>(x[(y + 1) % 2], x_cube, x_plane, y + 1, dz, x_piece, lane);
+                if (y + 1 < EDGE)
+                    load_y<Y>(factor[(y + 1) % 4], y_cube, unit, y_plane, y + 1, y_piece, lane);
 #pragma unroll
                 for (int dy = 0; dy < 3; dy++)
                     if (y - dy >= 0 && y - dy < EDGE) {
@@ -501,13 +570,13 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
                         for (int r = 0; r < S::ROWS; r++)
 #pragma unroll
                             for (int c = 0; c < S::COLUMNS; c++)
-                                multiply<16>(sum[dy][r][c], factor[(y - dy) % 3][r], x[c]);
+                                multiply<16>(sum[dy][r][c], factor[(y - dy) % 4][r], x[y % 2][c]);
                     }
             }
         }
         __syncthreads();
         if (STAGES == 1 && index + 1 < last) {
-            t = tile_of(&a.g, index + 1);
+            t = tile_of<EDGE>(&a.g, index + 1);
             fetch_both<X, Y, STAGES>(stages, &a, &t);
         }
     }
@@ -557,22 +626,23 @@ static __global__ void __launch_bounds__(ADDED *ADDERS) add_partial_kernel(const
 typedef struct dbi_tiled_variant {
     int in, out; /* of the forward kernel; of the weights' gradient: channels of x and y */
     bool weight;
-    int threads;
+    int height, threads;
     size_t shared;
-    const void *kernel[3]; /* by kind; the weights' gradient: the first */
+    const void *kernel[KINDS]; /* by kind; the weights' gradient: the first */
 } dbi_tiled_variant;
 
-#define CONVOLUTION(IN, OUT, SPLIT, STAGES)                                                                                                          \
+#define CONVOLUTION(IN, OUT, SPLIT, HEIGHT, STAGES)                                                                                                          \
     {                                                                                                                                                \
-        IN, OUT, false, shape<IN, OUT, SPLIT, STAGES>::THREADS, shape<IN, OUT, SPLIT, STAGES>::SHARED,                                               \
+        IN, OUT, false, HEIGHT, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::SHARED,                                               \
         {                                                                                                                                            \
-            (const void *)tiled_kernel<IN, OUT, SPLIT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, STAGES, MOMENTS>,                  \
-                (const void *)tiled_kernel<IN, OUT, SPLIT, STAGES, NORMALIZED>                                                                       \
+            (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, MOMENTS>,                  \
+                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>,                                                                      \
+                SPLIT == 1 ? (const void *)tiled_kernel<IN, OUT, 1, HEIGHT, STAGES, HEADS> : NULL                                                            \
         }                                                                                                                                            \
     }
 #define GRADIENT(X, Y, STAGES)                                                                                                                       \
     {                                                                                                                                                \
-        X, Y, true, weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::SHARED,                                                         \
+        X, Y, true, EDGE, weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::SHARED,                                                         \
         {                                                                                                                                            \
             (const void *)tiled_weight_kernel<X, Y, STAGES>, NULL, NULL                                                                              \
         }                                                                                                                                            \
@@ -580,22 +650,45 @@ typedef struct dbi_tiled_variant {
 
 /* The first one that the device has the shared memory for is taken. */
 static const dbi_tiled_variant variants[] = {
-    CONVOLUTION(8, 8, 1, 1),   CONVOLUTION(8, 16, 1, 1),  CONVOLUTION(16, 8, 1, 1),  CONVOLUTION(16, 16, 1, 1), CONVOLUTION(8, 32, 2, 1),
-    CONVOLUTION(32, 32, 2, 2), CONVOLUTION(32, 32, 2, 1), GRADIENT(8, 8, 1),         GRADIENT(8, 16, 1),        GRADIENT(16, 16, 1),
-    GRADIENT(8, 32, 1),        GRADIENT(32, 32, 2),       GRADIENT(32, 32, 1),
+    CONVOLUTION(8, 8, 1, 8, 1),
+    CONVOLUTION(8, 16, 1, 8, 1),
+    CONVOLUTION(16, 8, 1, 8, 1),
+    CONVOLUTION(16, 16, 1, 8, 1),
+    CONVOLUTION(8, 32, 2, 8, 1),
+    CONVOLUTION(32, 32, 2, 8, 2),
+    CONVOLUTION(32, 32, 2, 8, 1),
+    GRADIENT(8, 8, 1),
+    GRADIENT(8, 16, 1),
+    GRADIENT(16, 16, 1),
+    GRADIENT(8, 32, 1),
+    GRADIENT(32, 32, 2),
+    GRADIENT(32, 32, 1),
 };
 
-static grid grid_of(const dbi_conv_sides *s)
+static grid grid_of(const dbi_conv_sides *s, int height)
 {
     grid g;
-    g.batch = (int)s->batch;
-    g.all = g.batch;
+    g.all = (int)s->batch;
     for (int d = 0; d < 3; d++) {
+        const int extent = d == 1 ? height : EDGE;
         g.size[d] = (int)s->x_size[d];
-        g.tiles[d] = (g.size[d] + EDGE - 1) / EDGE;
+        g.tiles[d] = (g.size[d] + extent - 1) / extent;
         g.all *= g.tiles[d];
     }
     return g;
+}
+
+/* The kernels count values in int. */
+static bool within_int(const dbi_conv_sides *s)
+{
+    const int64_t size[] = {s->x_channels > s->y_channels ? s->x_channels : s->y_channels, s->batch, s->x_size[0], s->x_size[1], s->x_size[2]};
+    int64_t all = 1;
+    for (int i = 0; i < 5; i++) {
+        if (size[i] < 1 || all > INT32_MAX / 2 / size[i])
+            return false;
+        all *= size[i];
+    }
+    return true;
 }
 
 bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sides *s)
@@ -603,15 +696,8 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
     const bool weight = pass == DBI_CONV_TO_WEIGHT, back = pass == DBI_CONV_TO_X;
     const int in = back ? s->y_channels : s->x_channels, out = back ? s->x_channels : s->y_channels;
     int device = 0, processors = 0, most = 0, occupancy = 0;
-    if (s->edge != 3 || s->stride != 1 || s->padding != 1)
+    if (s->edge != 3 || s->stride != 1 || s->padding != 1 || !within_int(s))
         return false;
-    int64_t tiles = s->batch;
-    for (int d = 0; d < 3; d++) {
-        const int64_t along = (s->x_size[d] + EDGE - 1) / EDGE;
-        if (s->x_size[d] > INT32_MAX / 4 || tiles > INT32_MAX / along) /* the kernels count in int */
-            return false;
-        tiles *= along;
-    }
     if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
         cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
         cudaGetLastError();
@@ -622,17 +708,18 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
         if (v->weight != weight || v->in != in || v->out != out || v->shared > (size_t)most)
             continue;
         bool good = true;
-        for (int k = 0; k < 3 && good; k++)
+        for (int k = 0; k < KINDS && good; k++)
             good = !v->kernel[k] || cudaFuncSetAttribute(v->kernel[k], cudaFuncAttributeMaxDynamicSharedMemorySize, (int)v->shared) == cudaSuccess;
         if (!good || cudaOccupancyMaxActiveBlocksPerMultiprocessor(&occupancy, v->kernel[weight ? 0 : MOMENTS], v->threads, v->shared) != cudaSuccess ||
             occupancy < 1) {
             cudaGetLastError();
             continue;
         }
+        const int64_t tiles = grid_of(s, v->height).all, most_blocks = (int64_t)processors * occupancy;
         plan->variant = v;
         plan->pass = pass;
         plan->sides = *s;
-        plan->blocks = (int64_t)processors * occupancy < tiles ? (int64_t)processors * occupancy : tiles;
+        plan->blocks = most_blocks < tiles ? most_blocks : tiles;
         plan->workspace = weight ? (size_t)plan->blocks * TAPS * (size_t)(in * out) * sizeof(float) : 0;
         return true;
     }
@@ -652,7 +739,7 @@ static int to_weight(const dbi_tiled_plan *plan, dbi_stream stream, const void *
     add_arguments add;
     memset(&a, 0, sizeof a);
     memset(&add, 0, sizeof add);
-    a.g = grid_of(&plan->sides);
+    a.g = grid_of(&plan->sides, plan->variant->height);
     a.x = (const dbi_bf16 *)x;
     a.y = (const dbi_bf16 *)y;
     a.partial = (float *)workspace;
@@ -674,7 +761,7 @@ int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weig
     if (plan->pass == DBI_CONV_TO_WEIGHT)
         return to_weight(plan, stream, x, weight, y, workspace, error);
     memset(&a, 0, sizeof a);
-    a.g = grid_of(&plan->sides);
+    a.g = grid_of(&plan->sides, plan->variant->height);
     a.in = (const dbi_bf16 *)(back ? y : x);
     a.out = (dbi_bf16 *)(back ? x : y);
     a.weight = (const dbi_bf16 *)weight;
@@ -683,7 +770,14 @@ int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weig
     if (extra) {
         a.moments = extra->moments;
         a.norm = extra->norm;
-        kind = a.norm.scale ? NORMALIZED : a.moments.count ? MOMENTS : PLAIN;
+        a.heads = extra->heads;
+        kind = a.heads.logits ? HEADS : a.norm.scale ? NORMALIZED : a.moments.count ? MOMENTS : PLAIN;
     }
-    return launch(plan, plan->variant->kernel[kind], &a, stream, error);
+    return plan->variant->kernel[kind] ? launch(plan, plan->variant->kernel[kind], &a, stream, error)
+                                       : dbi_fail(error, "no heads for convolutions of %d channels", plan->variant->out);
+}
+
+bool dbi_tiled_has_heads(const dbi_tiled_plan *plan)
+{
+    return plan->variant->kernel[HEADS];
 }

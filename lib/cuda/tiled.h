@@ -23,6 +23,9 @@ typedef struct dbi_tiled_plan {
 /* false: these kernels do not do this convolution, or not on the current device; *plan is then undefined. */
 bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sides *sides);
 
+/* Can it do extra.heads? */
+bool dbi_tiled_has_heads(const dbi_tiled_plan *plan);
+
 /* Overwrites y, x or weight from the other two. extra: for DBI_CONV_TO_Y alone, or NULL. */
 int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y, const dbi_conv_extra *extra, void *workspace,
               dbi_error *error);

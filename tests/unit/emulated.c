@@ -253,6 +253,27 @@ static void normalize(const dbi_convs *c, const dbi_conv_sides *s, void *z, cons
     }
 }
 
+bool dbi_convs_has_heads(const dbi_convs *c, int l)
+{
+    return dbi_convs_chunks(c, l);
+}
+
+static void make_outputs(const dbi_convs *c, const dbi_conv_sides *s, const void *z, const dbi_conv_norm *norm, const dbi_conv_heads *h)
+{
+    const int64_t voxels = s->y_size[0] * s->y_size[1] * s->y_size[2];
+    for (int64_t i = 0; i < s->batch * h->classes * voxels; i++) {
+        const int64_t v = i % voxels, k = i / voxels % h->classes, n = i / voxels / h->classes;
+        float sdf = h->sdf_bias[k], seg = h->seg_bias[k];
+        for (int j = 0; j < h->channels; j++) {
+            const float y = norm->scale[j] * (loaded(c, z, (n * voxels + v) * s->y_channels + j) - norm->mean[j]) + norm->shift[j];
+            sdf += h->sdf_weight[k * h->channels + j] * (y > 0 ? y : 0);
+            seg += h->seg_weight[k * h->channels + j] * (y > 0 ? y : 0);
+        }
+        h->logits[i] = seg;
+        h->sdf[i] = tanhf(sdf);
+    }
+}
+
 int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
                       void *workspace, dbi_error *error)
 {
@@ -262,7 +283,9 @@ int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, co
         return dbi_emulated_conv(DBI_CONV_TO_X, c->bf16, &c->sides[l], out, (void *)weight, (void *)in, error);
     if (dbi_emulated_conv(DBI_CONV_TO_Y, c->bf16, &c->sides[l], (void *)in, (void *)weight, out, error))
         return -1;
-    if (extra && extra->norm.scale)
+    if (extra && extra->heads.logits)
+        make_outputs(c, &c->sides[l], out, &extra->norm, &extra->heads);
+    else if (extra && extra->norm.scale)
         normalize(c, &c->sides[l], out, &extra->norm);
     else if (extra && extra->moments.count)
         take_moments(c, &c->sides[l], out, &extra->moments);
