@@ -13,13 +13,66 @@ typedef struct dbi_nothing {
     char unused;
 } dbi_nothing;
 
+/* Sums over a block's rows: of two for each channel and two more. The rows of an array lie so far apart that a warp, which adds two of them, meets no bank
+ * twice. */
+enum { DBI_TERMS16 = 2 * DBI_GROUP, DBI_SUM_PARTS = 16 };
+
 typedef struct dbi_sums16 {
-    float value[2 * DBI_GROUP][DBI_BLOCK];
+    float value[DBI_TERMS16 + 2][DBI_BLOCK + DBI_SUM_PARTS]; /* of each thread */
+    float part[DBI_TERMS16 + 2][DBI_MOST_LANES];
 } dbi_sums16;
+
+DBI_HD int dbi_sum_width(int lanes)
+{
+    return lanes > DBI_SUM_PARTS ? lanes : DBI_SUM_PARTS;
+}
+
+/* Between two barriers: `count` sums of DBI_BLOCK values become sums of few. */
+DBI_HD void dbi_add_parts(dbi_sums16 *sums, int count, int thread, int lanes)
+{
+    const int width = dbi_sum_width(lanes);
+    for (int k = thread / DBI_SUM_PARTS; k < count; k += DBI_BLOCK / DBI_SUM_PARTS)
+        for (int i = thread % DBI_SUM_PARTS; i < width; i += DBI_SUM_PARTS) {
+            float sum = 0;
+            for (int j = i; j < DBI_BLOCK; j += width)
+                sum += sums->value[k][j];
+            sums->part[k][i] = sum;
+        }
+}
+
+/* After that: sum k of one lane. */
+DBI_HD float dbi_sum_of(const dbi_sums16 *sums, int k, int lane, int lanes)
+{
+    float sum = 0;
+    for (int i = lane; i < dbi_sum_width(lanes); i += lanes)
+        sum += sums->part[k][i];
+    return sum;
+}
+
+/* Then: sums 0 ... 7 of a tile's groups go to `low`, 8 ... 15 to `high`, each [padded]; tile: the place of the block's thread 0. */
+DBI_HD void dbi_put_sums(const dbi_sums16 *sums, const dbi_tiling *at, const dbi_place *tile, int thread, float *low, float *high)
+{
+    for (int i = thread; i < DBI_TERMS16 * at->lanes; i += DBI_BLOCK) {
+        const int half = i / (DBI_GROUP * at->lanes), rest = i - half * DBI_GROUP * at->lanes, k = rest % DBI_GROUP, lane = rest / DBI_GROUP;
+        if (tile->group + lane < at->groups)
+            (half ? high : low)[(tile->group + lane) * DBI_GROUP + k] = dbi_sum_of(sums, half * DBI_GROUP + k, lane, at->lanes);
+    }
+}
 
 typedef struct dbi_finish_sums {
     double first[DBI_FINISH], second[DBI_FINISH];
 } dbi_finish_sums;
+
+/* Of `count` doubles the first `width` become the sums of those `width` apart. */
+DBI_HD void dbi_fold(double *values, int thread, int width, int count)
+{
+    if (thread < width) {
+        double sum = values[thread];
+        for (int i = thread + width; i < count; i += width)
+            sum += values[i];
+        values[thread] = sum;
+    }
+}
 
 /* Phase 1, 2, ... of a sum over a block's rows: each row of the upper half is added to its partner in the lower half, until one row of `lanes` is left. */
 DBI_HD void dbi_halve(float *values, int count, int phase, int thread, int lanes)
@@ -31,18 +84,58 @@ DBI_HD void dbi_halve(float *values, int count, int phase, int thread, int lanes
         values[i * DBI_BLOCK + thread] += values[i * DBI_BLOCK + thread + half];
 }
 
-/* The same for two sums in double over DBI_FINISH threads. */
-DBI_HD void dbi_halve_double(double *values, int phase, int thread)
-{
-    const int half = DBI_FINISH >> phase;
-    if (thread < half)
-        values[thread] += values[thread + half];
-}
-
 /* Normalization of one layer, per channel (padded); drop [batch,padded] or NULL. */
 typedef struct dbi_norm_cuda {
     const float *mean, *scale, *shift, *drop;
 } dbi_norm_cuda;
+
+/* 8 floats from an address aligned to 16 bytes. */
+DBI_HD void dbi_load8(const float *from, float to[DBI_GROUP])
+{
+    dbi_sixteen_bytes raw[DBI_GROUP * sizeof(float) / 16];
+    for (size_t i = 0; i < sizeof raw / 16; i++)
+        raw[i] = ((const dbi_sixteen_bytes *)(const void *)from)[i];
+    memcpy(to, raw, sizeof raw);
+}
+
+/* What a thread has of it, which works for channels c ... c + 7 throughout. */
+typedef struct dbi_norm8 {
+    float mean[DBI_GROUP], scale[DBI_GROUP], shift[DBI_GROUP];
+} dbi_norm8;
+
+DBI_HD dbi_norm8 dbi_norm8_of(const dbi_norm_cuda *norm, int c)
+{
+    dbi_norm8 n;
+    dbi_load8(norm->mean + c, n.mean);
+    dbi_load8(norm->scale + c, n.scale);
+    dbi_load8(norm->shift + c, n.shift);
+    return n;
+}
+
+/* Dropout's factors of the sample at hand, for a thread that goes through voxels upwards: 1 without dropout. */
+typedef struct dbi_drop8 {
+    int64_t end; /* of the sample's voxels */
+    float factor[DBI_GROUP];
+} dbi_drop8;
+
+DBI_HD dbi_drop8 dbi_drop8_of(const dbi_norm_cuda *norm)
+{
+    dbi_drop8 d;
+    d.end = norm->drop ? 0 : INT64_MAX;
+    for (int i = 0; i < DBI_GROUP; i++)
+        d.factor[i] = 1;
+    return d;
+}
+
+/* Before voxel v is worked on; voxels: of a sample. */
+DBI_HD void dbi_drop8_at(dbi_drop8 *d, const dbi_norm_cuda *norm, int64_t v, int64_t voxels, int c, int padded)
+{
+    if (v < d->end)
+        return;
+    const int64_t n = dbi_divide(v, voxels);
+    d->end = (n + 1) * voxels;
+    dbi_load8(norm->drop + n * padded + c, d->factor);
+}
 
 DBI_HD float dbi_activate(const dbi_norm_cuda *norm, int c, float z, float drop)
 {
@@ -97,28 +190,52 @@ DBI_HD float dbi_plus(float a, float b)
 #endif
 }
 
-/* Where each convolution's weights lie: flat [A,B,taps] from `flat`, packed [A,taps,B] with padded channels from `packed`. */
-enum { DBI_PACK_LAYERS = 32 };
+/* Where each convolution's weights lie: flat [A,B,taps] from `flat`, packed [A,taps,B] with padded channels from `packed`. A block takes a tile of B and all
+ * taps for one of A, through shared memory: what it reads and what it writes then lie side by side. */
+enum { DBI_PACK_LAYERS = 32, DBI_PACK_TILE = 64, DBI_PACK_TAPS = 27 };
 
 typedef struct dbi_pack_table {
     int layers;
-    int64_t count; /* of packed elements, of all layers */
+    int64_t count;  /* of packed elements, of all layers */
+    int64_t blocks; /* of all layers */
     struct {
-        int64_t flat, packed;
+        int64_t flat, packed, block; /* block: the layer's first one */
         int a, b, taps;
     } layer[DBI_PACK_LAYERS];
 } dbi_pack_table;
 
-/* The flat index of packed element i, -1 for padding. */
-DBI_HD int64_t dbi_pack_source(const dbi_pack_table *table, int64_t i)
+typedef struct dbi_pack_shared {
+    float value[DBI_PACK_TILE * DBI_PACK_TAPS]; /* [B,taps], a row's length odd against bank conflicts */
+} dbi_pack_shared;
+
+/* Blocks of a layer. */
+DBI_HD int64_t dbi_pack_blocks(int a, int b)
 {
-    int l = table->layers - 1;
-    while (l > 0 && i < table->layer[l].packed)
-        l--;
-    const int a = table->layer[l].a, b = table->layer[l].b, taps = table->layer[l].taps, padded = dbi_padded(b);
-    const int64_t at = i - table->layer[l].packed, row = dbi_divide(at, padded), from_b = at - row * padded;
-    const int64_t from_a = dbi_divide(row, taps), tap = row - from_a * taps;
-    return from_a < a && from_b < b ? table->layer[l].flat + (from_a * b + from_b) * taps + tap : -1;
+    return (int64_t)dbi_padded(a) * ((dbi_padded(b) + DBI_PACK_TILE - 1) / DBI_PACK_TILE);
+}
+
+/* A block's tile: `wide` padded channels of B, of which `full` are there (none where its A is not). */
+typedef struct dbi_pack_place {
+    int64_t flat, packed; /* of the tile's first element */
+    int taps, pitch, padded, wide, full;
+} dbi_pack_place;
+
+DBI_HD dbi_pack_place dbi_pack_place_of(const dbi_pack_table *table, int64_t block)
+{
+    dbi_pack_place p;
+    int l = 0;
+    while (l + 1 < table->layers && block >= table->layer[l + 1].block)
+        l++;
+    const int b = table->layer[l].b, tiles = (dbi_padded(b) + DBI_PACK_TILE - 1) / DBI_PACK_TILE;
+    const int at = (int)(block - table->layer[l].block), a = at / tiles, from = (at - a * tiles) * DBI_PACK_TILE;
+    p.taps = table->layer[l].taps;
+    p.pitch = p.taps | 1;
+    p.padded = dbi_padded(b);
+    p.wide = p.padded - from < DBI_PACK_TILE ? p.padded - from : DBI_PACK_TILE;
+    p.full = a >= table->layer[l].a ? 0 : b - from < DBI_PACK_TILE ? b - from : DBI_PACK_TILE;
+    p.flat = table->layer[l].flat + ((int64_t)a * b + from) * p.taps;
+    p.packed = table->layer[l].packed + (int64_t)a * p.taps * p.padded + from;
+    return p;
 }
 
 /* Philox4x32-10 (Salmon et al., SC 2011), as base/random.h has it: the same numbers on host and device. */

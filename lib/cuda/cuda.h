@@ -26,6 +26,13 @@ extern "C" {
 #define DBI_HD static inline __attribute__((unused))
 #endif
 
+/* Before a loop over arrays of few elements: unrolled, they are registers. */
+#ifdef __CUDA_ARCH__
+#define DBI_UNROLL _Pragma("unroll")
+#else
+#define DBI_UNROLL
+#endif
+
 /* ---- Kernels ----
  *
  * A kernel is a function of host and device
@@ -37,12 +44,13 @@ extern "C" {
  *
  * DBI_KERNEL(NAME, ARGUMENTS, THREADS, PHASES, SHARED) makes of it
  *     int NAME_launch(dbi_stream stream, int64_t blocks, const ARGUMENTS *a, dbi_error *error)
- * which copies the arguments; no blocks: nothing is done. ARGUMENTS at most 4 KiB, SHARED at most 48 KiB. */
+ * which copies the arguments; no blocks: nothing is done. ARGUMENTS at most 4 KiB, SHARED at most 48 KiB. DBI_KERNEL_RESIDENT: with as few registers as let a
+ * multiprocessor have RESIDENT blocks at once. */
 typedef struct CUstream_st *dbi_stream;
 
 #ifdef __CUDACC__
-#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                        \
-    static __global__ void __launch_bounds__(THREADS) NAME##_kernel(const __grid_constant__ ARGUMENTS a)                                             \
+#define DBI_KERNEL_(NAME, ARGUMENTS, BOUNDS, THREADS, PHASES, SHARED)                                                                                \
+    static __global__ void __launch_bounds__ BOUNDS NAME##_kernel(const __grid_constant__ ARGUMENTS a)                                               \
     {                                                                                                                                                \
         __shared__ SHARED shared;                                                                                                                    \
         _Pragma("unroll 1") for (int phase = 0; phase < (PHASES); phase++)                                                                           \
@@ -64,7 +72,7 @@ typedef struct CUstream_st *dbi_stream;
 #else
 /* Blocks and threads run backwards where this is true: a result that depends on it is a race. */
 extern bool dbi_emulated_backwards;
-#define DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)                                                                                        \
+#define DBI_KERNEL_(NAME, ARGUMENTS, BOUNDS, THREADS, PHASES, SHARED)                                                                                \
     static int NAME##_launch(dbi_stream stream, int64_t blocks, const ARGUMENTS *a, dbi_error *error)                                                \
     {                                                                                                                                                \
         (void)stream;                                                                                                                                \
@@ -82,7 +90,9 @@ extern bool dbi_emulated_backwards;
 #endif
 
 /* So that NAME may be a macro. */
-#define DBI_KERNEL(NAME, ARGUMENTS, THREADS, PHASES, SHARED) DBI_KERNEL_(NAME, ARGUMENTS, THREADS, PHASES, SHARED)
+#define DBI_KERNEL(NAME, ARGUMENTS, THREADS, PHASES, SHARED) DBI_KERNEL_(NAME, ARGUMENTS, (THREADS), THREADS, PHASES, SHARED)
+#define DBI_KERNEL_RESIDENT(NAME, ARGUMENTS, THREADS, RESIDENT, PHASES, SHARED)                                                                      \
+    DBI_KERNEL_(NAME, ARGUMENTS, (THREADS, RESIDENT), THREADS, PHASES, SHARED)
 
 /* Blocks of `threads` for `count` things, one each. */
 DBI_HD int64_t dbi_cuda_blocks(int64_t count, int64_t threads)
@@ -163,13 +173,17 @@ DBI_HD float dbi_bf16_to_float(dbi_bf16 x)
 /* Rounded to nearest, ties to even; NaN stays NaN. */
 DBI_HD dbi_bf16 dbi_bf16_from_float(float f)
 {
-    uint32_t bits;
     dbi_bf16 x;
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ >= 800
+    __asm__("cvt.rn.bf16.f32 %0, %1;" : "=h"(x.bits) : "f"(f));
+#else
+    uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
         x.bits = (uint16_t)(bits >> 16 | 64);
     else
         x.bits = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+#endif
     return x;
 }
 

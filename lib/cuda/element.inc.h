@@ -36,17 +36,26 @@ typedef struct E(pack_arguments) {
     T *packed;
 } E(pack_arguments);
 
-DBI_HD void E(pack)(const E(pack_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void E(pack)(const E(pack_arguments) * a, int64_t block, int thread, int phase, dbi_pack_shared *shared)
 {
-    (void)phase;
-    (void)shared;
-    const int64_t i = block * DBI_BLOCK + thread;
-    if (i < a->table.count) {
-        const int64_t from = dbi_pack_source(&a->table, i);
-        a->packed[i] = STORE(from < 0 ? 0 : a->parameters[from]);
+    const dbi_pack_place p = dbi_pack_place_of(&a->table, block);
+    if (phase == 0) {
+        for (int i = thread; i < p.wide * p.taps; i += DBI_BLOCK) {
+            const int b = (int)((unsigned)i / (unsigned)p.taps), tap = i - b * p.taps;
+            shared->value[b * p.pitch + tap] = b < p.full ? a->parameters[p.flat + i] : 0;
+        }
+    } else {
+        const int groups = p.wide / DBI_GROUP;
+        for (int i = thread; i < groups * p.taps; i += DBI_BLOCK) {
+            const int tap = (int)((unsigned)i / (unsigned)groups), b = (i - tap * groups) * DBI_GROUP;
+            float x[DBI_GROUP];
+            for (int k = 0; k < DBI_GROUP; k++)
+                x[k] = shared->value[(b + k) * p.pitch + tap];
+            E(store)(a->packed + p.packed + (int64_t)tap * p.padded + b, x);
+        }
     }
 }
-DBI_KERNEL(E(pack), E(pack_arguments), DBI_BLOCK, 1, dbi_nothing)
+DBI_KERNEL(E(pack), E(pack_arguments), DBI_BLOCK, 2, dbi_pack_shared)
 
 typedef struct E(unpack_arguments) {
     dbi_pack_table table;
@@ -54,18 +63,36 @@ typedef struct E(unpack_arguments) {
     float *gradient;
 } E(unpack_arguments);
 
-DBI_HD void E(unpack)(const E(unpack_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void E(unpack)(const E(unpack_arguments) * a, int64_t block, int thread, int phase, dbi_pack_shared *shared)
 {
-    (void)phase;
-    (void)shared;
-    const int64_t i = block * DBI_BLOCK + thread;
-    if (i < a->table.count) {
-        const int64_t to = dbi_pack_source(&a->table, i);
-        if (to >= 0)
-            a->gradient[to] = LOAD(a->packed[i]);
+    const dbi_pack_place p = dbi_pack_place_of(&a->table, block);
+    if (phase == 0) {
+        const int groups = p.wide / DBI_GROUP;
+        for (int i = thread; p.full > 0 && i < groups * p.taps; i += DBI_BLOCK) {
+            const int tap = (int)((unsigned)i / (unsigned)groups), b = (i - tap * groups) * DBI_GROUP;
+            float x[DBI_GROUP];
+            E(load)(a->packed + p.packed + (int64_t)tap * p.padded + b, x);
+            for (int k = 0; k < DBI_GROUP; k++)
+                shared->value[(b + k) * p.pitch + tap] = x[k];
+        }
+    } else {
+        for (int i = thread; i < p.full * p.taps; i += DBI_BLOCK) {
+            const int b = (int)((unsigned)i / (unsigned)p.taps), tap = i - b * p.taps;
+            a->gradient[p.flat + i] = shared->value[b * p.pitch + tap];
+        }
     }
 }
-DBI_KERNEL(E(unpack), E(unpack_arguments), DBI_BLOCK, 1, dbi_nothing)
+DBI_KERNEL(E(unpack), E(unpack_arguments), DBI_BLOCK, 2, dbi_pack_shared)
+
+/* ---- A thread's voxels of a run ---- */
+
+/* All loads before the first use. Past the last of `rounds` voxels the first one again: what is not used need not be asked for. */
+DBI_HD void E(take_run)(const T *from, int64_t apart, int rounds, E(eight) raw[DBI_ROUNDS])
+{
+    DBI_UNROLL
+    for (int k = 0; k < DBI_ROUNDS; k++)
+        raw[k] = E(take)(from + (k < rounds ? k * apart : 0));
+}
 
 /* ---- Moments of a chunk: sums of z - shift and of its square, shift being the chunk's first value, so that nothing cancels ---- */
 
@@ -83,12 +110,18 @@ DBI_HD void E(moments)(const E(moments_arguments) * a, int64_t block, int thread
         float sum[DBI_GROUP] = {0}, squares[DBI_GROUP] = {0}, shift[DBI_GROUP], x[DBI_GROUP];
         if (p.group < a->at.groups) {
             E(load)(a->z + p.begin * padded + c, shift);
-            for (int64_t v = p.first; v < p.end; v += a->at.rows) {
-                E(load)(a->z + v * padded + c, x);
-                for (int i = 0; i < DBI_GROUP; i++) {
-                    const float d = x[i] - shift[i];
-                    sum[i] += d;
-                    squares[i] += d * d;
+            for (int64_t v = p.first; v < a->at.voxels; v += p.step) {
+                const int rounds = dbi_tiling_rounds(&a->at, v);
+                E(eight) z[DBI_ROUNDS];
+                E(take_run)(a->z + v * padded + c, (int64_t)a->at.rows * padded, rounds, z);
+                DBI_UNROLL
+                for (int k = 0; k < DBI_ROUNDS; k++) {
+                    E(spread)(&z[k], x);
+                    for (int i = 0; i < DBI_GROUP && k < rounds; i++) {
+                        const float d = x[i] - shift[i];
+                        sum[i] += d;
+                        squares[i] += d * d;
+                    }
                 }
             }
         }
@@ -96,49 +129,73 @@ DBI_HD void E(moments)(const E(moments_arguments) * a, int64_t block, int thread
             shared->value[i][thread] = sum[i];
             shared->value[DBI_GROUP + i][thread] = squares[i];
         }
-    } else if (phase <= DBI_BLOCK_LOG) {
-        dbi_halve(&shared->value[0][0], 2 * DBI_GROUP, phase, thread, a->at.lanes);
-    } else if (thread < a->at.lanes && p.group < a->at.groups) {
-        float shift[DBI_GROUP];
-        E(load)(a->z + p.begin * padded + c, shift);
-        for (int i = 0; i < DBI_GROUP; i++) {
-            a->shift[p.chunk * padded + c + i] = shift[i];
-            a->sum[p.chunk * padded + c + i] = shared->value[i][thread];
-            a->squares[p.chunk * padded + c + i] = shared->value[DBI_GROUP + i][thread];
-        }
+    } else if (phase == 1) {
+        dbi_add_parts(shared, DBI_TERMS16, thread, a->at.lanes);
+    } else {
+        const dbi_place tile = dbi_tiling_place(&a->at, block, 0);
+        for (int i = thread; i < DBI_GROUP * a->at.lanes; i += DBI_BLOCK)
+            if (tile.group * DBI_GROUP + i < padded)
+                a->shift[p.chunk * padded + tile.group * DBI_GROUP + i] = LOAD(a->z[p.begin * padded + tile.group * DBI_GROUP + i]);
+        dbi_put_sums(shared, &a->at, &tile, thread, a->sum + p.chunk * padded, a->squares + p.chunk * padded);
     }
 }
-DBI_KERNEL(E(moments), E(moments_arguments), DBI_BLOCK, DBI_BLOCK_LOG + 2, dbi_sums16)
+DBI_KERNEL_RESIDENT(E(moments), E(moments_arguments), DBI_BLOCK, 4, 3, dbi_sums16)
 
-/* ---- Normalization, ReLU, dropout, sum: a = relu(scale (z - mean) + shift) drop + skip ---- */
+/* ---- Normalization, ReLU, dropout, sum: a = relu(scale (z - mean) + shift) drop + skip ----
+ *
+ * This and the gradient of z go from the last voxel to the first: what the kernel before has read or written last is in the second-level cache. */
 
 typedef struct E(normalize_arguments) {
+    dbi_tiling at;
     dbi_norm_cuda norm;
-    const T *z, *skip; /* skip: or NULL */
+    const T *z, *skip; /* skip: normalize_skip alone */
     T *a;              /* may be z */
-    int64_t all, voxels;
-    int groups;
+    int64_t voxels;    /* of a sample */
 } E(normalize_arguments);
 
-DBI_HD void E(normalize)(const E(normalize_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void E(normalize_of)(const E(normalize_arguments) * a, bool skips, int64_t block, int thread, int phase, dbi_nothing *shared)
 {
     (void)phase;
     (void)shared;
-    const int64_t i = block * DBI_BLOCK + thread;
-    if (i >= a->all * a->groups)
+    const dbi_place p = dbi_tiling_place(&a->at, dbi_tiling_run_blocks(&a->at) - 1 - block, thread);
+    const int padded = a->at.groups * DBI_GROUP, c = p.group * DBI_GROUP;
+    if (p.group >= a->at.groups || p.first >= a->at.voxels)
         return;
-    const int64_t v = dbi_divide(i, a->groups);
-    const int c = (int)(i - v * a->groups) * DBI_GROUP, padded = a->groups * DBI_GROUP;
-    const float *drop = a->norm.drop ? a->norm.drop + dbi_divide(v, a->voxels) * padded + c : NULL;
-    float z[DBI_GROUP], skip[DBI_GROUP] = {0};
-    E(load)(a->z + v * padded + c, z);
-    if (a->skip)
-        E(load)(a->skip + v * padded + c, skip);
-    for (int k = 0; k < DBI_GROUP; k++)
-        z[k] = dbi_activate(&a->norm, c + k, z[k], drop ? drop[k] : 1) + skip[k];
-    E(store)(a->a + v * padded + c, z);
+    const int rounds = dbi_tiling_rounds(&a->at, p.first);
+    const int64_t from = p.first * padded + c, apart = (int64_t)a->at.rows * padded;
+    E(eight) z[DBI_ROUNDS], skip[DBI_ROUNDS];
+    E(take_run)(a->z + from, apart, rounds, z);
+    if (skips)
+        E(take_run)(a->skip + from, apart, rounds, skip);
+    const dbi_norm8 norm = dbi_norm8_of(&a->norm, c);
+    dbi_drop8 drop = dbi_drop8_of(&a->norm);
+    DBI_UNROLL
+    for (int k = 0; k < DBI_ROUNDS; k++) {
+        float x[DBI_GROUP], more[DBI_GROUP] = {0};
+        if (k >= rounds)
+            continue;
+        E(spread)(&z[k], x);
+        if (skips)
+            E(spread)(&skip[k], more);
+        dbi_drop8_at(&drop, &a->norm, p.first + (int64_t)k * a->at.rows, a->voxels, c, padded);
+        for (int i = 0; i < DBI_GROUP; i++) {
+            const float y = norm.scale[i] * (x[i] - norm.mean[i]) + norm.shift[i];
+            x[i] = (y > 0 ? y * drop.factor[i] : 0) + more[i];
+        }
+        E(store)(a->a + from + k * apart, x);
+    }
 }
-DBI_KERNEL(E(normalize), E(normalize_arguments), DBI_BLOCK, 1, dbi_nothing)
+DBI_HD void E(normalize)(const E(normalize_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    E(normalize_of)(a, false, block, thread, phase, shared);
+}
+DBI_KERNEL_RESIDENT(E(normalize), E(normalize_arguments), DBI_BLOCK, 3, 1, dbi_nothing)
+
+DBI_HD void E(normalize_skip)(const E(normalize_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    E(normalize_of)(a, true, block, thread, phase, shared);
+}
+DBI_KERNEL(E(normalize_skip), E(normalize_arguments), DBI_BLOCK, 1, dbi_nothing)
 
 /* ---- The heads, with the last layer's normalization inside; outputs plain [batch,K,voxels] ---- */
 
@@ -183,87 +240,146 @@ DBI_KERNEL(E(heads), E(heads_arguments), DBI_BLOCK, 1, dbi_nothing)
 typedef struct E(gradient_arguments) {
     dbi_tiling at;
     dbi_norm_cuda norm;
-    const T *da, *da_skip; /* da: NULL where it comes from the heads; da_skip: or NULL */
-    dbi_heads_cuda heads;  /* used where da is NULL */
+    const T *da, *da_skip; /* da_skip: or NULL */
+    dbi_heads_cuda heads;  /* head_sums, head_gradient: where da comes from */
     T *z;                  /* written by gradient alone */
     int64_t voxels;        /* of a sample */
     float *sum, *dot;      /* sums: [chunks,padded] */
-    const float *by_dy, *by_z, *constant;
+    const float *by_z, *constant;
 } E(gradient_arguments);
 
-/* z and dy of 8 channels of a voxel. */
-DBI_HD void E(gradient_of_y)(const E(gradient_arguments) * a, int64_t v, int c, float z[DBI_GROUP], float dy[DBI_GROUP])
+/* What a thread reads of a run. */
+typedef struct E(gradient_run) {
+    int rounds;
+    E(eight) z[DBI_ROUNDS], da[DBI_ROUNDS], more[DBI_ROUNDS];
+} E(gradient_run);
+
+DBI_HD void E(take_gradient)(const E(gradient_arguments) * a, bool heads, int64_t v, int c, E(gradient_run) * run)
 {
     const int padded = a->at.groups * DBI_GROUP;
-    const int64_t n = a->norm.drop || !a->da ? dbi_divide(v, a->voxels) : 0;
-    const float *drop = a->norm.drop ? a->norm.drop + n * padded + c : NULL;
-    E(load)(a->z + v * padded + c, z);
-    if (a->da) {
-        E(load)(a->da + v * padded + c, dy);
+    const int64_t from = v * padded + c, apart = (int64_t)a->at.rows * padded;
+    run->rounds = dbi_tiling_rounds(&a->at, v);
+    E(take_run)(a->z + from, apart, run->rounds, run->z);
+    if (!heads)
+        E(take_run)(a->da + from, apart, run->rounds, run->da);
+    if (!heads && a->da_skip)
+        E(take_run)(a->da_skip + from, apart, run->rounds, run->more);
+}
+
+/* z - mean and dy of its voxel k, v being its first one. */
+DBI_HD void E(gradient_of_y)(const E(gradient_arguments) * a, bool heads, const E(gradient_run) * run, int64_t v, int k, int c, const dbi_norm8 *norm,
+                             dbi_drop8 *drop, float z[DBI_GROUP], float dy[DBI_GROUP])
+{
+    const int64_t at = v + (int64_t)k * a->at.rows;
+    E(spread)(&run->z[k], z);
+    if (!heads) {
+        E(spread)(&run->da[k], dy);
         if (a->da_skip) {
             float more[DBI_GROUP];
-            E(load)(a->da_skip + v * padded + c, more);
+            E(spread)(&run->more[k], more);
             for (int i = 0; i < DBI_GROUP; i++)
                 dy[i] += more[i];
         }
     } else {
-        dbi_heads_da(&a->heads, n, v - n * a->voxels, a->voxels, c, dy);
+        const int64_t n = dbi_divide(at, a->voxels);
+        dbi_heads_da(&a->heads, n, at - n * a->voxels, a->voxels, c, dy);
     }
+    dbi_drop8_at(drop, &a->norm, at, a->voxels, c, a->at.groups * DBI_GROUP);
     for (int i = 0; i < DBI_GROUP; i++) {
-        const float y = a->norm.scale[c + i] * (z[i] - a->norm.mean[c + i]) + a->norm.shift[c + i];
-        dy[i] = y > 0 ? dy[i] * (drop ? drop[i] : 1) : 0;
+        z[i] -= norm->mean[i];
+        dy[i] = norm->scale[i] * z[i] + norm->shift[i] > 0 ? dy[i] * drop->factor[i] : 0;
     }
 }
 
 /* Per channel and chunk: sum = Σ dy, dot = Σ dy (z - mean). */
-DBI_HD void E(sums)(const E(gradient_arguments) * a, int64_t block, int thread, int phase, dbi_sums16 *shared)
+DBI_HD void E(sums_of)(const E(gradient_arguments) * a, bool heads, int64_t block, int thread, int phase, dbi_sums16 *shared)
 {
     const dbi_place p = dbi_tiling_place(&a->at, block, thread);
     const int padded = a->at.groups * DBI_GROUP, c = p.group * DBI_GROUP;
     if (phase == 0) {
         float sum[DBI_GROUP] = {0}, dot[DBI_GROUP] = {0}, z[DBI_GROUP], dy[DBI_GROUP];
-        if (p.group < a->at.groups)
-            for (int64_t v = p.first; v < p.end; v += a->at.rows) {
-                E(gradient_of_y)(a, v, c, z, dy);
-                for (int i = 0; i < DBI_GROUP; i++) {
-                    sum[i] += dy[i];
-                    dot[i] += dy[i] * (z[i] - a->norm.mean[c + i]);
+        if (p.group < a->at.groups) {
+            const dbi_norm8 norm = dbi_norm8_of(&a->norm, c);
+            dbi_drop8 drop = dbi_drop8_of(&a->norm);
+            for (int64_t v = p.first; v < a->at.voxels; v += p.step) {
+                E(gradient_run) run;
+                E(take_gradient)(a, heads, v, c, &run);
+                DBI_UNROLL
+                for (int k = 0; k < DBI_ROUNDS; k++) {
+                    if (k >= run.rounds)
+                        continue;
+                    E(gradient_of_y)(a, heads, &run, v, k, c, &norm, &drop, z, dy);
+                    for (int i = 0; i < DBI_GROUP; i++) {
+                        sum[i] += dy[i];
+                        dot[i] += dy[i] * z[i];
+                    }
                 }
             }
+        }
         for (int i = 0; i < DBI_GROUP; i++) {
             shared->value[i][thread] = sum[i];
             shared->value[DBI_GROUP + i][thread] = dot[i];
         }
-    } else if (phase <= DBI_BLOCK_LOG) {
-        dbi_halve(&shared->value[0][0], 2 * DBI_GROUP, phase, thread, a->at.lanes);
-    } else if (thread < a->at.lanes && p.group < a->at.groups) {
-        for (int i = 0; i < DBI_GROUP; i++) {
-            a->sum[p.chunk * padded + c + i] = shared->value[i][thread];
-            a->dot[p.chunk * padded + c + i] = shared->value[DBI_GROUP + i][thread];
-        }
+    } else if (phase == 1) {
+        dbi_add_parts(shared, DBI_TERMS16, thread, a->at.lanes);
+    } else {
+        const dbi_place tile = dbi_tiling_place(&a->at, block, 0);
+        dbi_put_sums(shared, &a->at, &tile, thread, a->sum + p.chunk * padded, a->dot + p.chunk * padded);
     }
 }
-DBI_KERNEL(E(sums), E(gradient_arguments), DBI_BLOCK, DBI_BLOCK_LOG + 2, dbi_sums16)
+DBI_HD void E(sums)(const E(gradient_arguments) * a, int64_t block, int thread, int phase, dbi_sums16 *shared)
+{
+    E(sums_of)(a, false, block, thread, phase, shared);
+}
 
-/* z becomes dz = by_dy dy + by_z (z - mean) + constant. */
-DBI_HD void E(gradient)(const E(gradient_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void E(head_sums)(const E(gradient_arguments) * a, int64_t block, int thread, int phase, dbi_sums16 *shared)
+{
+    E(sums_of)(a, true, block, thread, phase, shared);
+}
+DBI_KERNEL(E(sums), E(gradient_arguments), DBI_BLOCK, 3, dbi_sums16)
+DBI_KERNEL(E(head_sums), E(gradient_arguments), DBI_BLOCK, 3, dbi_sums16)
+
+/* z becomes dz = scale dy + by_z (z - mean) + constant. */
+DBI_HD void E(gradient_of)(const E(gradient_arguments) * a, bool heads, int64_t block, int thread, int phase, dbi_nothing *shared)
 {
     (void)phase;
     (void)shared;
-    const int64_t i = block * DBI_BLOCK + thread;
-    if (i >= a->at.voxels * a->at.groups)
+    const dbi_place p = dbi_tiling_place(&a->at, dbi_tiling_run_blocks(&a->at) - 1 - block, thread);
+    const int padded = a->at.groups * DBI_GROUP, c = p.group * DBI_GROUP;
+    if (p.group >= a->at.groups || p.first >= a->at.voxels)
         return;
-    const int64_t v = dbi_divide(i, a->at.groups);
-    const int c = (int)(i - v * a->at.groups) * DBI_GROUP, padded = a->at.groups * DBI_GROUP;
-    float z[DBI_GROUP], dy[DBI_GROUP];
-    E(gradient_of_y)(a, v, c, z, dy);
-    for (int k = 0; k < DBI_GROUP; k++)
-        z[k] = a->by_dy[c + k] * dy[k] + a->by_z[c + k] * (z[k] - a->norm.mean[c + k]) + a->constant[c + k];
-    E(store)(a->z + v * padded + c, z);
+    E(gradient_run) run;
+    E(take_gradient)(a, heads, p.first, c, &run);
+    const dbi_norm8 norm = dbi_norm8_of(&a->norm, c);
+    dbi_drop8 drop = dbi_drop8_of(&a->norm);
+    float by_z[DBI_GROUP], constant[DBI_GROUP];
+    dbi_load8(a->by_z + c, by_z);
+    dbi_load8(a->constant + c, constant);
+    DBI_UNROLL
+    for (int k = 0; k < DBI_ROUNDS; k++) {
+        float z[DBI_GROUP], dy[DBI_GROUP];
+        if (k >= run.rounds)
+            continue;
+        E(gradient_of_y)(a, heads, &run, p.first, k, c, &norm, &drop, z, dy);
+        for (int i = 0; i < DBI_GROUP; i++)
+            z[i] = norm.scale[i] * dy[i] + by_z[i] * z[i] + constant[i];
+        E(store)(a->z + (p.first + (int64_t)k * a->at.rows) * padded + c, z);
+    }
+}
+DBI_HD void E(gradient)(const E(gradient_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    E(gradient_of)(a, false, block, thread, phase, shared);
+}
+
+DBI_HD void E(head_gradient)(const E(gradient_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    E(gradient_of)(a, true, block, thread, phase, shared);
 }
 DBI_KERNEL(E(gradient), E(gradient_arguments), DBI_BLOCK, 1, dbi_nothing)
+DBI_KERNEL(E(head_gradient), E(gradient_arguments), DBI_BLOCK, 1, dbi_nothing)
 
-/* ---- The heads' own gradients of a chunk: per output o (distances first, then logits) and channel Σ out a, and Σ out for the bias ---- */
+/* ---- The heads' own gradients of a chunk, both of a class by one block: per output o (distances first, then logits) and channel Σ out a, and Σ out for the
+ * bias ---- */
 
 typedef struct E(head_weights_arguments) {
     dbi_tiling at;
@@ -276,32 +392,55 @@ typedef struct E(head_weights_arguments) {
 
 DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, int thread, int phase, dbi_sums16 *shared)
 {
-    const int64_t blocks = dbi_tiling_blocks(&a->at), output = dbi_divide(block, blocks);
-    const dbi_place p = dbi_tiling_place(&a->at, block - output * blocks, thread);
+    const int64_t blocks = dbi_tiling_blocks(&a->at), label = dbi_divide(block, blocks);
+    const dbi_place p = dbi_tiling_place(&a->at, block - label * blocks, thread);
     const int padded = a->at.groups * DBI_GROUP, c = p.group * DBI_GROUP;
     if (phase == 0) {
-        float sum[DBI_GROUP] = {0}, bias = 0, z[DBI_GROUP];
-        if (p.group < a->at.groups)
-            for (int64_t v = p.first; v < p.end; v += a->at.rows) {
-                const int64_t n = dbi_divide(v, a->voxels);
-                const float *drop = a->norm.drop ? a->norm.drop + n * padded + c : NULL;
-                const float out = dbi_heads_dout(&a->heads, (int)output, n, v - n * a->voxels, a->voxels);
-                E(load)(a->z + v * padded + c, z);
-                bias += out;
-                for (int i = 0; i < DBI_GROUP; i++)
-                    sum[i] += out * dbi_activate(&a->norm, c + i, z[i], drop ? drop[i] : 1);
+        float sdf[DBI_GROUP] = {0}, seg[DBI_GROUP] = {0}, sdf_bias = 0, seg_bias = 0, x[DBI_GROUP];
+        if (p.group < a->at.groups) {
+            const dbi_norm8 norm = dbi_norm8_of(&a->norm, c);
+            dbi_drop8 drop = dbi_drop8_of(&a->norm);
+            for (int64_t v = p.first; v < a->at.voxels; v += p.step) {
+                const int rounds = dbi_tiling_rounds(&a->at, v);
+                float dr[DBI_ROUNDS], dl[DBI_ROUNDS];
+                E(eight) z[DBI_ROUNDS];
+                E(take_run)(a->z + v * padded + c, (int64_t)a->at.rows * padded, rounds, z);
+                DBI_UNROLL
+                for (int k = 0; k < DBI_ROUNDS; k++) {
+                    const int64_t at = k < rounds ? v + (int64_t)k * a->at.rows : v, n = dbi_divide(at, a->voxels), i = at - n * a->voxels;
+                    dr[k] = dbi_heads_dout(&a->heads, (int)label, n, i, a->voxels);
+                    dl[k] = dbi_heads_dout(&a->heads, a->heads.classes + (int)label, n, i, a->voxels);
+                }
+                DBI_UNROLL
+                for (int k = 0; k < DBI_ROUNDS; k++) {
+                    if (k >= rounds)
+                        continue;
+                    E(spread)(&z[k], x);
+                    dbi_drop8_at(&drop, &a->norm, v + (int64_t)k * a->at.rows, a->voxels, c, padded);
+                    sdf_bias += dr[k];
+                    seg_bias += dl[k];
+                    for (int i = 0; i < DBI_GROUP; i++) {
+                        const float y = norm.scale[i] * (x[i] - norm.mean[i]) + norm.shift[i], out = y > 0 ? y * drop.factor[i] : 0;
+                        sdf[i] += dr[k] * out;
+                        seg[i] += dl[k] * out;
+                    }
+                }
             }
-        for (int i = 0; i < DBI_GROUP; i++)
-            shared->value[i][thread] = sum[i];
-        shared->value[DBI_GROUP][thread] = bias;
-    } else if (phase <= DBI_BLOCK_LOG) {
-        dbi_halve(&shared->value[0][0], DBI_GROUP + 1, phase, thread, a->at.lanes);
-    } else if (thread < a->at.lanes && p.group < a->at.groups) {
-        const int64_t row = output * a->at.chunks + p.chunk;
-        for (int i = 0; i < DBI_GROUP; i++)
-            a->weight[row * padded + c + i] = shared->value[i][thread];
-        if (p.group == 0)
-            a->bias[row] = shared->value[DBI_GROUP][thread];
+        }
+        for (int i = 0; i < DBI_GROUP; i++) {
+            shared->value[i][thread] = sdf[i];
+            shared->value[DBI_GROUP + i][thread] = seg[i];
+        }
+        shared->value[DBI_TERMS16][thread] = sdf_bias;
+        shared->value[DBI_TERMS16 + 1][thread] = seg_bias;
+    } else if (phase == 1) {
+        dbi_add_parts(shared, DBI_TERMS16 + 2, thread, a->at.lanes);
+    } else {
+        const dbi_place tile = dbi_tiling_place(&a->at, block - label * blocks, 0);
+        const int64_t row[2] = {label * a->at.chunks + p.chunk, (a->heads.classes + label) * a->at.chunks + p.chunk};
+        dbi_put_sums(shared, &a->at, &tile, thread, a->weight + row[0] * padded, a->weight + row[1] * padded);
+        if (tile.group == 0 && thread < 2)
+            a->bias[row[thread]] = dbi_sum_of(shared, DBI_TERMS16 + thread, 0, a->at.lanes);
     }
 }
-DBI_KERNEL(E(head_weights), E(head_weights_arguments), DBI_BLOCK, DBI_BLOCK_LOG + 2, dbi_sums16)
+DBI_KERNEL(E(head_weights), E(head_weights_arguments), DBI_BLOCK, 3, dbi_sums16)

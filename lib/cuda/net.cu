@@ -31,15 +31,19 @@
 #define EPSILON       1e-5
 #define RUNNING_SHARE 0.1
 
-/* ---- Per-channel numbers: one block for each channel adds the chunks' sums in double ---- */
+/* Chunks side by side in a block that adds their sums, of how many of them a thread loads at once, and what is left after the first fold. */
+enum { FINISH_ROWS = DBI_FINISH / DBI_GROUP, FINISH_ROUNDS = 5, FINISH_PARTS = 8 * DBI_GROUP };
+
+/* ---- Per-channel numbers: one block for each group of channels, as they lie side by side, adds the chunks' sums in double ---- */
 
 /* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take out again: it only shows in the running
  * mean. */
 typedef struct statistics_arguments {
-    const float *chunk_count;                             /* [chunks]: values of a channel in each; NULL: `chunk`, but for the last one */
-    const float *chunk_shift, *chunk_sum, *chunk_squares; /* [chunks,padded] */
-    int64_t chunks, chunk, count;                         /* count: values of a channel */
-    int padded;
+    const float *chunk_shift, *chunk_sum, *chunk_squares; /* [chunks,padded], any chunk's shift a finite number near its values */
+    const float *chunk_count;                             /* [chunks]: values of a channel in each, 0 allowed; NULL: those of `at` */
+    dbi_tiling at;
+    int64_t chunks, count; /* count: values of a channel */
+    int channels, padded;
     bool update;
     const float *bias, *gamma, *beta;
     float *running_mean, *running_variance;
@@ -47,50 +51,62 @@ typedef struct statistics_arguments {
     double *inverse; /* 1 / deviation */
 } statistics_arguments;
 
-DBI_HD double values_of_chunk(const statistics_arguments *a, int64_t j)
+/* Channel c, whose values' sums, of z - centre and of its square, the block's threads have added. */
+DBI_HD void put_statistics(const statistics_arguments *a, int64_t c, double sum, double squares)
 {
-    return a->chunk_count ? (double)a->chunk_count[j] : (double)((j + 1) * a->chunk < a->count ? a->chunk : a->count - j * a->chunk);
-}
-
-DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
-{
-    const int64_t c = block;
-    if (phase == 0) {
-        double sum = 0;
-        for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
-            const int64_t i = j * a->padded + c;
-            sum += (double)a->chunk_shift[i] * values_of_chunk(a, j) + (double)a->chunk_sum[i];
-        }
-        shared->first[thread] = sum;
-    } else if (phase <= DBI_FINISH_LOG) {
-        dbi_halve_double(shared->first, phase, thread);
-    } else if (phase == DBI_FINISH_LOG + 1) {
-        /* Chan's way to join variances: those within the chunks and those of the chunks' means. */
-        const double mean = shared->first[0] / (double)a->count;
-        double squares = 0;
-        for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
-            const int64_t i = j * a->padded + c;
-            const double n = values_of_chunk(a, j), part = n > 0 ? (double)a->chunk_sum[i] / n : 0;
-            const double away = (double)a->chunk_shift[i] + part - mean;
-            squares += (double)a->chunk_squares[i] - part * (double)a->chunk_sum[i] + n * away * away;
-        }
-        shared->second[thread] = squares;
-    } else if (phase <= 2 * DBI_FINISH_LOG + 1) {
-        dbi_halve_double(shared->second, phase - DBI_FINISH_LOG - 1, thread);
-    } else if (thread == 0) {
-        const double n = (double)a->count, squares = shared->second[0], mean = shared->first[0] / n, variance = squares > 0 ? squares / n : 0;
-        const double inverse = 1 / sqrt(variance + EPSILON);
-        a->inverse[c] = inverse;
-        a->mean[c] = (float)mean;
-        a->scale[c] = (float)((double)a->gamma[c] * inverse);
-        a->shift[c] = a->beta[c];
-        if (a->update) {
-            a->running_mean[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_mean[c] + RUNNING_SHARE * (mean + (double)a->bias[c]));
-            a->running_variance[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_variance[c] + RUNNING_SHARE * variance * n / (n - 1));
-        }
+    const double n = (double)a->count, away = sum / n, within = squares - sum * away;
+    const double mean = (double)a->chunk_shift[c] + away, variance = within > 0 ? within / n : 0;
+    const double inverse = 1 / sqrt(variance + EPSILON);
+    a->inverse[c] = inverse;
+    a->mean[c] = (float)mean;
+    a->scale[c] = (float)((double)a->gamma[c] * inverse);
+    a->shift[c] = a->beta[c];
+    if (a->update) {
+        a->running_mean[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_mean[c] + RUNNING_SHARE * (mean + (double)a->bias[c]));
+        a->running_variance[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_variance[c] + RUNNING_SHARE * variance * n / (n - 1));
     }
 }
-DBI_KERNEL(statistics, statistics_arguments, DBI_FINISH, 2 * DBI_FINISH_LOG + 3, dbi_finish_sums)
+
+/* All chunks' sums are moved to one centre, the first chunk's shift: that is a value of the channel, or near them, and what then still cancels in the variance
+ * is far above the last bits of a double. */
+DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
+{
+    const int64_t c = block * DBI_GROUP + thread % DBI_GROUP;
+    if (phase == 0) {
+        const double centre = (double)a->chunk_shift[c];
+        double sum = 0, squares = 0;
+        for (int64_t j = thread / DBI_GROUP; j < a->chunks; j += FINISH_ROUNDS * FINISH_ROWS) {
+            float count[FINISH_ROUNDS], shift[FINISH_ROUNDS], sums[FINISH_ROUNDS], all[FINISH_ROUNDS];
+            DBI_UNROLL
+            for (int k = 0; k < FINISH_ROUNDS; k++) {
+                const int64_t there = j + k * FINISH_ROWS < a->chunks ? j + k * FINISH_ROWS : j, i = there * a->padded + c;
+                count[k] = a->chunk_count ? a->chunk_count[there] : (float)dbi_tiling_count(&a->at, there);
+                shift[k] = a->chunk_shift[i];
+                sums[k] = a->chunk_sum[i];
+                all[k] = a->chunk_squares[i];
+            }
+            DBI_UNROLL
+            for (int k = 0; k < FINISH_ROUNDS; k++) {
+                const double n = (double)count[k], away = (double)shift[k] - centre, of_chunk = (double)sums[k];
+                if (j + k * FINISH_ROWS >= a->chunks)
+                    continue;
+                sum += of_chunk + n * away;
+                squares += (double)all[k] + away * (2 * of_chunk + n * away);
+            }
+        }
+        shared->first[thread] = sum;
+        shared->second[thread] = squares;
+    } else if (phase == 1) {
+        dbi_fold(shared->first, thread, FINISH_PARTS, DBI_FINISH);
+        dbi_fold(shared->second, thread, FINISH_PARTS, DBI_FINISH);
+    } else if (thread < DBI_GROUP) {
+        dbi_fold(shared->first, thread, DBI_GROUP, FINISH_PARTS);
+        dbi_fold(shared->second, thread, DBI_GROUP, FINISH_PARTS);
+        if (c < a->channels)
+            put_statistics(a, c, shared->first[thread], shared->second[thread]);
+    }
+}
+DBI_KERNEL(statistics, statistics_arguments, DBI_FINISH, 3, dbi_finish_sums)
 
 /* The same from the running statistics, for all layers at once: a block for each. */
 typedef struct running_arguments {
@@ -118,43 +134,52 @@ DBI_HD void running(const running_arguments *a, int64_t block, int thread, int p
 DBI_KERNEL(running, running_arguments, DBI_FINISH, 1, dbi_nothing)
 
 /* From the sums over dy: the gradients of the normalization's weight and bias and the convolution's bias, and the factors of dz (see
- * normalization_gradient in net.real.c). */
+ * normalization_gradient in net.real.c), which past the last channel are 0. */
 typedef struct factors_arguments {
     const float *chunk_sum, *chunk_dot; /* [chunks,padded] */
     int64_t chunks, count;
-    int padded;
+    int channels, padded;
     bool batch;
     const float *scale;
     const double *inverse;
     float *dbias, *dgamma, *dbeta;
-    float *by_dy, *by_z, *constant;
+    float *by_z, *constant;
 } factors_arguments;
+
+DBI_HD void put_factors(const factors_arguments *a, int64_t c, double sum, double dot)
+{
+    const double inverse = a->inverse[c], scale = (double)a->scale[c], n = (double)a->count;
+    a->dgamma[c] = (float)(dot * inverse);
+    a->dbeta[c] = (float)sum;
+    a->dbias[c] = a->batch ? 0 : (float)(scale * sum);
+    a->by_z[c] = a->batch ? (float)(-scale * inverse * inverse * dot / n) : 0;
+    a->constant[c] = a->batch ? (float)(-scale * sum / n) : 0;
+}
 
 DBI_HD void factors(const factors_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
 {
-    const int64_t c = block;
+    const int64_t c = block * DBI_GROUP + thread % DBI_GROUP;
     if (phase == 0) {
         double sum = 0, dot = 0;
-        for (int64_t j = thread; j < a->chunks; j += DBI_FINISH) {
+        for (int64_t j = thread / DBI_GROUP; j < a->chunks; j += FINISH_ROWS) {
             sum += (double)a->chunk_sum[j * a->padded + c];
             dot += (double)a->chunk_dot[j * a->padded + c];
         }
         shared->first[thread] = sum;
         shared->second[thread] = dot;
-    } else if (phase <= DBI_FINISH_LOG) {
-        dbi_halve_double(shared->first, phase, thread);
-        dbi_halve_double(shared->second, phase, thread);
-    } else if (thread == 0) {
-        const double sum = shared->first[0], dot = shared->second[0], inverse = a->inverse[c], scale = (double)a->scale[c], n = (double)a->count;
-        a->dgamma[c] = (float)(dot * inverse);
-        a->dbeta[c] = (float)sum;
-        a->dbias[c] = a->batch ? 0 : (float)(scale * sum);
-        a->by_dy[c] = (float)scale;
-        a->by_z[c] = a->batch ? (float)(-scale * inverse * inverse * dot / n) : 0;
-        a->constant[c] = a->batch ? (float)(-scale * sum / n) : 0;
+    } else if (phase == 1) {
+        dbi_fold(shared->first, thread, FINISH_PARTS, DBI_FINISH);
+        dbi_fold(shared->second, thread, FINISH_PARTS, DBI_FINISH);
+    } else if (thread < DBI_GROUP) {
+        dbi_fold(shared->first, thread, DBI_GROUP, FINISH_PARTS);
+        dbi_fold(shared->second, thread, DBI_GROUP, FINISH_PARTS);
+        if (c < a->channels)
+            put_factors(a, c, shared->first[thread], shared->second[thread]);
+        else
+            a->by_z[c] = a->constant[c] = 0;
     }
 }
-DBI_KERNEL(factors, factors_arguments, DBI_FINISH, DBI_FINISH_LOG + 2, dbi_finish_sums)
+DBI_KERNEL(factors, factors_arguments, DBI_FINISH, 3, dbi_finish_sums)
 
 /* The heads' gradients: block (channels + 1) output + c, the last one of each output for the bias. */
 typedef struct head_finish_arguments {
@@ -172,9 +197,10 @@ DBI_HD void head_finish(const head_finish_arguments *a, int64_t block, int threa
         for (int64_t j = thread; j < a->chunks; j += DBI_FINISH)
             sum += (double)(c < a->channels ? a->weight[(output * a->chunks + j) * a->padded + c] : a->bias[output * a->chunks + j]);
         shared->first[thread] = sum;
-    } else if (phase <= DBI_FINISH_LOG) {
-        dbi_halve_double(shared->first, phase, thread);
+    } else if (phase == 1) {
+        dbi_fold(shared->first, thread, FINISH_PARTS, DBI_FINISH);
     } else if (thread == 0) {
+        dbi_fold(shared->first, thread, 1, FINISH_PARTS);
         const bool seg = output >= a->classes;
         const int64_t k = seg ? output - a->classes : output;
         float *weight = seg ? a->seg_weight : a->sdf_weight, *bias = seg ? a->seg_bias : a->sdf_bias;
@@ -184,7 +210,7 @@ DBI_HD void head_finish(const head_finish_arguments *a, int64_t block, int threa
             bias[k] = (float)shared->first[0];
     }
 }
-DBI_KERNEL(head_finish, head_finish_arguments, DBI_FINISH, DBI_FINISH_LOG + 2, dbi_finish_sums)
+DBI_KERNEL(head_finish, head_finish_arguments, DBI_FINISH, 3, dbi_finish_sums)
 
 /* ---- Whole-channel dropout: draw_dropout of net.real.c; channel c of sample n takes numbers 2 (n C + c) and the next ---- */
 
@@ -226,7 +252,7 @@ struct dbi_cuda_net {
     void *input, *packed, *dpacked, *workspace;
     float *mean[DBI_MAX_LAYERS], *scale[DBI_MAX_LAYERS], *shift[DBI_MAX_LAYERS], *drop[DBI_MAX_LAYERS];
     double *inverse[DBI_MAX_LAYERS];
-    float *by_dy, *by_z, *constant, *count, *partial[3], *head_weight, *head_bias; /* count, partial: of chunks */
+    float *by_z, *constant, *count, *partial[3], *head_weight, *head_bias; /* count, partial: of chunks */
     /* Of the last forward pass with keep. */
     bool kept, dropout;
     dbi_statistics_mode statistics;
@@ -296,7 +322,7 @@ static void make_table(dbi_cuda_net *net)
 {
     dbi_pack_table *t = &net->table;
     t->layers = net->layout->layers;
-    t->count = 0;
+    t->count = t->blocks = 0;
     for (int l = 0; l < t->layers; l++) {
         const dbi_layer *layer = &net->layout->layer[l];
         const bool up = layer->kind == DBI_LAYER_UP;
@@ -305,6 +331,8 @@ static void make_table(dbi_cuda_net *net)
         t->layer[l].a = up ? layer->in : layer->out;
         t->layer[l].b = up ? layer->out : layer->in;
         t->layer[l].taps = layer->kind == DBI_LAYER_CONV3 ? 27 : 8;
+        t->layer[l].block = t->blocks;
+        t->blocks += dbi_pack_blocks(t->layer[l].a, t->layer[l].b);
         t->count += (int64_t)dbi_padded(t->layer[l].a) * dbi_padded(t->layer[l].b) * t->layer[l].taps;
     }
 }
@@ -355,7 +383,6 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
         return -1;
     if (net->training &&
         (dbi_arena_need(arena, &net->dpacked, (size_t)net->table.count * size, error) ||
-         dbi_arena_need(arena, &net->by_dy, (size_t)widest * sizeof(float), error) ||
          dbi_arena_need(arena, &net->by_z, (size_t)widest * sizeof(float), error) ||
          dbi_arena_need(arena, &net->constant, (size_t)widest * sizeof(float), error) ||
          dbi_arena_need(arena, &net->head_weight, outputs * head_chunks * (size_t)dbi_padded(layout->arch.filters) * sizeof(float), error) ||
@@ -442,13 +469,13 @@ static size_t offset_of(const dbi_layout *layout, int l, int index)
 
 int dbi_cuda_net_weights(dbi_cuda_net *net, dbi_stream stream, const float *parameters, dbi_error *error)
 {
-    LAUNCH(pack, pack_arguments, dbi_cuda_blocks(net->table.count, DBI_BLOCK), a.table = net->table; a.parameters = parameters;
+    LAUNCH(pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters;
            a.packed = (element *)net->packed;);
 }
 
 static int unpack_gradient(dbi_cuda_net *net, dbi_stream stream, float *gradient, dbi_error *error)
 {
-    LAUNCH(unpack, unpack_arguments, dbi_cuda_blocks(net->table.count, DBI_BLOCK), a.table = net->table; a.packed = (const element *)net->dpacked;
+    LAUNCH(unpack, unpack_arguments, net->table.blocks, a.table = net->table; a.packed = (const element *)net->dpacked;
            a.gradient = gradient;);
 }
 
@@ -479,9 +506,10 @@ static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t
     a.chunk_sum = net->partial[1];
     a.chunk_squares = net->partial[2];
     a.chunks = chunks ? chunks : net->tiling[l].chunks;
-    a.chunk = net->tiling[l].chunk;
+    a.at = net->tiling[l];
     a.count = net->tiling[l].voxels;
-    a.padded = dbi_padded(layout->layer[l].out);
+    a.channels = layout->layer[l].out;
+    a.padded = dbi_padded(a.channels);
     a.update = update;
     a.bias = parameters + offset_of(layout, l, 1);
     a.gamma = parameters + offset_of(layout, l, 2);
@@ -492,7 +520,7 @@ static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t
     a.scale = net->scale[l];
     a.shift = net->shift[l];
     a.inverse = net->inverse[l];
-    return statistics_launch(stream, layout->layer[l].out, &a, error);
+    return statistics_launch(stream, a.padded / DBI_GROUP, &a, error);
 }
 
 /* The same of all layers from the running statistics. */
@@ -558,13 +586,20 @@ static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters
     return h;
 }
 
+#define NORMALIZE_FIELDS                                                                                                                             \
+    a.at = net->tiling[l];                                                                                                                           \
+    a.norm = norm_of(net, l, dropout);                                                                                                               \
+    a.z = (const element *)z_of(net, l);                                                                                                             \
+    a.a = (element *)a_of(net, l);                                                                                                                   \
+    a.voxels = voxels_at(net, net->layout->layer[l].level);
+
 static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, dbi_error *error)
 {
-    const dbi_tiling *t = &net->tiling[l];
+    const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]);
     const int skip = net->layout->layer[l].skip;
-    LAUNCH(normalize, normalize_arguments, dbi_cuda_blocks(t->voxels * t->groups, DBI_BLOCK), a.norm = norm_of(net, l, dropout);
-           a.z = (const element *)z_of(net, l); a.skip = skip < 0 ? NULL : (const element *)a_of(net, skip); a.a = (element *)a_of(net, l);
-           a.all = t->voxels; a.voxels = voxels_at(net, net->layout->layer[l].level); a.groups = t->groups;);
+    if (skip < 0)
+        LAUNCH(normalize, normalize_arguments, blocks, NORMALIZE_FIELDS);
+    LAUNCH(normalize_skip, normalize_arguments, blocks, NORMALIZE_FIELDS a.skip = (const element *)a_of(net, skip););
 }
 
 static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf, dbi_error *error)
@@ -657,25 +692,36 @@ typedef struct source {
     dbi_heads_cuda heads;
 } source;
 
+/* What both kernels take. */
+#define GRADIENT_FIELDS                                                                                                                              \
+    a.at = net->tiling[l];                                                                                                                           \
+    a.norm = norm_of(net, l, net->dropout);                                                                                                          \
+    a.da = (const element *)from->da;                                                                                                                \
+    a.da_skip = (const element *)from->da_skip;                                                                                                      \
+    a.heads = from->heads;                                                                                                                           \
+    a.z = (element *)z_of(net, l);                                                                                                                   \
+    a.voxels = voxels_at(net, net->layout->layer[l].level);
+
 static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
 {
-    LAUNCH(sums, gradient_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l]; a.norm = norm_of(net, l, net->dropout);
-           a.da = (const element *)from->da; a.da_skip = (const element *)from->da_skip; a.heads = from->heads; a.z = (element *)z_of(net, l);
-           a.voxels = voxels_at(net, net->layout->layer[l].level); a.sum = net->partial[0]; a.dot = net->partial[1];);
+    const int64_t blocks = dbi_tiling_blocks(&net->tiling[l]);
+    if (from->da)
+        LAUNCH(sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+    LAUNCH(head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
 }
 
 static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
 {
-    const dbi_tiling *t = &net->tiling[l];
-    LAUNCH(gradient, gradient_arguments, dbi_cuda_blocks(t->voxels * t->groups, DBI_BLOCK), a.at = *t; a.norm = norm_of(net, l, net->dropout);
-           a.da = (const element *)from->da; a.da_skip = (const element *)from->da_skip; a.heads = from->heads; a.z = (element *)z_of(net, l);
-           a.voxels = voxels_at(net, net->layout->layer[l].level); a.by_dy = net->by_dy; a.by_z = net->by_z; a.constant = net->constant;);
+    const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]);
+    if (from->da)
+        LAUNCH(gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
+    LAUNCH(head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
 }
 
 static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, dbi_error *error)
 {
     const int last = net->layout->layers - 1;
-    LAUNCH(head_weights, head_weights_arguments, 2 * (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]), a.at = net->tiling[last];
+    LAUNCH(head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]), a.at = net->tiling[last];
            a.norm = norm_of(net, last, net->dropout); a.heads = *h; a.z = (const element *)z_of(net, last); a.voxels = voxels_at(net, 0);
            a.weight = net->head_weight; a.bias = net->head_bias;);
 }
@@ -703,28 +749,24 @@ static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_
 static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, float *gradient, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
-    const size_t channels = (size_t)layout->layer[l].out, padded = (size_t)dbi_padded(layout->layer[l].out);
-    float *const by[] = {net->by_dy, net->by_z, net->constant};
     factors_arguments a;
     memset(&a, 0, sizeof a);
-    for (int i = 0; i < 3; i++) /* an earlier layer had more channels */
-        if (padded > channels && dbi_cuda_clear(stream, by[i] + channels, (padded - channels) * sizeof(float), error))
-            return -1;
     a.chunk_sum = net->partial[0];
     a.chunk_dot = net->partial[1];
     a.chunks = net->tiling[l].chunks;
     a.count = net->tiling[l].voxels;
-    a.padded = (int)padded;
+    a.channels = layout->layer[l].out;
+    a.padded = dbi_padded(a.channels);
     a.batch = net->statistics == DBI_BATCH_STATISTICS;
     a.scale = net->scale[l];
     a.inverse = net->inverse[l];
     a.dbias = gradient + offset_of(layout, l, 1);
     a.dgamma = gradient + offset_of(layout, l, 2);
     a.dbeta = gradient + offset_of(layout, l, 3);
-    a.by_dy = net->by_dy;
+   
     a.by_z = net->by_z;
     a.constant = net->constant;
-    return factors_launch(stream, (int64_t)channels, &a, error);
+    return factors_launch(stream, a.padded / DBI_GROUP, &a, error);
 }
 
 int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf, const float *dlogits, const float *dsdf,

@@ -107,7 +107,8 @@ static void test_tilings(void **state)
 {
     (void)state;
     static const int channels[] = {1, 7, 8, 9, 16, 24, 40, 256, 264, 272, 4096};
-    static const int64_t voxels[] = {1, 2, 31, 128, 980, 2048, 4097, 100000};
+    static const int64_t voxels[] = {1, 2, 31, 128, 980, 2048, 4097, 100000, 1081343};
+    int64_t counts[DBI_MOST_PARTIALS] = {0};
     for (size_t c = 0; c < sizeof channels / sizeof *channels; c++)
         for (size_t v = 0; v < sizeof voxels / sizeof *voxels; v++) {
             const dbi_tiling t = dbi_tiling_make(voxels[v], channels[c]);
@@ -121,9 +122,27 @@ static void test_tilings(void **state)
             for (int64_t block = 0; block < dbi_tiling_blocks(&t); block++)
                 for (int thread = 0; thread < DBI_BLOCK; thread++) {
                     const dbi_place p = dbi_tiling_place(&t, block, thread);
-                    assert_true(p.begin < p.end && p.end <= voxels[v] && p.chunk < t.chunks);
-                    for (int64_t at = p.first; p.group < t.groups && at < p.end; at += t.rows)
-                        seen[at * t.groups + p.group]++;
+                    assert_true(p.begin < voxels[v] && p.chunk < t.chunks);
+                    for (int64_t at = p.first; p.group < t.groups && at < voxels[v]; at += p.step)
+                        for (int k = 0; k < dbi_tiling_rounds(&t, at); k++) {
+                            assert_true(at + k * t.rows < voxels[v]);
+                            seen[(at + k * t.rows) * t.groups + p.group]++;
+                            counts[p.chunk] += p.group == 0;
+                        }
+                }
+            for (int64_t j = 0; j < t.chunks; j++) {
+                assert_int_equal(counts[j], dbi_tiling_count(&t, j));
+                counts[j] = 0;
+            }
+            for (int64_t i = 0; i < voxels[v] * t.groups; i++) {
+                assert_int_equal(seen[i], 1);
+                seen[i] = 0;
+            }
+            for (int64_t block = 0; block < dbi_tiling_run_blocks(&t); block++)
+                for (int thread = 0; thread < DBI_BLOCK; thread++) {
+                    const dbi_place p = dbi_tiling_place(&t, block, thread);
+                    for (int k = 0; p.group < t.groups && p.first < voxels[v] && k < dbi_tiling_rounds(&t, p.first); k++)
+                        seen[(p.first + k * t.rows) * t.groups + p.group]++;
                 }
             for (int64_t i = 0; i < voxels[v] * t.groups; i++)
                 assert_int_equal(seen[i], 1);
@@ -131,7 +150,11 @@ static void test_tilings(void **state)
         }
     const dbi_tiling large = dbi_tiling_make((int64_t)1 << 40, 16); /* 64-bit arithmetic */
     const dbi_place last = dbi_tiling_place(&large, dbi_tiling_blocks(&large) - 1, 0);
-    assert_true(last.end == (int64_t)1 << 40 && large.chunks <= DBI_MOST_PARTIALS);
+    int64_t all = 0;
+    for (int64_t j = 0; j < large.chunks; j++)
+        all += dbi_tiling_count(&large, j);
+    assert_true(all == (int64_t)1 << 40 && large.chunks <= DBI_MOST_PARTIALS);
+    assert_true(last.first + large.runs / large.chunks * last.step > ((int64_t)1 << 40) - last.step);
 }
 
 static void test_divide(void **state)
