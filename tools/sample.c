@@ -132,6 +132,7 @@ int main(int argc, char **argv)
     arguments a = {.settings = dbi_sampler_defaults(), .count = 1, .ahead = 4};
     tool_options o;
     dbi_error error;
+    tool_keep_freed_memory();
     tool_parse(argc, argv, "dbisl-sample", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS | TOOL_THREADS | TOOL_PROGRESS, options, parse, "",
                "Writes a stream of batches: crops of the cases of a manifest, turned, mirrored and otherwise augmented at random.", &a, &o);
     a.settings.seed = o.seed;

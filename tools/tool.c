@@ -1,6 +1,7 @@
 #include "tool.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -302,4 +303,11 @@ void tool_numbers3(struct argp_state *state, const char *option, const char *tex
         argp_error(state, "--%s: \"%s\" is not X,Y,Z", option, text);
     for (int i = 0; i < 3; i++)
         out[i] = tool_number(state, option, part[i], least, most);
+}
+
+void tool_keep_freed_memory(void)
+{
+    mallopt(M_ARENA_MAX, 1); /* else what one thread frees is not there for another */
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 512 << 20);
 }

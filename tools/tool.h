@@ -49,6 +49,9 @@ tool_files tool_or_input(tool_files files);
 /* How messages call an input: NULL and "-" are standard input. */
 const char *tool_input_name(const char *path);
 
+/* What a batch or a step frees, the next one asks for again: kept by the allocator, its pages need not be made and cleared anew. For the start of a program. */
+void tool_keep_freed_memory(void);
+
 /* Where the program's result goes; exits when it cannot be opened. tool_commit takes the status of what was written to it: 0 publishes the result, any
  * other drops it; exits unless it is published. */
 dbi_sink *tool_sink(const tool_options *options);

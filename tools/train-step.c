@@ -2,7 +2,6 @@
 #include "tool.h"
 
 #include <jansson.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -471,14 +470,6 @@ static void explain(const arguments *a)
     json_decref(settings);
 }
 
-/* What a step frees - a batch, the tapes of the transforms - the next one asks for again: kept by the allocator, its pages need not be made and cleared
- * anew. */
-static void keep_freed_memory(void)
-{
-    mallopt(M_MMAP_THRESHOLD, 32 << 20);
-    mallopt(M_TRIM_THRESHOLD, 512 << 20);
-}
-
 int main(int argc, char **argv)
 {
     arguments a = {.preset = "dbisl", .ema = -1, .warmup = true};
@@ -490,7 +481,7 @@ int main(int argc, char **argv)
         explain(&a);
         return TOOL_DONE;
     }
-    keep_freed_memory();
+    tool_keep_freed_memory();
     training s = {.arguments = &a, .common = &common};
     const bool failed = open_training(&s, &error) || train(&s, &error) || publish(&s, &error);
     close_training(&s);

@@ -1,4 +1,5 @@
-/* Batches made ahead of time: a bounded queue between the thread that makes them and the one that takes them. */
+/* Batches made ahead of time: threads that each make a whole batch, and a bounded queue that hands them over in order. */
+#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -6,24 +7,27 @@
 
 struct dbi_ahead {
     dbi_sampler *sampler;
-    uint32_t first, count;
-    pthread_t thread;
+    uint32_t first, count; /* count: up to the first batch that cannot be made */
+    pthread_t *threads;
+    int thread_count, loaders; /* loaders: threads with which each loads cases */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* any of the fields below */
-    dbi_record **queue;     /* a ring */
+    pthread_cond_t changed; /* any of the fields below, or count */
+    dbi_record **queue;     /* a ring; NULL: not made yet */
     int size;
-    uint32_t made, taken;
+    uint32_t begun, taken;
     bool stop, failed;
     dbi_error error;
 };
 
-/* Waits for room. False when there is nothing more to do. */
-static bool wait_for_room(dbi_ahead *a)
+/* The number of the next batch to be made, when there is room for it. False when there is nothing more to do. */
+static bool begin(dbi_ahead *a, uint32_t *number)
 {
     pthread_mutex_lock(&a->lock);
-    while (!a->stop && a->made - a->taken == (uint32_t)a->size)
+    while (!a->stop && a->begun < a->count && a->begun - a->taken == (uint32_t)a->size)
         pthread_cond_wait(&a->changed, &a->lock);
-    bool go_on = !a->stop;
+    const bool go_on = !a->stop && a->begun < a->count;
+    if (go_on)
+        *number = a->begun++;
     pthread_mutex_unlock(&a->lock);
     return go_on;
 }
@@ -31,14 +35,16 @@ static bool wait_for_room(dbi_ahead *a)
 static void *make_batches(void *argument)
 {
     dbi_ahead *a = argument;
-    for (uint32_t i = 0; i < a->count && wait_for_room(a); i++) {
+    omp_set_num_threads(a->loaders);
+    for (uint32_t i; begin(a, &i);) {
         dbi_error error;
         dbi_record *batch = dbi_sampler_batch(a->sampler, a->first + i, &error);
         pthread_mutex_lock(&a->lock);
         if (batch)
-            a->queue[a->made++ % (uint32_t)a->size] = batch;
-        else {
-            a->failed = a->stop = true;
+            a->queue[i % (uint32_t)a->size] = batch;
+        else if (i < a->count) {
+            a->failed = true;
+            a->count = i;
             a->error = error;
         }
         pthread_cond_broadcast(&a->changed);
@@ -47,29 +53,37 @@ static void *make_batches(void *argument)
     return NULL;
 }
 
+static int start_threads(dbi_ahead *a, dbi_error *error)
+{
+    const int cores = omp_get_max_threads(), most = a->count < (uint32_t)a->size ? (int)a->count : a->size, wanted = cores < most ? cores : most;
+    a->loaders = wanted > 1 ? (cores + wanted - 1) / wanted : cores;
+    a->threads = calloc((size_t)wanted, sizeof *a->threads);
+    if (!a->threads)
+        return dbi_fail(error, "out of memory");
+    while (a->thread_count < wanted && pthread_create(&a->threads[a->thread_count], NULL, make_batches, a) == 0)
+        a->thread_count++;
+    return a->thread_count ? 0 : dbi_fail(error, "no thread can be started");
+}
+
 dbi_ahead *dbi_ahead_start(dbi_sampler *sampler, uint32_t first, uint32_t count, int ahead, dbi_error *error)
 {
-    if (ahead < 1) {
-        dbi_fail(error, "%d batches ahead: at least one", ahead);
+    if (ahead < 1 || count < 1) {
+        dbi_fail(error, "%u batches, %d ahead: at least one", count, ahead);
         return NULL;
     }
     dbi_ahead *a = calloc(1, sizeof *a);
-    if (a)
-        *a = (dbi_ahead){.sampler = sampler, .first = first, .count = count, .size = ahead, .queue = calloc((size_t)ahead, sizeof(dbi_record *))};
-    if (!a || !a->queue) {
-        free(a);
+    if (!a) {
         dbi_fail(error, "out of memory");
         return NULL;
     }
+    *a = (dbi_ahead){.sampler = sampler, .first = first, .count = count, .size = ahead, .queue = calloc((size_t)ahead, sizeof(dbi_record *))};
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
-    if (pthread_create(&a->thread, NULL, make_batches, a) == 0)
+    if (!a->queue)
+        dbi_fail(error, "out of memory");
+    if (a->queue && start_threads(a, error) == 0)
         return a;
-    pthread_mutex_destroy(&a->lock);
-    pthread_cond_destroy(&a->changed);
-    free(a->queue);
-    free(a);
-    dbi_fail(error, "no thread can be started");
+    dbi_ahead_stop(a);
     return NULL;
 }
 
@@ -78,10 +92,12 @@ int dbi_ahead_next(dbi_ahead *a, dbi_record **batch, dbi_error *error)
     *batch = NULL;
     int result = 0;
     pthread_mutex_lock(&a->lock);
-    while (a->taken < a->count && a->made == a->taken && !a->failed)
+    const size_t size = (size_t)a->size;
+    while (a->taken < a->count && !a->queue[a->taken % size])
         pthread_cond_wait(&a->changed, &a->lock);
-    if (a->made != a->taken) {
-        *batch = a->queue[a->taken++ % (uint32_t)a->size];
+    if (a->taken < a->count) {
+        *batch = a->queue[a->taken % size];
+        a->queue[a->taken++ % size] = NULL;
         result = 1;
         pthread_cond_broadcast(&a->changed);
     } else if (a->failed) {
@@ -101,11 +117,13 @@ void dbi_ahead_stop(dbi_ahead *a)
     a->stop = true;
     pthread_cond_broadcast(&a->changed);
     pthread_mutex_unlock(&a->lock);
-    pthread_join(a->thread, NULL);
-    for (; a->taken != a->made; a->taken++)
-        dbi_record_free(a->queue[a->taken % (uint32_t)a->size]);
+    for (int i = 0; i < a->thread_count; i++)
+        pthread_join(a->threads[i], NULL);
+    for (int i = 0; a->queue && i < a->size; i++)
+        dbi_record_free(a->queue[i]);
     pthread_mutex_destroy(&a->lock);
     pthread_cond_destroy(&a->changed);
+    free(a->threads);
     free(a->queue);
     free(a);
 }

@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +18,10 @@ typedef struct source {
     bool labeled;
     dbi_record *record; /* NULL while not in memory */
     size_t bytes;
-    uint64_t last_used; /* batches made until then */
-    dbi_error error;    /* of loading it */
-    bool failed;
+    uint64_t last_used; /* batches begun until then */
+    int users;          /* batches that are being made with it */
+    bool loading;       /* a thread brings it into memory */
+    dbi_error error;    /* of the last try */
 } source;
 
 struct dbi_sampler {
@@ -29,6 +31,8 @@ struct dbi_sampler {
     int64_t channels, classes;      /* classes 0: no case has a label */
     char *preprocessing, *distance; /* distance: what the labelled cases' `sdf` is, NULL: not all have one */
     bool clipped;
+    pthread_mutex_t lock; /* for what is below, and for what the sources have in memory */
+    pthread_cond_t loaded;
     size_t bytes; /* in memory */
     uint64_t batches;
 };
@@ -206,6 +210,8 @@ dbi_sampler *dbi_sampler_open(const dbi_manifest *manifest, const dbi_sampler_se
     if (!s)
         return NULL;
     s->settings = *settings;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->loaded, NULL);
     if (take_cases(s, manifest, error) || check_cases(s, error)) {
         dbi_sampler_close(s);
         return NULL;
@@ -224,6 +230,8 @@ void dbi_sampler_close(dbi_sampler *s)
     free(s->sources);
     free(s->preprocessing);
     free(s->distance);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->loaded);
     free(s);
 }
 
@@ -245,15 +253,16 @@ static int check_voxels(const dbi_sampler *s, const dbi_record *record, dbi_erro
     return 0;
 }
 
-/* Loads a case. What no batch may hold of an unlabelled case is dropped at once. */
-static int load(const dbi_sampler *s, source *one, dbi_error *error)
+/* A case from its file. What no batch may hold of an unlabelled case is dropped at once. */
+static dbi_record *load(const dbi_sampler *s, const source *one, dbi_error *error)
 {
     dbi_record *record = dbi_record_load(one->path, error);
     if (!record)
-        return -1;
+        return NULL;
     if (check_record(s, record, one, error)) { /* the file may be another one by now */
         dbi_record_free(record);
-        return dbi_fail_in(error, "%s: record 0", one->path);
+        dbi_fail_in(error, "%s: record 0", one->path);
+        return NULL;
     }
     if (!one->labeled) {
         dbi_record_drop(record, "sdf");
@@ -262,15 +271,20 @@ static int load(const dbi_sampler *s, source *one, dbi_error *error)
     }
     if (check_voxels(s, record, error)) {
         dbi_record_free(record);
-        return dbi_fail_in(error, "%s: record 0", one->path);
+        dbi_fail_in(error, "%s: record 0", one->path);
+        return NULL;
     }
-    one->bytes = 0;
+    return record;
+}
+
+static size_t bytes_of(const dbi_record *record)
+{
+    size_t bytes = 0;
     for (size_t i = 0; i < dbi_record_count(record); i++) {
         const dbi_tensor *t = dbi_record_at(record, i);
-        one->bytes += t->count * dbi_dtype_size(t->dtype);
+        bytes += t->count * dbi_dtype_size(t->dtype);
     }
-    one->record = record;
-    return 0;
+    return bytes;
 }
 
 static void draw_placement(const dbi_sampler_settings *s, dbi_random *r, const int64_t shape[3], placement *p)
@@ -290,6 +304,15 @@ static void draw_placement(const dbi_sampler_settings *s, dbi_random *r, const i
         int64_t at = dbi_random_below(r, (uint32_t)llabs(room) + 1);
         p->offset[a] = room >= 0 ? at : -at;
     }
+}
+
+/* Does the volume fill the patch? */
+static bool covers(const placement *p, const int64_t shape[3], const int64_t patch[3])
+{
+    for (int a = 0; a < 3; a++)
+        if (p->offset[a] < 0 || shape[p->axis[a]] - p->offset[a] < patch[a])
+            return false;
+    return true;
 }
 
 /* Copies the patch out of one volume [shape] of `size` bytes a voxel; what is beyond the volume is left as it is. */
@@ -330,6 +353,8 @@ static void fill_image(const dbi_sampler *s, const sample *one, uint32_t step, f
     const dbi_tensor *image = dbi_record_find(one->source->record, "image");
     const int64_t *shape = image->shape + 1, *patch = s->settings.patch;
     size_t voxels = (size_t)(patch[0] * patch[1] * patch[2]), volume = image->count / (size_t)s->channels;
+    if (!covers(&one->place, shape, patch))
+        memset(to, 0, (size_t)s->channels * voxels * sizeof *to);
     for (int64_t c = 0; c < s->channels; c++)
         copy_patch(&one->place, shape, patch, (const float *)image->data + (size_t)c * volume, to + (size_t)c * voxels, sizeof *to);
     if (s->settings.intensity <= 0 && s->settings.noise <= 0)
@@ -345,7 +370,19 @@ static void fill_image(const dbi_sampler *s, const sample *one, uint32_t step, f
 static void fill_label(const dbi_sampler *s, const sample *one, uint8_t *to)
 {
     const dbi_tensor *label = dbi_record_find(one->source->record, "label");
-    copy_patch(&one->place, label->shape, s->settings.patch, label->data, to, 1);
+    const int64_t *patch = s->settings.patch;
+    if (!covers(&one->place, label->shape, patch))
+        memset(to, 0, (size_t)(patch[0] * patch[1] * patch[2]));
+    copy_patch(&one->place, label->shape, patch, label->data, to, 1);
+}
+
+static void fill_beyond(const dbi_sampler *s, const float *from, size_t volume, float *to, size_t voxels)
+{
+    float beyond = s->clipped ? -1 : from[0];
+    for (size_t i = 0; !s->clipped && i < volume; i++)
+        beyond = fminf(beyond, from[i]);
+    for (size_t i = 0; i < voxels; i++)
+        to[i] = beyond;
 }
 
 static void fill_distance(const dbi_sampler *s, const sample *one, float *to)
@@ -355,11 +392,8 @@ static void fill_distance(const dbi_sampler *s, const sample *one, float *to)
     size_t voxels = (size_t)(patch[0] * patch[1] * patch[2]), volume = sdf->count / (size_t)s->classes;
     for (int64_t k = 0; k < s->classes; k++) {
         const float *from = (const float *)sdf->data + (size_t)k * volume;
-        float beyond = s->clipped ? -1 : from[0];
-        for (size_t i = 0; !s->clipped && i < volume; i++)
-            beyond = fminf(beyond, from[i]);
-        for (size_t i = 0; i < voxels; i++)
-            to[(size_t)k * voxels + i] = beyond;
+        if (!covers(&one->place, sdf->shape + 1, patch))
+            fill_beyond(s, from, volume, to + (size_t)k * voxels, voxels);
         copy_patch(&one->place, sdf->shape + 1, patch, from, to + (size_t)k * voxels, sizeof *to);
     }
 }
@@ -386,14 +420,14 @@ static int draw_cases(const dbi_sampler *s, dbi_role role, uint32_t step, source
     return 0;
 }
 
-/* Frees the cases that were used longest ago until the limit is kept; those of this batch stay. */
+/* Frees the cases that were used longest ago until the limit is kept; those of batches that are being made stay. */
 static void make_room(dbi_sampler *s)
 {
     while ((int64_t)s->bytes > s->settings.cache_bytes) {
         source *oldest = NULL;
         for (size_t i = 0; i < s->count; i++) {
             source *one = &s->sources[i];
-            if (one->record && one->last_used < s->batches && (!oldest || one->last_used < oldest->last_used))
+            if (one->record && !one->users && (!oldest || one->last_used < oldest->last_used))
                 oldest = one;
         }
         if (!oldest)
@@ -404,31 +438,67 @@ static void make_room(dbi_sampler *s)
     }
 }
 
-/* Brings the cases of a batch into memory, in parallel. */
-static int load_cases(dbi_sampler *s, sample *samples, int count, dbi_error *error)
+/* Loads cases in parallel and tells the threads that wait for them. */
+static void load_all(dbi_sampler *s, source **wanted, int count)
+{
+#pragma omp parallel for schedule(dynamic) if (count > 1)
+    for (int i = 0; i < count; i++) {
+        dbi_error error;
+        dbi_record *record = load(s, wanted[i], &error);
+        pthread_mutex_lock(&s->lock);
+        wanted[i]->record = record;
+        wanted[i]->bytes = record ? bytes_of(record) : 0;
+        wanted[i]->loading = false;
+        if (!record)
+            wanted[i]->error = error;
+        s->bytes += wanted[i]->bytes;
+        pthread_cond_broadcast(&s->loaded);
+        pthread_mutex_unlock(&s->lock);
+    }
+}
+
+static void release_cases(dbi_sampler *s, const sample *samples, int count)
+{
+    pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < count; i++)
+        samples[i].source->users--;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Brings the cases of a batch into memory, where they stay until release_cases. A thread first loads what nobody is loading yet and then waits for
+ * what others load, so none waits for one that waits. */
+static int hold_cases(dbi_sampler *s, const sample *samples, int count, dbi_error *error)
 {
     source *wanted[2 * DBI_SAMPLES_MAX];
     int missing = 0;
+    pthread_mutex_lock(&s->lock);
     s->batches++;
     for (int i = 0; i < count; i++) {
         source *one = samples[i].source;
-        if (!one->record && one->last_used != s->batches)
+        if (!one->record && !one->loading) {
+            one->loading = true;
             wanted[missing++] = one;
-        one->last_used = s->batches;
-    }
-#pragma omp parallel for schedule(dynamic) if (missing > 1)
-    for (int i = 0; i < missing; i++)
-        wanted[i]->failed = load(s, wanted[i], &wanted[i]->error);
-    for (int i = 0; i < missing; i++) {
-        if (wanted[i]->failed) {
-            if (error)
-                *error = wanted[i]->error;
-            return -1;
         }
-        s->bytes += wanted[i]->bytes;
+        one->last_used = s->batches;
+        one->users++;
     }
+    pthread_mutex_unlock(&s->lock);
+    if (missing)
+        load_all(s, wanted, missing);
+    const source *failed = NULL;
+    pthread_mutex_lock(&s->lock);
+    for (int i = 0; !failed && i < count; i++) {
+        while (samples[i].source->loading)
+            pthread_cond_wait(&s->loaded, &s->lock);
+        failed = samples[i].source->record ? NULL : samples[i].source;
+    }
+    if (failed && error)
+        *error = failed->error;
     make_room(s);
-    return 0;
+    pthread_mutex_unlock(&s->lock);
+    if (failed)
+        release_cases(s, samples, count);
+    return failed ? -1 : 0;
 }
 
 static int add_metadata(const dbi_sampler *s, uint32_t step, dbi_record *batch, dbi_error *error)
@@ -451,14 +521,14 @@ static int fill(const dbi_sampler *s, const sample *samples, int count, uint32_t
 {
     const int64_t *p = s->settings.patch, m = s->settings.labeled, n = count;
     size_t voxels = (size_t)(p[0] * p[1] * p[2]);
-    dbi_tensor *image = dbi_record_add(batch, "image", DBI_F32, 5, (int64_t[]){n, s->channels, p[0], p[1], p[2]}, error);
-    dbi_tensor *label = image && m ? dbi_record_add(batch, "label", DBI_U8, 4, (int64_t[]){m, p[0], p[1], p[2]}, error) : NULL;
-    dbi_tensor *sdf = label && s->distance ? dbi_record_add(batch, "sdf", DBI_F32, 5, (int64_t[]){m, s->classes, p[0], p[1], p[2]}, error) : NULL;
+    dbi_tensor *image = dbi_record_add_raw(batch, "image", DBI_F32, 5, (int64_t[]){n, s->channels, p[0], p[1], p[2]}, error);
+    dbi_tensor *label = image && m ? dbi_record_add_raw(batch, "label", DBI_U8, 4, (int64_t[]){m, p[0], p[1], p[2]}, error) : NULL;
+    dbi_tensor *sdf = label && s->distance ? dbi_record_add_raw(batch, "sdf", DBI_F32, 5, (int64_t[]){m, s->classes, p[0], p[1], p[2]}, error) : NULL;
     bool wants_truth = s->settings.truth && n > m;
-    dbi_tensor *truth = image && wants_truth ? dbi_record_add(batch, "truth", DBI_U8, 4, (int64_t[]){n - m, p[0], p[1], p[2]}, error) : NULL;
+    dbi_tensor *truth = image && wants_truth ? dbi_record_add_raw(batch, "truth", DBI_U8, 4, (int64_t[]){n - m, p[0], p[1], p[2]}, error) : NULL;
     if (!image || (m && !label) || (m && s->distance && !sdf) || (wants_truth && !truth))
         return -1;
-    /* By one thread: it takes a few milliseconds, and a team that waits for one another beside a busy training process takes longer. */
+    /* By one thread: it takes a few milliseconds. Other batches are made beside it. */
     for (int i = 0; i < count; i++) {
         fill_image(s, &samples[i], step, (float *)image->data + (size_t)i * (size_t)s->channels * voxels);
         if (i < m)
@@ -478,7 +548,7 @@ dbi_record *dbi_sampler_batch(dbi_sampler *s, uint32_t step, dbi_error *error)
     sample samples[2 * DBI_SAMPLES_MAX];
     if (draw_cases(s, DBI_ROLE_LABELED, step, s->sources, s->labeled, t->labeled, samples, error) ||
         draw_cases(s, DBI_ROLE_UNLABELED, step, s->sources + s->labeled, s->count - s->labeled, t->unlabeled, samples + t->labeled, error) ||
-        load_cases(s, samples, count, error))
+        hold_cases(s, samples, count, error))
         return NULL;
     for (int i = 0; i < count; i++) {
         dbi_random r;
@@ -488,7 +558,8 @@ dbi_record *dbi_sampler_batch(dbi_sampler *s, uint32_t step, dbi_error *error)
     dbi_record *batch = dbi_record_new(error);
     if (batch && fill(s, samples, count, step, batch, error)) {
         dbi_record_free(batch);
-        return NULL;
+        batch = NULL;
     }
+    release_cases(s, samples, count);
     return batch;
 }

@@ -23,7 +23,7 @@ typedef struct dbi_sampler_settings {
     bool turn;           /* by 90 degrees in the first two axes; their spacing must be equal */
     double intensity;    /* a: image * (1 + a u) + a w with u, w uniform in [-1, 1], by channel; 0: off */
     double noise;        /* standard deviation of normal noise on the image; 0: off */
-    int64_t cache_bytes; /* decompressed cases kept in memory; those of one batch are kept in any case */
+    int64_t cache_bytes; /* decompressed cases kept in memory; those of the batches that are being made are kept in any case */
 } dbi_sampler_settings;
 
 /* Batches of 2 + 2, flips and turns, no other augmentation, 4 GiB. The patch has to be set. */
@@ -42,16 +42,16 @@ void dbi_sampler_close(dbi_sampler *sampler);
  *
  * A sample: the scan is turned and mirrored, then cropped at a random place. Where it is smaller than the patch, it is put at a random place within the
  * patch; what is beyond it is 0 in image and label, and in the distance map -1 where that is clipped, else its smallest value.
- * Not to be called from two threads at once. */
+ * Several threads may make batches of one sampler at once. */
 dbi_record *dbi_sampler_batch(dbi_sampler *sampler, uint32_t step, dbi_error *error);
 
-/* Makes batches first, first + 1, ... first + count - 1 ahead of time in a thread of its own, at most `ahead` of them waiting. The sampler must not be
- * used otherwise meanwhile. */
+/* Makes batches first, first + 1, ... first + count - 1 ahead of time, at most `ahead` of them being made or waiting, each by one of as many threads as
+ * OpenMP would use, where so many can be ahead. The sampler must not be closed meanwhile. */
 typedef struct dbi_ahead dbi_ahead;
 dbi_ahead *dbi_ahead_start(dbi_sampler *sampler, uint32_t first, uint32_t count, int ahead, dbi_error *error);
-/* 1 and the next batch, 0 after the last, -1 on error. */
+/* 1 and the next batch, 0 after the last, -1 on error: that of the first batch that could not be made, once those before it are taken. */
 int dbi_ahead_next(dbi_ahead *ahead, dbi_record **batch, dbi_error *error);
-/* Stops after the batch that is being made. */
+/* Stops after the batches that are being made. */
 void dbi_ahead_stop(dbi_ahead *ahead);
 
 #endif

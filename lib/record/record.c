@@ -129,17 +129,25 @@ dbi_tensor *dbi_record_append(dbi_record *record, const char *name, dbi_dtype dt
     return tensor;
 }
 
-dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error)
+dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error)
 {
     dbi_tensor *tensor = dbi_record_append(record, name, dtype, ndim, shape, error);
     if (!tensor)
         return NULL;
-    tensor->data = dbi_alloc(tensor->count, dtypes[dtype].size, error);
+    tensor->data = dbi_alloc_raw(tensor->count, dtypes[dtype].size, error);
     if (!tensor->data) {
         dbi_fail_in(error, "tensor \"%s\"", name);
         dbi_record_drop(record, name);
         return NULL;
     }
+    return tensor;
+}
+
+dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error)
+{
+    dbi_tensor *tensor = dbi_record_add_raw(record, name, dtype, ndim, shape, error);
+    if (tensor)
+        memset(tensor->data, 0, dbi_tensor_bytes(tensor));
     return tensor;
 }
 

@@ -49,6 +49,8 @@ void dbi_record_free(dbi_record *record);
 /* Adds a zeroed tensor at the end; the record owns it, and it stays where it is until it is dropped or the record freed. NULL when the name is
  * there already, the shape is impossible or memory is out. */
 dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error);
+/* The same with memory that is not cleared, for what writes every element. */
+dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error);
 size_t dbi_record_count(const dbi_record *record);
 dbi_tensor *dbi_record_at(const dbi_record *record, size_t index);
 /* NULL when there is none. */

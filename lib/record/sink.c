@@ -12,7 +12,7 @@
 
 #include "record/bytes.h"
 
-enum { BUFFER = 1 << 16 };
+enum { BUFFER = 1 << 16, PIPE = 1 << 20 };
 
 struct dbi_sink {
     int fd;                     /* -1 once closed */
@@ -58,6 +58,14 @@ static void forget(dbi_sink *sink)
     if (*link)
         *link = sink->next;
     pthread_mutex_unlock(&open_files_lock);
+}
+
+/* A batch comes in pieces of what the pipe holds, each at the price of two switches between the programs; 64 KiB are few. 1 MiB is what everybody may have. */
+static void widen_pipe(int fd)
+{
+    struct stat is;
+    if (!fstat(fd, &is) && S_ISFIFO(is.st_mode) && fcntl(fd, F_GETPIPE_SZ) < PIPE)
+        fcntl(fd, F_SETPIPE_SZ, PIPE); /* where it may not be, it stays as it is */
 }
 
 static void free_sink(dbi_sink *sink)
@@ -112,7 +120,10 @@ static int open_file(dbi_sink *sink, const char *path, dbi_error *error)
         return dbi_fail(error, "%s", strerror(EISDIR));
     if (exists && !S_ISREG(there.st_mode)) {
         sink->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-        return sink->fd < 0 ? dbi_fail(error, "%s", strerror(errno)) : 0;
+        if (sink->fd < 0)
+            return dbi_fail(error, "%s", strerror(errno));
+        widen_pipe(sink->fd);
+        return 0;
     }
     sink->target = exists ? realpath(path, NULL) : strdup(path); /* behind a link, the file is replaced and not the link */
     sink->part = sink->target ? part_name(sink->target) : NULL;
@@ -142,9 +153,10 @@ dbi_sink *dbi_sink_open(const char *path, dbi_error *error)
         if (!open_file(sink, path, error))
             return sink;
         dbi_fail_in(error, "%s", path);
-    } else if ((sink->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) >= 0) /* a copy, so that closing it tells of late errors */
+    } else if ((sink->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) >= 0) { /* a copy, so that closing it tells of late errors */
+        widen_pipe(sink->fd);
         return sink;
-    else
+    } else
         dbi_fail_errno(error, "standard output");
     free_sink(sink);
     return NULL;
