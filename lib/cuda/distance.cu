@@ -69,6 +69,7 @@ typedef struct feet_arguments {
     dbi_maps maps;
     int axis;
     float most;
+    uint32_t reach;           /* scan: dbi_reach(most, ...) */
     const float *p;           /* scan, finish */
     const float *from_square; /* pass, finish */
     const uint32_t *from_edge;
@@ -86,7 +87,7 @@ DBI_HD void scan_feet(const feet_arguments *a, int64_t block, int thread, int ph
     if (!v.valid)
         return;
     const dbi_foot foot =
-        dbi_scan_feet(a->p + v.base, v.i, dbi_here(&a->maps, v.i, a->axis), a->maps.size[a->axis], a->maps.stride[a->axis], a->axis, a->most);
+        dbi_scan_feet(a->p + v.base, v.i, dbi_here(&a->maps, v.i, a->axis), a->maps.size[a->axis], a->maps.stride[a->axis], a->axis, a->reach);
     a->square[v.base + v.i] = foot.square;
     a->edge[v.base + v.i] = foot.edge;
 }
@@ -580,6 +581,7 @@ static int feet_step(const dbi_cuda_transform *t, feet_arguments *a, dbi_stream 
 {
     const int64_t stride = t->most_maps * (int64_t)a->maps.voxels, blocks = a->maps.blocks * a->maps.count;
     a->axis = axis;
+    a->reach = dbi_reach(a->most, a->maps.size[axis]);
     a->from_square = from;
     a->from_edge = from ? (const uint32_t *)(from + stride) : NULL;
     a->square = to;

@@ -93,31 +93,59 @@ typedef struct dbi_foot {
     uint32_t edge;
 } dbi_foot;
 
-/* The nearest crossing on voxel i's line along `axis`; `here` is its place on the line of n. Beyond `most`: none. */
-DBI_HD dbi_foot dbi_scan_feet(const float *p, uint32_t i, uint32_t here, uint32_t n, uint32_t stride, int axis, float most)
+/* How far a voxel looks for a crossing: as long as the near end of an edge is not beyond `most`. */
+DBI_HD uint32_t dbi_reach(float most, uint32_t n)
+{
+    const float root = sqrtf(most);
+    uint32_t reach = root < (float)n ? (uint32_t)root : n;
+    while (reach > 0 && (float)reach * (float)reach > most)
+        reach--;
+    while (reach < n && (float)(reach + 1) * (float)(reach + 1) <= most)
+        reach++;
+    return reach < n ? reach + 1 : n;
+}
+
+/* How far from voxel i, at most `last`, the first one on the other side is, 0 if there is none; step: -stride or stride. Several are loaded at once, past the
+ * last one that one again. */
+DBI_HD uint32_t dbi_other_side(const float *p, uint32_t i, uint32_t step, uint32_t last, bool inside)
+{
+    enum { AHEAD = 4 };
+    for (uint32_t k = 1; k <= last; k += AHEAD) {
+        float there[AHEAD];
+        DBI_UNROLL
+        for (uint32_t u = 0; u < AHEAD; u++)
+            there[u] = p[(uint32_t)(i + (k + u < last ? k + u : last) * step)];
+        DBI_UNROLL
+        for (uint32_t u = 0; u < AHEAD; u++)
+            if ((there[u] > 0.5f) != inside)
+                return k + u < last ? k + u : last;
+    }
+    return 0;
+}
+
+/* The nearest crossing on voxel i's line along `axis`, at most `reach` edges away; `here` is its place on the line of n. */
+DBI_HD dbi_foot dbi_scan_feet(const float *p, uint32_t i, uint32_t here, uint32_t n, uint32_t stride, int axis, uint32_t reach)
 {
     dbi_foot foot;
     foot.square = INFINITY;
     foot.edge = DBI_NO_EDGE;
     const bool inside = p[i] > 0.5f;
-    for (uint32_t k = 1; k <= here && (float)(k - 1) * (float)(k - 1) <= most; k++) {
-        const uint32_t at = i - k * stride;
-        if ((p[at] > 0.5f) != inside) {
-            const double away = (double)here - ((double)(here - k) + dbi_crossing(p[at], p[at + stride]));
+    const uint32_t back = dbi_other_side(p, i, 0 - stride, here < reach ? here : reach, inside);
+    /* farther than the one before, none is nearer */
+    const uint32_t rest = n - 1 - here < reach ? n - 1 - here : reach,
+                   ahead = dbi_other_side(p, i, stride, back && back < rest ? back : rest, inside);
+    if (back) {
+        const uint32_t at = i - back * stride;
+        const double away = (double)here - ((double)(here - back) + dbi_crossing(p[at], p[at + stride]));
+        foot.square = (float)(away * away);
+        foot.edge = 3 * at + (uint32_t)axis;
+    }
+    if (ahead) {
+        const uint32_t at = i + (ahead - 1) * stride;
+        const double away = (double)here - ((double)(here + ahead - 1) + dbi_crossing(p[at], p[at + stride]));
+        if ((float)(away * away) < foot.square) {
             foot.square = (float)(away * away);
             foot.edge = 3 * at + (uint32_t)axis;
-            break;
-        }
-    }
-    for (uint32_t k = 1; k < n - here && (float)(k - 1) * (float)(k - 1) <= most; k++) {
-        const uint32_t at = i + (k - 1) * stride;
-        if ((p[at + stride] > 0.5f) != inside) {
-            const double away = (double)here - ((double)(here + k - 1) + dbi_crossing(p[at], p[at + stride]));
-            if ((float)(away * away) < foot.square) {
-                foot.square = (float)(away * away);
-                foot.edge = 3 * at + (uint32_t)axis;
-            }
-            break;
         }
     }
     return foot;
