@@ -41,7 +41,7 @@ plain_sources := $(filter-out %.real.c,$(lib_sources))
 lib_objects := $(plain_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f32.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o) \
     $(if $(cuda),$(cuda_sources:%.cu=$(BUILD)/%.cu.o))
 # The CUDA device's sources but for the calls of CUDA itself, compiled for the host: what the unit tests of the device run.
-emulated := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu lib/cuda/tiled.cu,$(cuda_sources))) \
+emulated := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu lib/cuda/spread.cu lib/cuda/tiled.cu,$(cuda_sources))) \
     $(BUILD)/tests/unit/emulated.o $(BUILD)/tests/unit/emulated_conv.o
 library := $(BUILD)/libdbisl.a
 tool_sources := $(filter-out tools/tool.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))

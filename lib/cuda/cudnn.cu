@@ -13,6 +13,7 @@
 #include "cuda/conv.h"
 #include "cuda/cudnn.h"
 #include "cuda/direct.h"
+#include "cuda/spread.h"
 #include "cuda/tiled.h"
 
 /* ---- Loading ---- */
@@ -266,10 +267,13 @@ static cudnnStatus_t execute(cudnnHandle_t handle, descriptor plan, void *x, voi
 
 /* ---- The choice ---- */
 
+typedef enum kernels { BY_CUDNN, BY_TILES, BY_SPREADING } kernels;
+
 typedef struct plan {
-    bool tiled; /* by tiled.h */
+    kernels by;
     dbi_tiled_plan tiles;
-    descriptor plan; /* NULL: direct.h */
+    dbi_spread_plan spread;
+    descriptor plan; /* of cuDNN; NULL: direct.h */
     size_t workspace;
 } plan;
 
@@ -385,8 +389,12 @@ static int choose(dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, pla
     candidates all;
     all.count = 0;
     if (c->device.precision == DBI_PRECISION_BF16 && dbi_tiled_make(&out->tiles, pass, s)) {
-        out->tiled = true;
+        out->by = BY_TILES;
         out->workspace = out->tiles.workspace;
+        return 0;
+    }
+    if (c->device.precision == DBI_PRECISION_BF16 && pass == DBI_CONV_TO_X && dbi_spread_make(&out->spread, s)) {
+        out->by = BY_SPREADING;
         return 0;
     }
     key_of(c, pass, s, key);
@@ -485,8 +493,10 @@ static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, v
                void *workspace, dbi_error *error)
 {
     const plan *p = &c->plan[layer][pass];
-    if (p->tiled)
+    if (p->by == BY_TILES)
         return dbi_tiled(&p->tiles, stream, x, weight, y, extra, workspace, error);
+    if (p->by == BY_SPREADING)
+        return dbi_spread(&p->spread, stream, x, weight, y, extra, error);
     if (!p->plan)
         return dbi_direct(pass, c->device.precision == DBI_PRECISION_BF16, &c->sides[layer], stream, x, weight, y, error);
     return check(dnn.SetStream(c->handle, stream), "cudnnSetStream", error) ||
@@ -497,19 +507,20 @@ static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, v
 
 int64_t dbi_convs_chunks(const dbi_convs *c, int l)
 {
-    const plan *p = &c->plan[l][DBI_CONV_TO_Y];
-    return !c->up[l] && p->tiled ? p->tiles.blocks : 0;
+    const plan *p = &c->plan[l][c->up[l] ? DBI_CONV_TO_X : DBI_CONV_TO_Y];
+    return p->by == BY_TILES ? p->tiles.blocks : p->by == BY_SPREADING ? p->spread.blocks : 0;
 }
 
 bool dbi_convs_has_heads(const dbi_convs *c, int l)
 {
-    return dbi_convs_chunks(c, l) && dbi_tiled_has_heads(&c->plan[l][DBI_CONV_TO_Y].tiles);
+    const plan *p = &c->plan[l][DBI_CONV_TO_Y];
+    return !c->up[l] && p->by == BY_TILES && dbi_tiled_has_heads(&p->tiles);
 }
 
 int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
                       void *workspace, dbi_error *error)
 {
-    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_X, out, (void *)weight, (void *)in, NULL, workspace, error)
+    return c->up[l] ? run(c, stream, l, DBI_CONV_TO_X, out, (void *)weight, (void *)in, extra, workspace, error)
                     : run(c, stream, l, DBI_CONV_TO_Y, (void *)in, (void *)weight, out, extra, workspace, error);
 }
 

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include "cuda/common.h"
+#include "cuda/mma.h"
 
 /* A tile has 8 voxels along x and z, and HEIGHT, 8 or 4, along y; its border is one voxel wide. */
 enum { EDGE = 8, WIDE = EDGE + 2, TAPS = 27, UNITS = EDGE / 2 };
@@ -35,62 +36,6 @@ static __device__ __forceinline__ void fetch_end(void)
 template <int LEFT> static __device__ __forceinline__ void fetch_wait(void)
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
-
-/* COUNT matrices of 8x8; lane l gives the address of row l % 8 of matrix l / 8. */
-template <int COUNT> static __device__ __forceinline__ void load_matrices(uint32_t *r, uint32_t address)
-{
-    if (COUNT == 4)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                     : "r"(address)
-                     : "memory");
-    else if (COUNT == 2)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
-    else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(address) : "memory");
-}
-
-template <int COUNT> static __device__ __forceinline__ void load_transposed(uint32_t *r, uint32_t address)
-{
-    if (COUNT == 4)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                     : "r"(address)
-                     : "memory");
-    else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
-}
-
-/* c += a b, a of 16 rows and K columns, b of 8 columns. */
-template <int K> static __device__ __forceinline__ void multiply(float c[4], const uint32_t *a, const uint32_t *b)
-{
-    if (K == 16)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-    else
-        asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(b[0]));
-}
-
-/* Two floats as bfloat16, the first one in the lower half. */
-static __device__ __forceinline__ uint32_t pack_two(float low, float high)
-{
-    uint32_t packed;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-    return packed;
-}
-
-static __device__ __forceinline__ float low_of(uint32_t packed)
-{
-    return __uint_as_float(packed << 16);
-}
-
-static __device__ __forceinline__ float high_of(uint32_t packed)
-{
-    return __uint_as_float(packed & 0xffff0000u);
 }
 
 /* ---- Tiles ---- */
@@ -153,22 +98,6 @@ typedef struct tiled_arguments {
     dbi_conv_norm norm;       /* scale NULL: none */
     dbi_conv_heads heads;     /* logits NULL: none */
 } tiled_arguments;
-
-/* What a lane has seen of a channel. */
-typedef struct seen {
-    float count, mean, squares; /* squares: of the differences from the mean */
-} seen;
-
-/* Chan's way to join variances. */
-static __device__ __forceinline__ seen join(seen a, seen b)
-{
-    const float n = a.count + b.count, away = b.mean - a.mean, share = n > 0 ? b.count / n : 0;
-    seen s;
-    s.count = n;
-    s.mean = a.mean + away * share;
-    s.squares = a.squares + b.squares + away * away * a.count * share;
-    return s;
-}
 
 /* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share the output channels. It goes along y with
  * three taps at once, so that what it loads of the input serves three rows of the output. */
@@ -272,30 +201,6 @@ static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights,
     }
 }
 
-/* COUNT words to or from global memory at once. */
-template <int COUNT> static __device__ __forceinline__ void store_words(void *to, const uint32_t *word)
-{
-    if (COUNT == 4)
-        *(uint4 *)to = make_uint4(word[0], word[1], word[2], word[3]);
-    else if (COUNT == 2)
-        *(uint2 *)to = make_uint2(word[0], word[1]);
-    else
-        *(uint32_t *)to = word[0];
-}
-
-template <int COUNT> static __device__ __forceinline__ void load_words(const void *from, uint32_t *word)
-{
-    if (COUNT == 4) {
-        const uint4 w = *(const uint4 *)from;
-        word[0] = w.x, word[1] = w.y, word[2] = w.z, word[3] = w.w;
-    } else if (COUNT == 2) {
-        const uint2 w = *(const uint2 *)from;
-        word[0] = w.x, word[1] = w.y;
-    } else {
-        word[0] = *(const uint32_t *)from;
-    }
-}
-
 /* What is done with the sums: stored as they are; and their moments taken; normalized; or made to the network's outputs. */
 enum { PLAIN, MOMENTS, NORMALIZED, HEADS, KINDS };
 
@@ -332,18 +237,11 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::
     const int channel = part * S::CHANNELS + (lane & 3) * S::OWN, first = first_tile(&a.g, (int)blockIdx.x),
               last = first_tile(&a.g, (int)blockIdx.x + 1);
     const uint32_t weights = shared_address(memory), cubes = weights + S::WEIGHTS;
-    float shift[S::OWN], total[S::OWN], squares[S::OWN], count = 0;
-    float mean[S::OWN], scale[S::OWN], beta[S::OWN];
+    lane_moments<S::OWN> moments;
+    lane_norm<S::OWN> norm;
+    moments_start(&moments);
     if (KIND == NORMALIZED || KIND == HEADS)
-#pragma unroll
-        for (int i = 0; i < S::OWN; i++) {
-            mean[i] = a.norm.mean[channel + i];
-            scale[i] = a.norm.scale[channel + i];
-            beta[i] = a.norm.shift[channel + i];
-        }
-#pragma unroll
-    for (int i = 0; i < S::OWN; i++)
-        shift[i] = total[i] = squares[i] = 0;
+        norm_load(&norm, &a.norm, channel);
     tile t = tile_of<HEIGHT>(&a.g, first);
     fetch_tile<IN, HEIGHT, 1, S::THREADS>(cubes, a.in, &a.g, &t);
     fetch_end();
@@ -387,18 +285,8 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::
 #pragma unroll
                     for (int i = 0; i < 2; i++)
                         value[2 * c + i] = sum[y][c][2 * half + i];
-                if (KIND == NORMALIZED || KIND == HEADS) {
-                    const bool skips = KIND == NORMALIZED && a.norm.skip;
-                    uint32_t skip[S::OWN / 2];
-                    if (skips)
-                        load_words<S::OWN / 2>((const dbi_bf16 *)a.norm.skip + voxel * OUT + channel, skip);
-#pragma unroll
-                    for (int i = 0; i < S::OWN; i++) {
-                        /* As the separate pass has it: what it reads is rounded. */
-                        const float on = scale[i] * (low_of(pack_two(value[i], 0)) - mean[i]) + beta[i];
-                        value[i] = (on > 0 ? on : 0) + (skips ? (i % 2 ? high_of(skip[i / 2]) : low_of(skip[i / 2])) : 0);
-                    }
-                }
+                if (KIND == NORMALIZED || KIND == HEADS)
+                    norm_apply(&norm, KIND == NORMALIZED && a.norm.skip ? (const dbi_bf16 *)a.norm.skip + voxel * OUT + channel : NULL, value);
                 if constexpr (KIND == HEADS) {
                     const int64_t voxels = (int64_t)a.g.size[0] * a.g.size[1] * a.g.size[2], at = voxel - t.sample * voxels;
                     dbi_conv_heads heads = a.heads;
@@ -409,17 +297,8 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::
 #pragma unroll
                     for (int i = 0; i < S::OWN / 2; i++)
                         word[i] = pack_two(value[2 * i], value[2 * i + 1]);
-                    if (KIND == MOMENTS) {
-#pragma unroll
-                        for (int i = 0; i < S::OWN; i++) {
-                            const float v = i % 2 ? high_of(word[i / 2]) : low_of(word[i / 2]);
-                            if (count == 0)
-                                shift[i] = v;
-                            total[i] += v - shift[i];
-                            squares[i] += (v - shift[i]) * (v - shift[i]);
-                        }
-                        count += 1;
-                    }
+                    if (KIND == MOMENTS)
+                        moments_take(&moments, word);
                     store_words<S::OWN / 2>(a.out + voxel * OUT + channel, word);
                 }
             }
@@ -430,36 +309,9 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::
         return;
     seen *const all = (seen *)memory; /* [UNITS,OUT] */
     __syncthreads();
-#pragma unroll
-    for (int i = 0; i < S::OWN; i++) {
-        seen s;
-        const float n = count > 0 ? count : 1;
-        s.count = count;
-        s.mean = shift[i] + total[i] / n;
-        s.squares = squares[i] - total[i] * (total[i] / n);
-#pragma unroll
-        for (int distance = 4; distance < 32; distance *= 2) {
-            seen other;
-            other.count = __shfl_xor_sync(~0u, s.count, distance);
-            other.mean = __shfl_xor_sync(~0u, s.mean, distance);
-            other.squares = __shfl_xor_sync(~0u, s.squares, distance);
-            s = lane & distance ? join(other, s) : join(s, other);
-        }
-        if (lane < 4)
-            all[unit * OUT + channel + i] = s;
-    }
+    moments_join<S::OWN, 4>(&moments, channel, all + unit * OUT);
     __syncthreads();
-    for (int c = (int)threadIdx.x; c < OUT; c += S::THREADS) {
-        seen s = all[c];
-        for (int u = 1; u < UNITS; u++)
-            s = join(s, all[u * OUT + c]);
-        const int64_t at = (int64_t)blockIdx.x * OUT + c;
-        a.moments.shift[at] = s.mean;
-        a.moments.sum[at] = 0;
-        a.moments.squares[at] = s.squares > 0 ? s.squares : 0;
-        if (c == 0)
-            a.moments.count[blockIdx.x] = s.count;
-    }
+    moments_put(&a.moments, all, UNITS, OUT);
 }
 
 /* ---- The weights' gradient: a warp for each place of the taps along x and z, with the three along y ---- */
@@ -710,8 +562,7 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
         bool good = true;
         for (int k = 0; k < KINDS && good; k++)
             good = !v->kernel[k] || cudaFuncSetAttribute(v->kernel[k], cudaFuncAttributeMaxDynamicSharedMemorySize, (int)v->shared) == cudaSuccess;
-        if (!good || cudaOccupancyMaxActiveBlocksPerMultiprocessor(&occupancy, v->kernel[weight ? 0 : MOMENTS], v->threads, v->shared) != cudaSuccess ||
-            occupancy < 1) {
+        if (!good || (occupancy = dbi_least_occupancy(v->kernel, KINDS, v->threads, v->shared)) < 1) {
             cudaGetLastError();
             continue;
         }

@@ -206,7 +206,7 @@ enum { CHUNKS = 3 };
 
 int64_t dbi_convs_chunks(const dbi_convs *c, int l)
 {
-    return c->kind[l] == DBI_LAYER_CONV3 && l % 2 == 0 ? CHUNKS : 0;
+    return c->kind[l] != DBI_LAYER_DOWN && l % 2 == 0 ? CHUNKS : 0;
 }
 
 static float loaded(const dbi_convs *c, const void *from, int64_t i)
@@ -220,6 +220,17 @@ static void stored(const dbi_convs *c, void *to, int64_t i, float f)
         ((dbi_bf16 *)to)[i] = dbi_bf16_from_float(f);
     else
         ((float *)to)[i] = DBI_STORED(f);
+}
+
+/* The sides of an output that is what y of a convolution is, also of a transposed one. */
+static dbi_conv_sides outputs_of(const dbi_convs *c, int l)
+{
+    dbi_conv_sides s = c->sides[l];
+    if (c->kind[l] == DBI_LAYER_UP) {
+        s.y_channels = s.x_channels;
+        memcpy(s.y_size, s.x_size, sizeof s.y_size);
+    }
+    return s;
 }
 
 /* Chunks of a fifth, of nothing and of the rest, the shift a value of the last one. */
@@ -255,7 +266,7 @@ static void normalize(const dbi_convs *c, const dbi_conv_sides *s, void *z, cons
 
 bool dbi_convs_has_heads(const dbi_convs *c, int l)
 {
-    return dbi_convs_chunks(c, l);
+    return dbi_convs_chunks(c, l) && c->kind[l] == DBI_LAYER_CONV3;
 }
 
 static void make_outputs(const dbi_convs *c, const dbi_conv_sides *s, const void *z, const dbi_conv_norm *norm, const dbi_conv_heads *h)
@@ -279,16 +290,16 @@ int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, co
 {
     (void)stream;
     (void)workspace;
-    if (c->kind[l] == DBI_LAYER_UP)
-        return dbi_emulated_conv(DBI_CONV_TO_X, c->bf16, &c->sides[l], out, (void *)weight, (void *)in, error);
-    if (dbi_emulated_conv(DBI_CONV_TO_Y, c->bf16, &c->sides[l], (void *)in, (void *)weight, out, error))
+    const dbi_conv_sides sides = outputs_of(c, l);
+    if (c->kind[l] == DBI_LAYER_UP ? dbi_emulated_conv(DBI_CONV_TO_X, c->bf16, &c->sides[l], out, (void *)weight, (void *)in, error)
+                                   : dbi_emulated_conv(DBI_CONV_TO_Y, c->bf16, &c->sides[l], (void *)in, (void *)weight, out, error))
         return -1;
     if (extra && extra->heads.logits)
-        make_outputs(c, &c->sides[l], out, &extra->norm, &extra->heads);
+        make_outputs(c, &sides, out, &extra->norm, &extra->heads);
     else if (extra && extra->norm.scale)
-        normalize(c, &c->sides[l], out, &extra->norm);
+        normalize(c, &sides, out, &extra->norm);
     else if (extra && extra->moments.count)
-        take_moments(c, &c->sides[l], out, &extra->moments);
+        take_moments(c, &sides, out, &extra->moments);
     return 0;
 }
 
