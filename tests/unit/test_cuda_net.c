@@ -237,10 +237,12 @@ static void compare(const char *device, const limits *running, const limits *shi
 {
     enum { NEIGHBOURS = 24 };
     for (int i = 0; i < CASES; i++) {
+        if (sanitized() && i % 3 != 2) /* leaves one with running statistics and one with a batch's, dropout and several classes */
+            continue;
         const bool at_kink = at_the_kink(&cases[i]);
         const limits *most = cases[i].statistics == DBI_RUNNING_STATISTICS ? running : at_kink ? kink : shifted;
         result narrow;
-        verdict first = {""}, v;
+        verdict first = {""}, v = {""};
         result_new(&narrow, &cases[i]);
         run_f32(&narrow, &cases[i], device);
         for (int number = 0; number <= (at_kink ? NEIGHBOURS : 0); number++) {
@@ -309,6 +311,8 @@ static void test_bf16_is_rounded_float(void **state)
 static void test_no_races(void **state)
 {
     (void)state;
+    if (sanitized())
+        skip();
     for (int i = 1; i < 4; i += 2) {
         static const char *const devices[] = {"cuda", "cuda,bf16"};
         for (int d = 0; d < 2; d++) {
@@ -359,7 +363,7 @@ static void test_outputs_agree_with_pytorch(void **state)
     float *out = zeros(2 * count, sizeof *out);
     double *got = zeros(count, sizeof *got), *expected = zeros(count, sizeof *expected);
     for (int d = 0; d < 3; d++)
-        for (int mode = 0; mode < 2; mode++) {
+        for (int mode = 0; mode < (sanitized() ? 1 : 2); mode++) {
             dbi_net_f32 *net = dbi_net_open_f32(&layout, devices[d].device, 2, size, false, &error);
             if (!net)
                 fail_msg("%s", error.text);
