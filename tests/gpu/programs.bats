@@ -151,6 +151,7 @@ close_logs() {
 
 @test "the demo: 200 steps end within half a Dice point of the CPU's" {
     long_sanitized
+    export OMP_NUM_THREADS
     OMP_NUM_THREADS=$(nproc) # nothing runs beside it
     for device in cpu cuda; do
         make -s -C "$ROOT" -f pipelines/demo/Makefile BIN="$BIN" RUNS="$BATS_TEST_TMPDIR/$device" METHODS=supervised STEPS=200 TRAIN_FLAGS="--device $device" \
