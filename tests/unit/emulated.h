@@ -2,6 +2,8 @@
 #ifndef EMULATED_H
 #define EMULATED_H
 
+#include <stdlib.h>
+
 #include "cuda/direct.h"
 
 /* With DBI_ON_DEVICE the tests are linked with the device itself, for `make check-gpu`: on_gpu() is true, and what only the emulation can show is left out. */
@@ -12,6 +14,13 @@ static inline int on_gpu(void)
 #else
     return 0;
 #endif
+}
+
+/* Under compute-sanitizer, see scripts/check-gpu: every kernel once is enough, and the rest of a test's cases would take minutes. */
+static inline int sanitized(void)
+{
+    const char *tool = getenv("SANITIZER");
+    return on_gpu() && tool && *tool;
 }
 
 /* Bytes of the last arena that was opened, of all that are open, the most that ever were, and what the device has (at first as good as endless). */

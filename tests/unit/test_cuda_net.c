@@ -44,7 +44,7 @@ static bool at_the_kink(const sample_case *c)
 typedef struct result {
     dbi_layout layout;
     size_t in, out;
-    double *image, *dlogits, *dsdf;                           /* given */
+    double *image, *dlogits, *dsdf, *nudge;                   /* given; nudge: relative changes of the parameters */
     double *logits, *sdf, *evaluated, *gradient, *statistics; /* computed; evaluated: the logits of a second pass, with running statistics */
 } result;
 
@@ -75,15 +75,20 @@ static void result_new(result *r, const sample_case *c)
         *arrays[i] = zeros(i ? r->out : r->in, sizeof(double));
     r->gradient = zeros(r->layout.parameters, sizeof(double));
     r->statistics = zeros(r->layout.statistics, sizeof(double));
+<<<<<<< HEAD
     draw(r->image, r->in, 1004, 1, 0.5); /* with 1000, one value of case 1 is at the kink but for rounding: the order of a sum decides */
+=======
+    r->nudge = zeros(r->layout.parameters, sizeof(double));
+    draw(r->image, r->in, 1000, 1, 0.5);
+>>>>>>> 14129a370b80231fa2d6eb1c663fada1f2fd242d
     draw(r->dlogits, r->out, 1001, 1 / sqrt((double)r->out), 0);
     draw(r->dsdf, r->out, 1002, 1 / sqrt((double)r->out), 0);
 }
 
 static void result_free(result *r)
 {
-    double *arrays[] = {r->image, r->dlogits, r->dsdf, r->logits, r->sdf, r->evaluated, r->gradient, r->statistics};
-    for (int i = 0; i < 8; i++)
+    double *arrays[] = {r->image, r->dlogits, r->dsdf, r->logits, r->sdf, r->evaluated, r->gradient, r->statistics, r->nudge};
+    for (int i = 0; i < 9; i++)
         free(arrays[i]);
 }
 
@@ -109,7 +114,7 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
         dbi_weights_init_f32(&fresh, 5);                                                                                                             \
         assert_int_equal(dbi_weights_new_##SUFFIX(&w, &r->layout, false, &error), 0);                                                                \
         for (size_t i = 0; i < r->layout.parameters; i++)                                                                                            \
-            w.parameters[i] = (REAL)parameter(&r->layout, &fresh, c, i);                                                                             \
+            w.parameters[i] = (REAL)(parameter(&r->layout, &fresh, c, i) * (1 + r->nudge[i]));                                                       \
         for (size_t i = 0; i < r->layout.statistics; i++)                                                                                            \
             w.statistics[i] = (REAL)(float)(1 + 0.3 * cos((double)i));                                                                               \
         REAL *image = zeros(r->in, sizeof *image), *outs = zeros(4 * r->out, sizeof *outs);                                                          \
@@ -193,29 +198,69 @@ typedef struct limits {
     double output, gradient, tensor;
 } limits;
 
-/* The limits of cases with running statistics, and of those with a batch's away from the kink and at it. */
+/* "" or what is beyond its limit. */
+typedef struct verdict {
+    char text[256];
+} verdict;
+
+static void look_at(verdict *v, const double *got, const double *want, size_t count, double limit, const char *what)
+{
+    const double error = distance(got, want, count);
+    if (!(error <= limit) && !*v->text)
+        snprintf(v->text, sizeof v->text, "%s: %g > %g", what, error, limit);
+}
+
+static verdict judge(const result *narrow, const result *wide, const sample_case *c, const limits *most)
+{
+    verdict v = {""};
+    look_at(&v, narrow->logits, wide->logits, wide->out, most->output, "logits");
+    look_at(&v, narrow->sdf, wide->sdf, wide->out, most->output, "sdf");
+    look_at(&v, narrow->evaluated, wide->evaluated, wide->out, most->output, "logits with running statistics");
+    look_at(&v, narrow->statistics, wide->statistics, wide->layout.statistics, most->output, "statistics");
+    look_at(&v, narrow->gradient, wide->gradient, wide->layout.parameters, most->gradient, "gradient");
+    for (int t = 0; t < wide->layout.tensors; t++) {
+        const dbi_named *tensor = &wide->layout.tensor[t];
+        if (tensor->role == DBI_PARAMETER && !is_idle(&wide->layout, t, c->statistics))
+            look_at(&v, narrow->gradient + tensor->offset, wide->gradient + tensor->offset, tensor->count, most->tensor, tensor->name);
+    }
+    return v;
+}
+
+/* The reference, or the number-th one whose parameters are a rounding away, so that what any layer computes is. */
+static void reference(result *r, const sample_case *c, int number)
+{
+    result_new(r, c);
+    if (number)
+        draw(r->nudge, r->layout.parameters, 2000 + (uint32_t)number, number % 2 ? 1e-7 : 5e-7, 0);
+    run_f64(r, c, "reference");
+}
+
+/* The limits of cases with running statistics, and of those with a batch's away from the kink and at it. At the kink, where one value on its other side changes
+ * the gradient by some percent, a reference whose parameters are a rounding away may have the device's signs, and its gradient then agrees as closely as any. */
 static void compare(const char *device, const limits *running, const limits *shifted, const limits *kink)
 {
+    enum { NEIGHBOURS = 24 };
     for (int i = 0; i < CASES; i++) {
-        const limits *most = cases[i].statistics == DBI_RUNNING_STATISTICS ? running : at_the_kink(&cases[i]) ? kink : shifted;
-        result wide, narrow;
-        result_new(&wide, &cases[i]);
+        if (sanitized() && i % 3 != 2) /* leaves one with running statistics and one with a batch's, dropout and several classes */
+            continue;
+        const bool at_kink = at_the_kink(&cases[i]);
+        const limits *most = cases[i].statistics == DBI_RUNNING_STATISTICS ? running : at_kink ? kink : shifted;
+        result narrow;
+        verdict first = {""}, v = {""};
         result_new(&narrow, &cases[i]);
-        run_f64(&wide, &cases[i], "reference");
         run_f32(&narrow, &cases[i], device);
-        below(distance(narrow.logits, wide.logits, wide.out), most->output, i, device, "logits");
-        below(distance(narrow.sdf, wide.sdf, wide.out), most->output, i, device, "sdf");
-        below(distance(narrow.evaluated, wide.evaluated, wide.out), most->output, i, device, "logits with running statistics");
-        below(distance(narrow.statistics, wide.statistics, wide.layout.statistics), most->output, i, device, "statistics");
-        below(distance(narrow.gradient, wide.gradient, wide.layout.parameters), most->gradient, i, device, "gradient");
-        for (int t = 0; t < wide.layout.tensors; t++) {
-            const dbi_named *tensor = &wide.layout.tensor[t];
-            if (tensor->role == DBI_PARAMETER && !is_idle(&wide.layout, t, cases[i].statistics))
-                below(distance(narrow.gradient + tensor->offset, wide.gradient + tensor->offset, tensor->count), most->tensor, i, device,
-                      tensor->name);
+        for (int number = 0; number <= (at_kink ? NEIGHBOURS : 0); number++) {
+            result wide;
+            reference(&wide, &cases[i], number);
+            v = judge(&narrow, &wide, &cases[i], most);
+            result_free(&wide);
+            first = number ? first : v;
+            if (!*v.text)
+                break;
         }
-        result_free(&wide);
         result_free(&narrow);
+        if (*v.text)
+            fail_msg("case %d, %s: %s", i, device, first.text);
     }
 }
 
@@ -223,7 +268,7 @@ static void compare(const char *device, const limits *running, const limits *shi
 static void test_fp32_agrees_with_the_reference(void **state)
 {
     (void)state;
-    static const limits sharp = {1e-4, 1e-4, 1e-3}, kink = {1e-4, 2e-3, 2e-2};
+    static const limits sharp = {1e-4, 1e-4, 1e-3}, kink = {1e-4, 5e-4, 5e-3};
     compare("cuda", &sharp, &sharp, &kink);
 }
 
@@ -270,6 +315,8 @@ static void test_bf16_is_rounded_float(void **state)
 static void test_no_races(void **state)
 {
     (void)state;
+    if (sanitized())
+        skip();
     for (int i = 1; i < 4; i += 2) {
         static const char *const devices[] = {"cuda", "cuda,bf16"};
         for (int d = 0; d < 2; d++) {
@@ -320,7 +367,7 @@ static void test_outputs_agree_with_pytorch(void **state)
     float *out = zeros(2 * count, sizeof *out);
     double *got = zeros(count, sizeof *got), *expected = zeros(count, sizeof *expected);
     for (int d = 0; d < 3; d++)
-        for (int mode = 0; mode < 2; mode++) {
+        for (int mode = 0; mode < (sanitized() ? 1 : 2); mode++) {
             dbi_net_f32 *net = dbi_net_open_f32(&layout, devices[d].device, 2, size, false, &error);
             if (!net)
                 fail_msg("%s", error.text);

@@ -260,6 +260,8 @@ static void test_new_weights(void **state)
 static void test_equal_bytes(void **state)
 {
     (void)state;
+    if (sanitized())
+        skip();
     dbi_error error;
     static const char *const devices[] = {"cuda", "cuda,tf32", "cuda,bf16"};
     for (int d = 0; d < 3; d++) {
