@@ -578,6 +578,57 @@ static void test_ahead(void **state)
     dbi_manifest_free(&manifest);
 }
 
+enum { AHEAD = 24 };
+
+/* How many batches come, and their checksums. */
+static int take_all(const dbi_manifest *manifest, const dbi_sampler_settings *s, int threads, int size, char (*text)[33])
+{
+    dbi_set_threads(threads);
+    dbi_sampler *sampler = open_sampler(manifest, s);
+    dbi_ahead *ahead = dbi_ahead_start(sampler, 3, AHEAD, size, &error);
+    assert_non_null(ahead);
+    dbi_record *batch;
+    int n = 0;
+    for (; dbi_ahead_next(ahead, &batch, &error) == 1; n++) {
+        assert_int_equal(dbi_record_checksum(batch, text[n], &error), 0);
+        dbi_record_free(batch);
+    }
+    dbi_ahead_stop(ahead);
+    dbi_sampler_close(sampler);
+    return n;
+}
+
+/* Whatever the number of threads: the same batches, in order; and where a case is damaged, all before the first that needs it, and its error. */
+static void test_ahead_with_threads(void **state)
+{
+    (void)state;
+    const int cores = omp_get_max_threads();
+    dbi_manifest manifest = make_cohort();
+    dbi_sampler_settings s = small_settings();
+    char one[AHEAD][33], many[AHEAD][33], message[sizeof error.text];
+    assert_int_equal(take_all(&manifest, &s, 1, 1, one), AHEAD);
+    for (int i = 0; i < 20; i++) {
+        s.cache_bytes = i % 2 ? 0 : 1 << 20;
+        assert_int_equal(take_all(&manifest, &s, 1 + i % 7, 7, many), AHEAD);
+        assert_memory_equal(one, many, sizeof one);
+    }
+    dbi_record *spoilt = dbi_record_load(manifest.rows[0].path, &error);
+    assert_non_null(spoilt);
+    ((uint8_t *)dbi_record_find(spoilt, "label")->data)[0] = 200; /* the header says nothing of it */
+    assert_int_equal(dbi_record_save(spoilt, manifest.rows[0].path, NULL, &error), 0);
+    dbi_record_free(spoilt);
+    const int before = take_all(&manifest, &s, 1, 1, one);
+    assert_true(before < AHEAD);
+    strcpy(message, error.text);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(take_all(&manifest, &s, 2 + i % 5, 7, many), before);
+        assert_memory_equal(one, many, (size_t)before * sizeof *one);
+        assert_string_equal(message, error.text);
+    }
+    dbi_set_threads(cores);
+    dbi_manifest_free(&manifest);
+}
+
 typedef void (*spoil)(dbi_record *record);
 
 static void spoil_preprocessing(dbi_record *r)
@@ -770,6 +821,7 @@ int main(void)
         cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_intensity_and_noise),
         cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_ahead_with_threads),
         cmocka_unit_test(test_faults_of_cases),
         cmocka_unit_test(test_faults_of_settings),
         cmocka_unit_test(test_truncated_case),
