@@ -76,7 +76,8 @@ struct dbi_cuda_trainer {
     double average; /* < 0: none */
     bool warmup;
 
-    dbi_stream stream, copies;
+    dbi_stream stream, side, copies; /* side: the teacher's passes, beside the student's */
+    dbi_event forked, joined;
     dbi_arena arena;
     dbi_cuda_net *student_net, *teacher_net; /* teacher_net: NULL without teacher or without unlabelled samples */
     dbi_cuda_loss *loss;
@@ -207,7 +208,8 @@ dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_method *method, int64_t total_
     t->layout = layout;
     t->average = -1;
     t->parts = lay_out(shape, layout->arch.channels);
-    if (dbi_stream_open(&t->stream, error) || dbi_stream_open(&t->copies, error) ||
+    if (dbi_stream_open(&t->stream, error) || dbi_stream_open(&t->side, error) || dbi_stream_open(&t->copies, error) ||
+        dbi_event_open(&t->forked, error) || dbi_event_open(&t->joined, error) ||
         !(t->student_net = dbi_cuda_net_new(layout, &d, shape->batch, shape->size, true, &t->arena, error)) ||
         (dbi_method_needs_teacher(method) && unlabeled &&
          !(t->teacher_net = dbi_cuda_net_new(layout, &d, unlabeled, shape->size, false, &t->arena, error))) ||
@@ -225,6 +227,9 @@ void dbi_cuda_trainer_close(dbi_cuda_trainer *t)
         return;
     dbi_stream_close(t->copies); /* waits for what is under way */
     dbi_stream_close(t->stream);
+    dbi_stream_close(t->side);
+    dbi_event_close(t->forked);
+    dbi_event_close(t->joined);
     dbi_graph_close(t->graph);
     for (int i = 0; i < SLOTS; i++) {
         dbi_event_close(t->slot[i].copied);
@@ -265,7 +270,7 @@ static int noisy_images(dbi_cuda_trainer *t, uint32_t pass, const float **images
     *images = (const float *)(const void *)t->batch + t->shape.labeled * voxels;
     if (!t->noisy)
         return 0;
-    if (dbi_cuda_noise(t->stream, *images, (t->shape.batch - t->shape.labeled) * voxels, t->method.teacher_noise, pass, t->block, t->noisy, error))
+    if (dbi_cuda_noise(t->side, *images, (t->shape.batch - t->shape.labeled) * voxels, t->method.teacher_noise, pass, t->block, t->noisy, error))
         return -1;
     *images = t->noisy;
     return 0;
@@ -274,7 +279,7 @@ static int noisy_images(dbi_cuda_trainer *t, uint32_t pass, const float **images
 static int teacher_pass(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, uint32_t noise, dbi_error *error)
 {
     const float *images;
-    return noisy_images(t, noise, &images, error) || dbi_cuda_net_forward(t->teacher_net, t->stream, t->teacher, t->teacher + t->layout->parameters,
+    return noisy_images(t, noise, &images, error) || dbi_cuda_net_forward(t->teacher_net, t->side, t->teacher, t->teacher + t->layout->parameters,
                                                                           pass, images, t->teacher_logits, t->teacher_sdf, error)
                ? -1
                : 0;
@@ -290,10 +295,23 @@ static int certain(dbi_cuda_trainer *t, dbi_error *error)
     pass.passes = (uint32_t)t->method.passes;
     for (int i = 0; i < t->method.passes; i++) {
         pass.index = (uint32_t)i;
-        if (teacher_pass(t, &pass, (uint32_t)i + 1, error) || dbi_cuda_mean(t->stream, t->teacher_logits, outputs, t->method.passes, i, t->mean, error))
+        if (teacher_pass(t, &pass, (uint32_t)i + 1, error) || dbi_cuda_mean(t->side, t->teacher_logits, outputs, t->method.passes, i, t->mean, error))
             return -1;
     }
-    return dbi_cuda_mask(t->stream, t->mean, outputs, t->block, t->mask, error);
+    return dbi_cuda_mask(t->side, t->mean, outputs, t->block, t->mask, error);
+}
+
+/* All that the student's loss needs of the teacher, on a stream of its own: at the lower levels of the network a pass leaves much of the device idle. */
+static int teach(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, dbi_cuda_loss_input *input, dbi_error *error)
+{
+    if (dbi_event_record(t->forked, t->stream, error) || dbi_event_before(t->forked, t->side, error) ||
+        dbi_cuda_net_weights(t->teacher_net, t->side, t->teacher, error) || (t->method.passes && certain(t, error)) ||
+        teacher_pass(t, pass, 0, error) || dbi_event_record(t->joined, t->side, error))
+        return -1;
+    input->teacher_logits = t->teacher_logits;
+    input->teacher_sdf = t->teacher_sdf;
+    input->teacher_mask = t->method.passes ? t->mask : NULL;
+    return 0;
 }
 
 static int run_step(void *context, dbi_error *error)
@@ -312,14 +330,8 @@ static int run_step(void *context, dbi_error *error)
     input.label_sdf = (const float *)(const void *)(t->batch + t->parts.label_sdf_at);
     input.truth = t->with_truth ? t->batch + t->parts.truth_at : NULL;
     input.parameters = t->block;
-    if (t->teacher_net) {
-        if (dbi_cuda_net_weights(t->teacher_net, t->stream, t->teacher, error) || (t->method.passes && certain(t, error)) ||
-            teacher_pass(t, &pass, 0, error))
-            return -1;
-        input.teacher_logits = t->teacher_logits;
-        input.teacher_sdf = t->teacher_sdf;
-        input.teacher_mask = t->method.passes ? t->mask : NULL;
-    }
+    if (t->teacher_net && teach(t, &pass, &input, error))
+        return -1;
     pass.update_running = pass.keep = true;
     pass.dropout = t->method.dropout;
     pass.role = DBI_ROLE_DROPOUT;
@@ -336,6 +348,7 @@ static int run_step(void *context, dbi_error *error)
     return dbi_cuda_net_weights(t->student_net, t->stream, t->student, error) ||
                    dbi_cuda_net_forward(t->student_net, t->stream, t->student, running, &pass, (const float *)(const void *)t->batch, t->logits,
                                         t->sdf, error) ||
+                   (t->teacher_net && dbi_event_before(t->joined, t->stream, error)) ||
                    dbi_cuda_loss_step(t->loss, t->stream, &input, t->values, t->dlogits, t->dsdf, error) ||
                    dbi_cuda_net_backward(t->student_net, t->stream, t->student, t->sdf, t->dlogits, t->dsdf, t->gradient, error) ||
                    guard_launch(t->stream, 1, &g, error) || update_launch(t->stream, dbi_cuda_blocks(u.all, DBI_BLOCK), &u, error)

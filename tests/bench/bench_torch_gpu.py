@@ -1,7 +1,7 @@
 """PyTorch 2 on the same GPU, for comparison with bench_gpu: channels_last_3d, bfloat16 autocast, torch.compile where it works.
 
 usage: bench_torch_gpu.py step XxYxZ BATCH REPEATS [FILTERS]
-       bench_torch_gpu.py scan XxYxZ REPEATS [FILTERS]     windows of 112x112x80 at a stride of 18x18x4, one or four at once
+       bench_torch_gpu.py scan XxYxZ REPEATS [FILTERS]     windows of 112x112x80 at a stride of 18x18x4, one, nine or fifteen at once
 step: the dual V-Net's training step with a teacher: forward pass of the teacher on the unlabelled half, forward and backward pass of the student, SGD, average. The
 loss is Dice and mean squared errors between outputs; dbisl's own, which has two distance transforms more, is not there in PyTorch, which is to PyTorch's advantage.
 Prints one JSON line of the fastest way; "variant" says whether torch.compile was used, and how many windows were taken at once.
@@ -134,7 +134,7 @@ def main(what, shape, *rest):
     batch = rest.pop(0) if what == "step" else 1
     repeats, filters = rest[0], rest[1] if len(rest) > 1 else 16
     best = None
-    for compiled, at_once in itertools.product((False, True), (1,) if what == "step" else (1, 4)):
+    for compiled, at_once in itertools.product((False, True), (1,) if what == "step" else (1, 9, 15)):
         try:
             torch.manual_seed(0)
             make = step_function(sizes, batch, filters, compiled) if what == "step" else scan_function(sizes, filters, compiled, at_once)

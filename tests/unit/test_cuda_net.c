@@ -75,12 +75,8 @@ static void result_new(result *r, const sample_case *c)
         *arrays[i] = zeros(i ? r->out : r->in, sizeof(double));
     r->gradient = zeros(r->layout.parameters, sizeof(double));
     r->statistics = zeros(r->layout.statistics, sizeof(double));
-<<<<<<< HEAD
-    draw(r->image, r->in, 1004, 1, 0.5); /* with 1000, one value of case 1 is at the kink but for rounding: the order of a sum decides */
-=======
     r->nudge = zeros(r->layout.parameters, sizeof(double));
     draw(r->image, r->in, 1000, 1, 0.5);
->>>>>>> 14129a370b80231fa2d6eb1c663fada1f2fd242d
     draw(r->dlogits, r->out, 1001, 1 / sqrt((double)r->out), 0);
     draw(r->dsdf, r->out, 1002, 1 / sqrt((double)r->out), 0);
 }
