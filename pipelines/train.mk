@@ -35,6 +35,9 @@ KEEP ?= 0
 # TRUTH=1: the labels of the unlabelled scans, which then must have some, are read for the log: how good the teacher's pseudo-labels are.
 TRUTH ?=
 LAUNCH ?=
+# DEVICE=cuda PRECISION=bf16: training and prediction on a GPU. Each process chooses its convolutions anew: a CHUNK of thousands of steps then.
+DEVICE ?=
+PRECISION ?=
 
 PREPROCESS ?= dbisl-preprocess
 PREPROCESS_FLAGS ?=
@@ -153,7 +156,8 @@ sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_u
 last_unlabeled = $(or $(LAST_BATCH_UNLABELED_$(1)),$(filter 0,$(BATCH_UNLABELED_$(1))),$(LAST_BATCH_UNLABELED))
 sampling_last = $(LAST_SAMPLE_FLAGS) --labeled $(LAST_BATCH_LABELED) --unlabeled $(call last_unlabeled,$(1)) $(common)
 sampling_from = $(if $(filter $(last),$(2)),$(call sampling_last,$(1)),$(call sampling,$(1)))
-stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)
+on_device = $(if $(DEVICE), --device $(DEVICE))$(if $(PRECISION), --precision $(PRECISION))
+stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)$(on_device)
 
 $(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(SEED)))
 $(METHODS:%=$(RUNS)/%/student.0.st.zst): $(call settings,init)
@@ -213,7 +217,7 @@ pairs = $(foreach id,$(SCORED_IDS),$(RUNS)/$(1)/predictions/$(id).st.zst $(PREPA
 # $(call results,METHOD)
 define results
 $(TEST_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst): $(RUNS)/$(1)/predictions/%.st.zst: $(call student,$(1),$(STEPS)) $(PREPARED)/cases/%.st.zst $(call settings,predict)
-	$$(LAUNCH) $$(PREDICT) $$(PREDICT_FLAGS) $$(wordlist 1,2,$$^) -o $$@
+	$$(LAUNCH) $$(PREDICT) $$(PREDICT_FLAGS)$$(on_device) $$(wordlist 1,2,$$^) -o $$@
 
 $(RUNS)/$(1)/metrics.tsv: $(SCORED_IDS:%=$(RUNS)/$(1)/predictions/%.st.zst) $(SCORED_IDS:%=$(PREPARED)/cases/%.st.zst) $(call settings,metrics)
 	$$(LAUNCH) $$(METRICS) $$(METRICS_FLAGS) $(call pairs,$(1)) -o $$@
@@ -224,7 +228,7 @@ $(RUNS)/$(1)/metrics.largest.tsv: $(RUNS)/$(1)/metrics.tsv
 $(TEST_IDS:%=$(RUNS)/$(1)/nifti/%.nii.gz): $(RUNS)/$(1)/nifti/%.nii.gz: $(RUNS)/$(1)/predictions/%.st.zst $(call settings,restore)
 	$$(LAUNCH) $$(RESTORE) $$(RESTORE_FLAGS) $$< -o $$@
 endef
-$(eval $(call stage,predict,Each student segments the $(words $(TEST_IDS)) test scans.,$(PREDICT) $(PREDICT_FLAGS)))
+$(eval $(call stage,predict,Each student segments the $(words $(TEST_IDS)) test scans.,$(PREDICT) $(PREDICT_FLAGS)$(on_device)))
 $(eval $(call stage,metrics,Predictions are scored against the labels.,$(METRICS) $(METRICS_FLAGS) $(SCORED_IDS)))
 $(eval $(call stage,restore,Segmentations go back into the scans' own grids.,$(RESTORE) $(RESTORE_FLAGS)))
 $(foreach m,$(METHODS),$(eval $(call results,$(m))))

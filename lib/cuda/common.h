@@ -92,10 +92,10 @@ typedef struct dbi_norm_cuda {
 /* 8 floats from an address aligned to 16 bytes. */
 DBI_HD void dbi_load8(const float *from, float to[DBI_GROUP])
 {
-    dbi_sixteen_bytes raw[DBI_GROUP * sizeof(float) / 16];
-    for (size_t i = 0; i < sizeof raw / 16; i++)
-        raw[i] = ((const dbi_sixteen_bytes *)(const void *)from)[i];
-    memcpy(to, raw, sizeof raw);
+    for (int i = 0; i < DBI_GROUP; i += 4) {
+        const dbi_sixteen_bytes raw = *(const dbi_sixteen_bytes *)(const void *)(from + i);
+        memcpy(to + i, &raw, sizeof raw);
+    }
 }
 
 /* What a thread has of it, which works for channels c ... c + 7 throughout. */
