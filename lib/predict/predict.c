@@ -362,7 +362,8 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
     int status = *labeled ? 0 : add_scores(p, out, shape, scores, error);
     if (!status && dbi_is_cuda(p->settings.device) && !p->on_host) {
         const dbi_slide_label here = {p->settings.head, p->settings.threshold, label ? label->data : NULL};
-        status = slide_with_gpu(p, &run, batch_of(p, shape, window, dbi_windows_count(&windows)), image->data, scores, *labeled ? &here : NULL, error);
+        status =
+            slide_with_gpu(p, &run, batch_of(p, shape, window, dbi_windows_count(&windows)), image->data, scores, *labeled ? &here : NULL, error);
         if (status == DBI_CUDA_NO_ROOM) {
             status = *labeled ? add_scores(p, out, shape, scores, error) : 0;
             *labeled = false;

@@ -244,7 +244,8 @@ static void test_new_weights(void **state)
     for (int i = 0; i < 4; i++) {
         const bool same = i == 1 || i == 3;
         assert_int_equal(
-            dbi_cuda_slide_run(dbi_net_on_cuda(net), i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, NULL, &error), 0);
+            dbi_cuda_slide_run(dbi_net_on_cuda(net), i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, NULL, &error),
+            0);
         if (i == 0 || i == 2)
             assert_memory_not_equal(logits, kept, K * sizeof(float));
         else
@@ -428,7 +429,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_label), cmocka_unit_test(test_new_weights), cmocka_unit_test(test_equal_bytes),
-        cmocka_unit_test(test_not_finite),     cmocka_unit_test(test_room),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_not_finite),     cmocka_unit_test(test_room),  cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, free_checkpoint);
 }
