@@ -49,7 +49,7 @@ programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
 # Tests of kernels that are linked a second time with the CUDA objects, to run on a GPU.
-gpu_tests := $(if $(cuda),$(addprefix $(BUILD)/gpu/test_cuda_,distance loss net slide trainer))
+gpu_tests := $(if $(cuda),$(addprefix $(BUILD)/gpu/test_cuda_,conv distance loss net slide trainer))
 bench_sources := $(sort $(wildcard tests/bench/bench_*.c))
 bench_programs := $(bench_sources:tests/bench/%.c=$(BUILD)/tests/%)
 
@@ -92,7 +92,7 @@ $(BUILD)/bin/dbisl: $(BUILD)/tools/dbisl.o
 
 $(gpu_tests:=.o): $(BUILD)/gpu/%.o: tests/unit/%.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
-	$(call say,CC,'$< (GPU)')$(CC) $(all_cppflags) -DDBI_ON_DEVICE $(all_cflags) -MMD -MP -c $< -o $@
+	$(call say,CC,'$< (GPU)')$(CC) $(all_cppflags) -DDBI_ON_DEVICE -isystem $(CUDA_HOME)/include $(all_cflags) -MMD -MP -c $< -o $@
 
 $(gpu_tests): $(BUILD)/gpu/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/unit/emulated_conv.o $(library)
 	@mkdir -p $(@D)

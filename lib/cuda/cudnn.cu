@@ -53,9 +53,9 @@ int dbi_cudnn_load(dbi_error *error)
     if (!library)
         return dbi_fail(error, "cuDNN 9 is not there (libcudnn.so.9): install it, or name its folder in LD_LIBRARY_PATH");
 #define X(name)                                                                                                                                      \
-    if (!(dnn.name = (__typeof__(&cudnn##name))dlsym(library, "cudnn" #name))) {                                                                                    \
+    if (!(dnn.name = (__typeof__(&cudnn##name))dlsym(library, "cudnn" #name))) {                                                                     \
         dlclose(library);                                                                                                                            \
-        return dbi_fail(error, "libcudnn.so.9 has no function cudnn" #name);                                                                              \
+        return dbi_fail(error, "libcudnn.so.9 has no function cudnn" #name);                                                                         \
     }
     FUNCTIONS(X)
 #undef X
@@ -145,13 +145,12 @@ static const struct {
 } operations[] = {
     /* DBI_CONV_TO_Y */
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
     /* DBI_CONV_TO_X */
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
     /* DBI_CONV_TO_WEIGHT */
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
@@ -198,13 +197,13 @@ static bool allowed(descriptor configuration, const dbi_cuda_device *device)
 {
     descriptor engine;
     int64_t got = 0;
-    bool good = create(&engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR) &&
-                dnn.BackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &got, &engine) ==
-                    CUDNN_STATUS_SUCCESS;
+    bool good =
+        create(&engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR) &&
+        dnn.BackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &got, &engine) == CUDNN_STATUS_SUCCESS;
     cudnnBackendNumericalNote_t note[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     int64_t notes = 0;
     good = good && dnn.BackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
-                                                &notes, note) == CUDNN_STATUS_SUCCESS;
+                                           &notes, note) == CUDNN_STATUS_SUCCESS;
     for (int64_t i = 0; good && i < notes; i++)
         if (note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || note[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
             (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && device->precision == DBI_PRECISION_FP32) ||
@@ -346,8 +345,7 @@ static float measure(dbi_convs *c, descriptor plan)
     float least = -1;
     for (int i = 0; i <= TIMINGS; i++) { /* the first one warms up */
         float ms = 0;
-        if (cudaEventRecord(c->start, c->stream) != cudaSuccess ||
-            execute(c->handle, plan, x, weight, y, workspace) != CUDNN_STATUS_SUCCESS ||
+        if (cudaEventRecord(c->start, c->stream) != cudaSuccess || execute(c->handle, plan, x, weight, y, workspace) != CUDNN_STATUS_SUCCESS ||
             cudaEventRecord(c->stop, c->stream) != cudaSuccess || cudaEventSynchronize(c->stop) != cudaSuccess ||
             cudaEventElapsedTime(&ms, c->start, c->stop) != cudaSuccess) {
             cudaGetLastError();
@@ -422,7 +420,6 @@ static int choose(dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, pla
 
 /* ---- The interface ---- */
 
-
 static int prepare(dbi_convs *c, const dbi_conv_shape *shapes, dbi_error *error)
 {
     size_t available = 0, total = 0, bytes[3];
@@ -434,8 +431,7 @@ static int prepare(dbi_convs *c, const dbi_conv_shape *shapes, dbi_error *error)
             c->largest[i] = bytes[i] > c->largest[i] ? bytes[i] : c->largest[i];
     }
     if (!(c->algorithms = dbi_algorithms_open(NULL, error)) || DBI_CUDA(cudaGetDeviceProperties(&c->gpu, c->device.index), error) ||
-        DBI_CUDA(cudaMemGetInfo(&available, &total), error) ||
-        DBI_CUDA(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), error) ||
+        DBI_CUDA(cudaMemGetInfo(&available, &total), error) || DBI_CUDA(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), error) ||
         check(dnn.Create(&c->handle), "cudnnCreate", error) || check(dnn.SetStream(c->handle, c->stream), "cudnnSetStream", error))
         return -1;
     /* Of the total, so that what else runs on the GPU does not change the choice. */
@@ -444,7 +440,8 @@ static int prepare(dbi_convs *c, const dbi_conv_shape *shapes, dbi_error *error)
     return 0;
 }
 
-dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error)
+dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace,
+                          dbi_error *error)
 {
     dbi_convs *c = (dbi_convs *)calloc(1, sizeof *c);
     *workspace = 0;

@@ -8,9 +8,9 @@
 #include "cuda/common.h"
 #include "cuda/conv.h"
 
-#define T       float
-#define E(name) name##_float
-#define LOAD(x) (x)
+#define T        float
+#define E(name)  name##_float
+#define LOAD(x)  (x)
 #define STORE(f) DBI_STORED(f)
 #include "cuda/element.inc.h"
 #undef T
@@ -469,14 +469,12 @@ static size_t offset_of(const dbi_layout *layout, int l, int index)
 
 int dbi_cuda_net_weights(dbi_cuda_net *net, dbi_stream stream, const float *parameters, dbi_error *error)
 {
-    LAUNCH(pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters;
-           a.packed = (element *)net->packed;);
+    LAUNCH(pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters; a.packed = (element *)net->packed;);
 }
 
 static int unpack_gradient(dbi_cuda_net *net, dbi_stream stream, float *gradient, dbi_error *error)
 {
-    LAUNCH(unpack, unpack_arguments, net->table.blocks, a.table = net->table; a.packed = (const element *)net->dpacked;
-           a.gradient = gradient;);
+    LAUNCH(unpack, unpack_arguments, net->table.blocks, a.table = net->table; a.packed = (const element *)net->dpacked; a.gradient = gradient;);
 }
 
 static int take_image(dbi_cuda_net *net, dbi_stream stream, const float *image, dbi_error *error)
@@ -606,9 +604,8 @@ static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, 
 {
     const int last = net->layout->layers - 1;
     const int64_t all = net->tiling[last].voxels;
-    LAUNCH(heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, dropout);
-           a.heads = heads_of(net->layout, parameters); a.z = (const element *)z_of(net, last); a.logits = logits; a.sdf = sdf; a.all = all;
-           a.voxels = voxels_at(net, 0););
+    LAUNCH(heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, dropout); a.heads = heads_of(net->layout, parameters);
+           a.z = (const element *)z_of(net, last); a.logits = logits; a.sdf = sdf; a.all = all; a.voxels = voxels_at(net, 0););
 }
 
 static int check_pass(const dbi_cuda_net *net, const dbi_cuda_pass *pass, dbi_error *error)
@@ -670,8 +667,8 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
                : 0;
 }
 
-int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running, const dbi_cuda_pass *pass,
-                         const float *image, float *logits, float *sdf, dbi_error *error)
+int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running, const dbi_cuda_pass *pass, const float *image,
+                         float *logits, float *sdf, dbi_error *error)
 {
     net->kept = false;
     if (check_pass(net, pass, error) || take_image(net, stream, image, error) ||
@@ -763,7 +760,7 @@ static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, f
     a.dbias = gradient + offset_of(layout, l, 1);
     a.dgamma = gradient + offset_of(layout, l, 2);
     a.dbeta = gradient + offset_of(layout, l, 3);
-   
+
     a.by_z = net->by_z;
     a.constant = net->constant;
     return factors_launch(stream, a.padded / DBI_GROUP, &a, error);

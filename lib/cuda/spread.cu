@@ -15,9 +15,9 @@ typedef struct spread_arguments {
 
 enum { PLAIN, MOMENTS, NORMALIZED, KINDS };
 
-/* A product has 16 voxels of y, whatever their places, as rows, and as columns the channels of the two neighbours along z that each becomes at one of four
- * places along x and y; there is a warp for each of those. Factors come straight from global memory, with the order of channels within a product's depth and
- * of columns chosen so that a lane loads and stores neighbours. */
+/* A product has 16 voxels of y, whatever their places, as rows, and as columns the channels of the two neighbours along z that each becomes at one of
+ * four places along x and y; there is a warp for each of those. Factors come straight from global memory, with the order of channels within a
+ * product's depth and of columns chosen so that a lane loads and stores neighbours. */
 template <int FROM, int TO> struct shape {
     enum {
         THREADS = 128,
@@ -51,19 +51,20 @@ static __device__ __forceinline__ void load_rows(const spread_arguments *a, int6
     }
 }
 
-template <int FROM, int TO, int KIND> static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS) spread_kernel(const __grid_constant__ spread_arguments a)
+template <int FROM, int TO, int KIND>
+static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS) spread_kernel(const __grid_constant__ spread_arguments a)
 {
     typedef shape<FROM, TO> S;
     __shared__ seen all[4 * TO];
     const int lane = (int)threadIdx.x & 31, place = (int)threadIdx.x >> 5, channel = (lane & 1) * S::OWN, neighbour = lane >> 1 & 1;
     const int64_t groups = (a.voxels + S::ROWS - 1) / S::ROWS, first = groups * blockIdx.x / gridDim.x, last = groups * (blockIdx.x + 1) / gridDim.x;
+    /* b: step s takes words 2s and 2s + 1 of a lane's row; column 8c + q is the lane q / 2's value 2c + q % 2. */
     uint32_t b[S::STEPS][S::COLUMNS][2], next[2][FROM / 8];
     lane_moments<S::OWN> moments;
     lane_norm<S::OWN> norm;
     moments_start(&moments);
     if (KIND == NORMALIZED)
         norm_load(&norm, &a.norm, channel);
-    /* Step s takes words 2s and 2s + 1 of a lane's row; column 8c + q is the lane q / 2's value 2c + q % 2. */
 #pragma unroll
     for (int s = 0; s < S::STEPS; s++)
 #pragma unroll

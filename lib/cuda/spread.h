@@ -1,5 +1,5 @@
-/* Transposed convolutions of 2x2x2 at a stride of 2 between few channels in bfloat16, on tensor cores: each voxel of y becomes 8 of x, which are written once,
- * normalized or with their moments on the way. */
+/* Transposed convolutions of 2x2x2 at a stride of 2 between few channels in bfloat16, on tensor cores: each voxel of y becomes 8 of x, which are
+ * written once, normalized or with their moments on the way. */
 #ifndef DBI_CUDA_SPREAD_H
 #define DBI_CUDA_SPREAD_H
 

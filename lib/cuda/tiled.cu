@@ -66,12 +66,13 @@ static __device__ __forceinline__ int first_tile(const grid *g, int block)
     return (int)((int64_t)g->all * block / gridDim.x);
 }
 
-/* Brings a tile of C channels and its border of BORDER voxels, zeros outside, into shared memory. A thread has one piece of one place along z of some of the
- * rows. */
+/* Brings a tile of C channels and its border of BORDER voxels, zeros outside, into shared memory. A thread has one piece of one place along z of some
+ * of the rows. */
 template <int C, int HEIGHT, int BORDER, int THREADS>
 static __device__ __forceinline__ void fetch_tile(uint32_t to, const dbi_bf16 *from, const grid *g, const tile *t)
 {
-    enum { PIECES = C / 8, SIDE = EDGE + 2 * BORDER, TALL = HEIGHT + 2 * BORDER, COLUMNS = SIDE * PIECES, GROUPS = THREADS / COLUMNS, ROWS = SIDE * TALL };
+    enum { PIECES = C / 8, SIDE = EDGE + 2 * BORDER, TALL = HEIGHT + 2 * BORDER, ROWS = SIDE * TALL };
+    enum { COLUMNS = SIDE * PIECES, GROUPS = THREADS / COLUMNS };
     const int column = (int)threadIdx.x % COLUMNS, group = (int)threadIdx.x / COLUMNS, vz = column / PIECES, piece = column % PIECES;
     const int x0 = t->at[0] - BORDER, y0 = t->at[1] - BORDER, z = t->at[2] + vz - BORDER;
     const bool z_there = (unsigned)z < (unsigned)g->size[2];
@@ -99,19 +100,19 @@ typedef struct tiled_arguments {
     dbi_conv_heads heads;     /* logits NULL: none */
 } tiled_arguments;
 
-/* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share the output channels. It goes along y with
- * three taps at once, so that what it loads of the input serves three rows of the output. */
+/* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share the output channels. It goes
+ * along y with three taps at once, so that what it loads of the input serves three rows of the output. */
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> struct shape {
     enum {
         THREADS = 32 * UNITS * SPLIT,
         IN_PIECES = IN / 8,
         K = IN == 8 ? 8 : 16,
         STEPS = IN / K,
-        CHANNELS = OUT / SPLIT,   /* of a warp */
-        COLUMNS = CHANNELS / 8,   /* products side by side */
-        OWN = CHANNELS / 4,       /* channels of a lane */
+        CHANNELS = OUT / SPLIT,                /* of a warp */
+        COLUMNS = CHANNELS / 8,                /* products side by side */
+        OWN = CHANNELS / 4,                    /* channels of a lane */
         WEIGHTS = TAPS * OUT * IN_PIECES * 16, /* bytes */
-        ROWS = HEIGHT + 2,        /* of the input that a warp goes along */
+        ROWS = HEIGHT + 2,                     /* of the input that a warp goes along */
         CUBE = WIDE * ROWS * WIDE * IN_PIECES * 16,
         SHARED = WEIGHTS + STAGES * CUBE
     };
@@ -124,7 +125,8 @@ template <int CHANNELS> static __device__ __forceinline__ int channel_of(int row
     return part * CHANNELS + q / 2 * (CHANNELS / 4) + 2 * column + q % 2;
 }
 
-template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> static __device__ __forceinline__ void take_weights(const tiled_arguments *a, unsigned char *to)
+template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES>
+static __device__ __forceinline__ void take_weights(const tiled_arguments *a, unsigned char *to)
 {
     typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
     for (int i = (int)threadIdx.x; i < TAPS * OUT * IN; i += S::THREADS) {
@@ -146,8 +148,9 @@ static __device__ __forceinline__ void load_taps(uint32_t *b, uint32_t weights, 
         if (S::K == 16 && S::COLUMNS % 2 == 0) {
 #pragma unroll
             for (int c = 0; c < S::COLUMNS; c += 2)
-                load_matrices<4>(b + (dy * S::COLUMNS + c) * 2, weights + 16 * (uint32_t)place_of<S::IN_PIECES>(
-                                                                                rows + c * 8 + (lane & 7) + (lane >> 4) * 8, step * 2 + (lane >> 3 & 1)));
+                load_matrices<4>(b + (dy * S::COLUMNS + c) * 2,
+                                 weights +
+                                     16 * (uint32_t)place_of<S::IN_PIECES>(rows + c * 8 + (lane & 7) + (lane >> 4) * 8, step * 2 + (lane >> 3 & 1)));
         } else if (S::K == 16) {
             load_matrices<2>(b + dy * 2, weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + (lane & 7), step * 2 + (lane >> 3 & 1)));
         } else {
@@ -162,7 +165,8 @@ static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights,
                                                 float sum[HEIGHT][shape<IN, OUT, SPLIT, HEIGHT, STAGES>::COLUMNS][4])
 {
     typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
-    enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1, ROUNDS = 9 * S::STEPS, AHEAD = S::STEPS == 1 }; /* A, B: registers of a product's factors; AHEAD: measured */
+    enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1 }; /* registers of a product's factors */
+    enum { ROUNDS = 9 * S::STEPS, AHEAD = S::STEPS == 1 };   /* AHEAD: measured */
     const int row = (lane & 7) + (lane & 8), a_piece = S::K == 16 ? lane >> 4 : 0, corner = (2 * unit + (row >> 3)) * S::ROWS * WIDE + (row & 7);
     uint32_t next[3 * S::COLUMNS * B];
 #pragma unroll
@@ -206,7 +210,8 @@ enum { PLAIN, MOMENTS, NORMALIZED, HEADS, KINDS };
 
 /* The outputs of a voxel from the four lanes that have its channels; all four call. */
 template <int OWN>
-static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, const float value[OWN], int channel, int64_t at, int64_t voxels, int lane)
+static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, const float value[OWN], int channel, int64_t at, int64_t voxels,
+                                                     int lane)
 {
     for (int k = 0; k < h->classes; k++) {
         float sdf = 0, seg = 0;
@@ -344,8 +349,7 @@ template <int X, int Y, int STAGES> static __device__ __forceinline__ void fetch
 }
 
 /* Factors of the products from row y of two planes. */
-template <int X>
-static __device__ __forceinline__ void load_x(uint32_t x[X / 8][2], uint32_t cube, int plane, int y, int dz, int piece, int lane)
+template <int X> static __device__ __forceinline__ void load_x(uint32_t x[X / 8][2], uint32_t cube, int plane, int y, int dz, int piece, int lane)
 {
     const int from = (plane * WIDE + y) * WIDE + (lane & 7) + dz;
     if (X == 8)
@@ -373,7 +377,8 @@ static __device__ __forceinline__ void load_y(uint32_t factor[(Y + 15) / 16][4],
 }
 
 template <int X, int Y, int STAGES>
-static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::BLOCKS) tiled_weight_kernel(const __grid_constant__ weight_arguments a)
+static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::BLOCKS)
+    tiled_weight_kernel(const __grid_constant__ weight_arguments a)
 {
     typedef weight_shape<X, Y, STAGES> S;
     extern __shared__ __align__(128) unsigned char memory[];
@@ -483,18 +488,18 @@ typedef struct dbi_tiled_variant {
     const void *kernel[KINDS]; /* by kind; the weights' gradient: the first */
 } dbi_tiled_variant;
 
-#define CONVOLUTION(IN, OUT, SPLIT, HEIGHT, STAGES)                                                                                                          \
+#define CONVOLUTION(IN, OUT, SPLIT, HEIGHT, STAGES)                                                                                                  \
     {                                                                                                                                                \
-        IN, OUT, false, HEIGHT, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::SHARED,                                               \
+        IN, OUT, false, HEIGHT, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::SHARED,                       \
         {                                                                                                                                            \
-            (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, MOMENTS>,                  \
-                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>,                                                                      \
-                SPLIT == 1 ? (const void *)tiled_kernel<IN, OUT, 1, HEIGHT, STAGES, HEADS> : NULL                                                            \
+            (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, MOMENTS>,  \
+                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>,                                                              \
+                SPLIT == 1 ? (const void *)tiled_kernel<IN, OUT, 1, HEIGHT, STAGES, HEADS> : NULL                                                    \
         }                                                                                                                                            \
     }
 #define GRADIENT(X, Y, STAGES)                                                                                                                       \
     {                                                                                                                                                \
-        X, Y, true, EDGE, weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::SHARED,                                                         \
+        X, Y, true, EDGE, weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::SHARED,                                                   \
         {                                                                                                                                            \
             (const void *)tiled_weight_kernel<X, Y, STAGES>, NULL, NULL                                                                              \
         }                                                                                                                                            \
@@ -509,6 +514,7 @@ static const dbi_tiled_variant variants[] = {
     CONVOLUTION(8, 32, 2, 8, 1),
     CONVOLUTION(32, 32, 2, 8, 2),
     CONVOLUTION(32, 32, 2, 8, 1),
+    /* The weights' gradients. */
     GRADIENT(8, 8, 1),
     GRADIENT(8, 16, 1),
     GRADIENT(16, 16, 1),
@@ -580,8 +586,8 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
 static int launch(const dbi_tiled_plan *plan, const void *kernel, const void *arguments, dbi_stream stream, dbi_error *error)
 {
     void *list[] = {(void *)arguments};
-    return DBI_CUDA(cudaLaunchKernel(kernel, dim3((unsigned)plan->blocks), dim3((unsigned)plan->variant->threads), list, plan->variant->shared, stream),
-                    error);
+    return DBI_CUDA(
+        cudaLaunchKernel(kernel, dim3((unsigned)plan->blocks), dim3((unsigned)plan->variant->threads), list, plan->variant->shared, stream), error);
 }
 
 static int to_weight(const dbi_tiled_plan *plan, dbi_stream stream, const void *x, void *weight, const void *y, void *workspace, dbi_error *error)

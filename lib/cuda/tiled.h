@@ -1,6 +1,6 @@
-/* Convolutions of 3x3x3 between few channels in bfloat16, on tensor cores: where cuDNN's kernels reach a tenth of what the device can do. A block keeps a tile
- * of 8x8x8 voxels, and the border that its taps reach, in shared memory, and all the weights; it works on several tiles, one after another. Sums are added
- * in a fixed order: equal bytes from run to run on one kind of GPU. */
+/* Convolutions of 3x3x3 between few channels in bfloat16, on tensor cores: where cuDNN's kernels reach a tenth of what the device can do. A block
+ * keeps a tile of 8x8x8 voxels, and the border that its taps reach, in shared memory, and all the weights; it works on several tiles, one after
+ * another. Sums are added in a fixed order: equal bytes from run to run on one kind of GPU. */
 #ifndef DBI_CUDA_TILED_H
 #define DBI_CUDA_TILED_H
 
