@@ -1,5 +1,6 @@
-/* Convolutions on the device, by cuDNN. Activations [batch,X,Y,Z,channels] and weights [A,taps,B] of float or bfloat16, channels padded as in geometry.h; A
- * and B are output and input channels, of a transposed convolution input and output channels. */
+/* Convolutions on the device, by cuDNN or, where channels are few, by kernels of our own (tiled.h, spread.h). Activations [batch,X,Y,Z,channels] and
+ * weights [A,taps,B] of float or bfloat16, channels padded as in geometry.h; A and B are output and input channels, of a transposed convolution input and
+ * output channels. */
 #ifndef DBI_CUDA_CONV_H
 #define DBI_CUDA_CONV_H
 

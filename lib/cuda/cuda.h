@@ -2,7 +2,7 @@
  *
  * They are written in the common subset of C and CUDA C++ and are compiled twice: by nvcc for the device, and by the C compiler into the unit tests,
  * where a launch is a loop over blocks, phases and threads (see DBI_KERNEL) and device memory is the host's. So everything but the calls of CUDA and
- * cuDNN themselves, which are all in device.cu and conv.cu, runs and is judged without a GPU. */
+ * cuDNN themselves, in runtime.cu and cudnn.cu, and the convolutions on tensor cores, in tiled.cu and spread.cu, runs and is judged without a GPU. */
 #ifndef DBI_CUDA_CUDA_H
 #define DBI_CUDA_CUDA_H
 

@@ -1,4 +1,4 @@
-/* What kernels on tensor cores share: products of 16-row matrices in bfloat16, and the moments of what comes out. Device code alone. */
+/* What kernels on tensor cores share: products of 16-row matrices in bfloat16, and the moments of what comes out. For nvcc alone. */
 #ifndef DBI_CUDA_MMA_H
 #define DBI_CUDA_MMA_H
 

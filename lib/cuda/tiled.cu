@@ -488,13 +488,22 @@ typedef struct dbi_tiled_variant {
     const void *kernel[KINDS]; /* by kind; the weights' gradient: the first */
 } dbi_tiled_variant;
 
+/* Where a warp has all channels of its voxels. */
+template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> static const void *heads_kernel(void)
+{
+    if constexpr (SPLIT == 1)
+        return (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, HEADS>;
+    else
+        return NULL;
+}
+
 #define CONVOLUTION(IN, OUT, SPLIT, HEIGHT, STAGES)                                                                                                  \
     {                                                                                                                                                \
         IN, OUT, false, HEIGHT, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::SHARED,                       \
         {                                                                                                                                            \
             (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, MOMENTS>,  \
                 (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>,                                                              \
-                SPLIT == 1 ? (const void *)tiled_kernel<IN, OUT, 1, HEIGHT, STAGES, HEADS> : NULL                                                    \
+                heads_kernel<IN, OUT, SPLIT, HEIGHT, STAGES>()                                                                                       \
         }                                                                                                                                            \
     }
 #define GRADIENT(X, Y, STAGES)                                                                                                                       \
@@ -554,7 +563,7 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
     const bool weight = pass == DBI_CONV_TO_WEIGHT, back = pass == DBI_CONV_TO_X;
     const int in = back ? s->y_channels : s->x_channels, out = back ? s->x_channels : s->y_channels;
     int device = 0, processors = 0, most = 0, occupancy = 0;
-    if (s->edge != 3 || s->stride != 1 || s->padding != 1 || !within_int(s))
+    if (s->edge != 3 || s->stride != 1 || s->padding != 1 || memcmp(s->x_size, s->y_size, sizeof s->x_size) || !within_int(s))
         return false;
     if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
         cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
