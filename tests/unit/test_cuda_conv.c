@@ -26,7 +26,7 @@ static const int tiled_channels[][2] = {{8, 8}, {8, 16}, {16, 16}, {8, 32}, {32,
 enum { TILED = sizeof tiled_channels / sizeof *tiled_channels, SPREAD = sizeof spread_channels / sizeof *spread_channels };
 
 /* Batch and sizes, of y: no multiples of a tile; the last are more than all multiprocessors do at once, so that a block goes from tile to tile. */
-static const int64_t tiled_sizes[][4] = {{1, 13, 9, 21}, {3, 3, 5, 7}, {2, 40, 33, 17}, {2, 1, 1, 1}, {3, 65, 57, 58}},
+static const int64_t tiled_sizes[][4] = {{1, 13, 9, 21}, {3, 3, 5, 7}, {2, 40, 33, 17}, {2, 1, 1, 1}, {1, 57, 49, 41}, {3, 65, 57, 58}},
                      spread_sizes[][4] = {{1, 13, 9, 21}, {3, 3, 5, 7}, {2, 1, 1, 1}, {1, 33, 35, 37}};
 enum { TILED_SIZES = sizeof tiled_sizes / sizeof *tiled_sizes, SPREAD_SIZES = sizeof spread_sizes / sizeof *spread_sizes };
 
@@ -254,12 +254,20 @@ static void check_pass(problem *p)
     free(again);
 }
 
+/* Under compute-sanitizer: one small size, and for the kernels that have two tiles in memory one of several tiles for a block. */
+static bool left_out(int channels, int size)
+{
+    return sanitized() && size != 0 && !(size == 4 && channels == TILED - 1);
+}
+
 /* Calls `check` for all channels and sizes that there are kernels for. */
 static void each_tiled(dbi_conv_pass pass, void (*check)(problem *p))
 {
     for (int c = 0; c < TILED; c++)
         for (int s = 0; s < TILED_SIZES; s++) {
             problem p;
+            if (left_out(c, s))
+                continue;
             if (!open_problem(&p, false, pass, tiled_channels[c], tiled_sizes[s]))
                 continue;
             check(&p);
@@ -270,7 +278,7 @@ static void each_tiled(dbi_conv_pass pass, void (*check)(problem *p))
 static void each_spread(void (*check)(problem *p))
 {
     for (int c = 0; c < SPREAD; c++)
-        for (int s = 0; s < SPREAD_SIZES; s++) {
+        for (int s = 0; s < (sanitized() ? 1 : SPREAD_SIZES); s++) {
             problem p;
             if (!open_problem(&p, true, DBI_CONV_TO_X, spread_channels[c], spread_sizes[s]))
                 fail_msg("%s: no kernel", p.name);
@@ -479,7 +487,8 @@ static void tiled_makes_the_outputs(void **state)
         bool some = false;
         for (int c = 0; c < TILED; c++)
             for (int s = 0; s < TILED_SIZES; s++)
-                check_heads(classes, tiled_channels[c], tiled_sizes[s], &some);
+                if (!left_out(c, s))
+                    check_heads(classes, tiled_channels[c], tiled_sizes[s], &some);
         assert_true(some);
     }
 }
