@@ -87,10 +87,10 @@ train() {
         : >"data/S$id/mri_norm2.h5"
         echo "S$id"
     done >data/train.list
-    command=$(sed -n '/^## On a GPU/,/^## /{/make la DATA=DIR/,/[^\\]$/p}' "$ROOT/README.md" | sed 's/ *#.*//')
+    command=$(sed -n '/^## On a GPU/,/^## /{/make la DATA=DIR/p}' "$ROOT/README.md" | sed 's/ *#.*//')
     command=${command/make la DATA=DIR/make -s -n -f $ROOT/pipelines/la/Makefile DATA=data BIN=$BIN}
     eval "$command" >plan
-    [ "$(grep -c 'dbisl-train-step.* --steps 100 ' plan)" -eq 120 ] || fail "$(head -n 5 plan)"
+    [ "$(grep -c 'dbisl-train-step.* --steps 3000 ' plan)" -eq 4 ] || fail "$(head -n 5 plan)"
     [ "$(grep -c '^dbisl-predict --window 112,112,80 --stride 18,18,4 ' plan)" -eq 32 ]
     for line in "$(grep -m 1 -o 'dbisl-train-step --method dbisl .*' plan)" "$(grep -m 1 -o 'dbisl-train-step --method dtc .*' plan)" \
         "$(grep -m 1 '^dbisl-predict ' plan)"; do

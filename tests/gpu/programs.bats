@@ -144,8 +144,7 @@ close_logs() {
 @test "what is not there: a device, memory" {
     [ -z "${SANITIZER:-}" ] || skip "the sanitizer takes memory of its own"
     expect_fault 'there is no device cuda:1023' dbisl-predict --device cuda:1023 "$D/student.0" "$D/cases"/*.st.zst -o out
-    dbisl-init --channels 1 --classes 1 --filters 256 --seed 1 -o large
-    expect_fault 'not enough memory|has not enough memory' dbisl-predict --device cuda --window 512,512,512 large "$D/cases"/*.st.zst -o out
+    expect_fault 'not enough memory|has not enough memory' dbisl-predict --device cuda --window 2048,2048,2048 "$D/student.0" "$D/cases"/*.st.zst -o out
     absent out
 }
 
@@ -154,7 +153,7 @@ close_logs() {
     export OMP_NUM_THREADS
     OMP_NUM_THREADS=$(nproc) # nothing runs beside it
     for device in cpu cuda; do
-        make -s -C "$ROOT" -f pipelines/demo/Makefile BIN="$BIN" RUNS="$BATS_TEST_TMPDIR/$device" METHODS=supervised STEPS=200 TRAIN_FLAGS="--device $device" \
+        make -s -C "$ROOT" -f pipelines/demo/Makefile BIN="$BIN" RUNS="$BATS_TEST_TMPDIR/$device" METHODS=supervised STEPS=200 CHUNK=200 DEVICE=$device \
             >"$device.table"
     done
     local cpu gpu
