@@ -83,7 +83,8 @@ int dbi_cuda_host_maps(const char *device, const uint8_t *label, const float *pr
     int status = dbi_cuda_parse(device, &d, error) || dbi_cuda_select(&d, error) || dbi_stream_open(&w.stream, error) ||
                  (exact ? !(w.sdf = dbi_cuda_sdf_new(shape, voxel, normalize, 1, classes, &w.arena, error))
                         : !(w.transform = dbi_cuda_transform_new(transform, normalize, shape, 1, false, &w.arena, error))) ||
-                 dbi_arena_need(&w.arena, &w.label, label ? (size_t)voxels : 0, error) || dbi_arena_need(&w.arena, &w.prob, exact ? 0 : bytes, error) ||
+                 dbi_arena_need(&w.arena, &w.label, label ? (size_t)voxels : 0, error) ||
+                 dbi_arena_need(&w.arena, &w.prob, exact ? 0 : bytes, error) ||
                  dbi_arena_need(&w.arena, &w.out, exact ? bytes * (size_t)classes : bytes, error) || dbi_arena_open(&w.arena, error) ||
                  (exact ? run_exact(&w, label, voxels, classes, out, error) : run(&w, label, prob, voxels, classes, out, error));
     close_work(&w);

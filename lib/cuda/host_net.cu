@@ -137,8 +137,7 @@ int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, co
     const size_t statistics = h->layout->statistics * sizeof(float);
     if (dbi_cuda_put(h->stream, h->image, image, image_bytes(h), error) || dbi_cuda_host_net_pass(h, weights, pass, error) ||
         dbi_cuda_get(h->stream, logits, h->logits, output_bytes(h), error) || dbi_cuda_get(h->stream, sdf, h->sdf, output_bytes(h), error) ||
-        (pass->update_running && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) ||
-        dbi_cuda_wait(h->stream, error))
+        (pass->update_running && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) || dbi_cuda_wait(h->stream, error))
         return -1;
     if (pass->update_running)
         weights->batches++;
@@ -147,9 +146,8 @@ int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, co
 
 int dbi_cuda_host_net_backward(dbi_cuda_host_net *h, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
 {
-    return !h->training                                                                                             ? dbi_fail(error, "a backward pass without a forward pass that was kept")
-           : dbi_cuda_put(h->stream, h->dlogits, dlogits, output_bytes(h), error) ||
-                   dbi_cuda_put(h->stream, h->dsdf, dsdf, output_bytes(h), error) ||
+    return !h->training ? dbi_fail(error, "a backward pass without a forward pass that was kept")
+           : dbi_cuda_put(h->stream, h->dlogits, dlogits, output_bytes(h), error) || dbi_cuda_put(h->stream, h->dsdf, dsdf, output_bytes(h), error) ||
                    dbi_cuda_net_backward(h->net, h->stream, h->parameters, h->sdf, h->dlogits, h->dsdf, h->gradient, error) ||
                    dbi_cuda_get(h->stream, gradient, h->gradient, h->layout->parameters * sizeof(float), error) || dbi_cuda_wait(h->stream, error)
                ? -1

@@ -41,10 +41,10 @@ typedef struct add_arguments {
     int64_t extent[3], size[3];
     int64_t all; /* voxels of the part, times classes */
     float k;
-    const float *weight[3];                   /* of this window along each axis */
-    const float *logits, *sdf;                /* of the window, [K,x,y,z] */
+    const float *weight[3];                    /* of this window along each axis */
+    const float *logits, *sdf;                 /* of the window, [K,x,y,z] */
     float *seg, *step, *logit_mean, *sdf_mean; /* of the scan, [K,X,Y,Z], or NULL */
-    int *broken;                              /* becomes 1 where an output is not finite: threads that meet there write the same */
+    int *broken;                               /* becomes 1 where an output is not finite: threads that meet there write the same */
 } add_arguments;
 
 DBI_HD void add_to(float *sum, int64_t at, float value)
@@ -145,8 +145,8 @@ static size_t weight_bytes(const dbi_axis *axis)
 
 static int take_room(work *w, float *const wanted[4], const dbi_slide_label *label, dbi_error *error)
 {
-    const bool needed[4] = {wanted[0] != NULL || (label && label->head != DBI_HEAD_SDF), wanted[1] != NULL || (label && label->head != DBI_HEAD_SEG), wanted[2] != NULL,
-                            wanted[3] != NULL};
+    const bool needed[4] = {wanted[0] != NULL || (label && label->head != DBI_HEAD_SDF), wanted[1] != NULL || (label && label->head != DBI_HEAD_SEG),
+                            wanted[2] != NULL, wanted[3] != NULL};
     if (dbi_arena_need(&w->arena, &w->scan, scan_bytes(w, w->slide->channels), error) ||
         dbi_arena_need(&w->arena, &w->broken, sizeof *w->broken, error))
         return -1;

@@ -502,8 +502,7 @@ template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> static const void 
         IN, OUT, false, HEIGHT, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::SHARED,                       \
         {                                                                                                                                            \
             (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, MOMENTS>,  \
-                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>,                                                              \
-                heads_kernel<IN, OUT, SPLIT, HEIGHT, STAGES>()                                                                                       \
+                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>, heads_kernel<IN, OUT, SPLIT, HEIGHT, STAGES>()               \
         }                                                                                                                                            \
     }
 #define GRADIENT(X, Y, STAGES)                                                                                                                       \

@@ -431,9 +431,8 @@ int dbi_cuda_trainer_submit(dbi_cuda_trainer *t, const dbi_weights_f32 *student,
     t->with_truth = truth;
     fill_batch(t, samples, t->slot[at].batch);
     fill_block(t, step, t->slot[at].block);
-    if (dbi_cuda_put(t->copies, t->staged[at], t->slot[at].batch, t->parts.all, error) ||
-        dbi_event_record(t->slot[at].copied, t->copies, error) || dbi_event_before(t->slot[at].copied, t->stream, error) ||
-        dbi_cuda_copy(t->stream, t->batch, t->staged[at], t->parts.all, error) ||
+    if (dbi_cuda_put(t->copies, t->staged[at], t->slot[at].batch, t->parts.all, error) || dbi_event_record(t->slot[at].copied, t->copies, error) ||
+        dbi_event_before(t->slot[at].copied, t->stream, error) || dbi_cuda_copy(t->stream, t->batch, t->staged[at], t->parts.all, error) ||
         dbi_cuda_put(t->stream, t->block, t->slot[at].block, sizeof *t->block, error) || run_or_launch(t, error) ||
         dbi_cuda_get(t->stream, t->slot[at].values, t->values, sizeof *t->values, error) || dbi_event_record(t->slot[at].done, t->stream, error))
         return -1;
