@@ -218,13 +218,12 @@ endif
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 
-c_files := $(sort $(wildcard lib/*/*.[ch] tools/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch]))
-cuda_files := $(sort $(wildcard lib/cuda/*.cu))
+c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch]))
 shell_files := setup.sh .ci/run tests/run tests/helper.bash tests/bench/run $(sort $(wildcard scripts/* examples/*.sh))
 
 .PHONY: lint
 lint: all ## clang-format, cppcheck, shellcheck, mandoc, and that --help and the manual pages agree
-	clang-format --dry-run -Werror $(c_files) $(cuda_files)
+	clang-format --dry-run -Werror $(c_files)
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --suppressions-list=.cppcheck --enable=warning,portability -D_GNU_SOURCE -DDBI_REAL_BITS=32 \
 	    -Ilib -Itools $(filter %.c,$(c_files))
 	shellcheck $(shell_files)

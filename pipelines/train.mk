@@ -35,7 +35,7 @@ KEEP ?= 0
 # TRUTH=1: the labels of the unlabelled scans, which then must have some, are read for the log: how good the teacher's pseudo-labels are.
 TRUTH ?=
 LAUNCH ?=
-# DEVICE=cuda PRECISION=bf16: training and prediction on a GPU. Each process chooses its convolutions anew: a CHUNK of thousands of steps then.
+# DEVICE=cuda PRECISION=bf16: training and prediction on a GPU. Each process sets up GPU, cuDNN and network anew: a CHUNK of thousands of steps then.
 DEVICE ?=
 PRECISION ?=
 

@@ -1,15 +1,15 @@
 /* Batches made ahead of time: threads that each make a whole batch, and a bounded queue that hands them over in order. */
-#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/parallel.h"
 #include "cohort/sampler.h"
 
 struct dbi_ahead {
     dbi_sampler *sampler;
     uint32_t first, count; /* count: up to the first batch that cannot be made */
     pthread_t *threads;
-    int thread_count, loaders; /* loaders: threads with which each loads cases */
+    int thread_count, loaders; /* loaders: threads with which each loads cases; of all together no more than OpenMP would use */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* any of the fields below, or count */
     dbi_record **queue;     /* a ring; NULL: not made yet */
@@ -35,7 +35,7 @@ static bool begin(dbi_ahead *a, uint32_t *number)
 static void *make_batches(void *argument)
 {
     dbi_ahead *a = argument;
-    omp_set_num_threads(a->loaders);
+    dbi_set_threads(a->loaders);
     for (uint32_t i; begin(a, &i);) {
         dbi_error error;
         dbi_record *batch = dbi_sampler_batch(a->sampler, a->first + i, &error);
@@ -56,7 +56,7 @@ static void *make_batches(void *argument)
 static int start_threads(dbi_ahead *a, dbi_error *error)
 {
     const int cores = omp_get_max_threads(), most = a->count < (uint32_t)a->size ? (int)a->count : a->size, wanted = cores < most ? cores : most;
-    a->loaders = wanted > 1 ? (cores + wanted - 1) / wanted : cores;
+    a->loaders = cores / wanted;
     a->threads = calloc((size_t)wanted, sizeof *a->threads);
     if (!a->threads)
         return dbi_fail(error, "out of memory");

@@ -760,7 +760,6 @@ static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, f
     a.dbias = gradient + offset_of(layout, l, 1);
     a.dgamma = gradient + offset_of(layout, l, 2);
     a.dbeta = gradient + offset_of(layout, l, 3);
-
     a.by_z = net->by_z;
     a.constant = net->constant;
     return factors_launch(stream, a.padded / DBI_GROUP, &a, error);

@@ -232,7 +232,7 @@ static void reference(result *r, const sample_case *c, int number)
 }
 
 /* The limits of cases with running statistics, and of those with a batch's away from the kink and at it. At the kink, where one value on its other side changes
- * the gradient by some percent, a reference whose parameters are a rounding away may have the device's signs, and its gradient then agrees as closely as any. */
+ * the gradient by some percent, a reference whose parameters are a rounding away may have the device's signs; its gradient then agrees as closely as any. */
 static void compare(const char *device, const limits *running, const limits *shifted, const limits *kink)
 {
     enum { NEIGHBOURS = 24 };

@@ -235,7 +235,8 @@ static void same_bytes(const outcome *a, const outcome *b)
     assert_memory_equal(a->gradient, b->gradient, parameters * sizeof(double));
 }
 
-/* Against the reference as far as rounding allows, and, in the emulation, to the last bit against the code for float with activations rounded (see test_cuda_net.c). */
+/* Against the reference as far as rounding allows, and, in the emulation, to the last bit against the code for float with activations rounded (see
+ * test_cuda_net.c). */
 static void test_bf16(void **state)
 {
     (void)state;
