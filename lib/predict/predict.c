@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,17 @@
 #include "net/net.h"
 #include "predict/slide.h"
 
+/* What nets were found to take: on a GPU it takes as long to find as a scan takes. */
+enum { KNOWN_NETS = 16 };
+
+typedef struct known_nets {
+    int next; /* the one that is forgotten first */
+    struct {
+        int64_t window[3], batch; /* batch 0: none */
+        size_t bytes;
+    } net[KNOWN_NETS];
+} known_nets;
+
 struct dbi_predictor {
     dbi_checkpoint *checkpoint;
     dbi_predict_settings settings;
@@ -23,6 +35,7 @@ struct dbi_predictor {
     int64_t size[3];  /* its window */
     int64_t batch;    /* and how many of them it takes at once */
     bool seen;        /* it has had a pass, so that it knows the weights */
+    known_nets *known;
     /* On a GPU. */
     int64_t most_batch; /* less when more have once been too many */
     bool on_host;       /* windows are cut on the host */
@@ -99,6 +112,10 @@ dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_
     if (needs_step(settings) && !(k > 0) && read_k(checkpoint->meta, &k, error))
         return NULL;
     dbi_predictor *p = dbi_alloc(1, sizeof *p, error);
+    if (p && !(p->known = dbi_alloc(1, sizeof *p->known, error))) {
+        free(p);
+        return NULL;
+    }
     if (p) {
         p->checkpoint = checkpoint;
         p->settings = *settings;
@@ -115,8 +132,10 @@ const char *dbi_predictor_on_host(const dbi_predictor *predictor)
 
 void dbi_predictor_close(dbi_predictor *predictor)
 {
-    if (predictor)
-        dbi_net_close_f32(predictor->net);
+    if (!predictor)
+        return;
+    dbi_net_close_f32(predictor->net);
+    free(predictor->known);
     free(predictor);
 }
 
@@ -129,11 +148,26 @@ static int64_t score_volumes(const dbi_predictor *p)
     return volumes + (p->settings.outputs & DBI_PREDICT_UNCERTAINTY ? 1 : 0);
 }
 
+/* SIZE_MAX: no such net can be opened. */
+static size_t net_bytes(const dbi_predictor *p, const int64_t window[3], int64_t batch)
+{
+    known_nets *k = p->known;
+    for (int i = 0; i < KNOWN_NETS; i++)
+        if (k->net[i].batch == batch && !memcmp(k->net[i].window, window, sizeof k->net[i].window))
+            return k->net[i].bytes;
+    const size_t bytes = dbi_net_bytes(&p->checkpoint->layout, p->settings.device, batch, window, false);
+    memcpy(k->net[k->next].window, window, sizeof k->net[k->next].window);
+    k->net[k->next].batch = batch;
+    k->net[k->next].bytes = bytes;
+    k->next = (k->next + 1) % KNOWN_NETS;
+    return bytes;
+}
+
 static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3], int64_t batch)
 {
     const dbi_arch *arch = &p->checkpoint->layout.arch;
     int64_t voxels = shape[0] * shape[1] * shape[2];
-    size_t net = dbi_net_bytes(&p->checkpoint->layout, p->settings.device, batch, window, false);
+    size_t net = net_bytes(p, window, batch);
     if (net == SIZE_MAX) /* beyond the machine */
         return SIZE_MAX;
     return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) + dbi_slide_bytes(arch->channels, arch->classes, window) + net;
@@ -175,6 +209,12 @@ static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t wi
         int longest = 0;
         for (int a = 1; a < 3; a++)
             longest = window[a] > window[longest] ? a : longest;
+        if (window[longest] <= LEAST_WINDOW && bytes == SIZE_MAX) { /* opening it says why not */
+            dbi_net_f32 *net = dbi_net_open_f32(&p->checkpoint->layout, p->settings.device, 1, window, false, error);
+            if (!net)
+                return -1;
+            dbi_net_close_f32(net);
+        }
         if (window[longest] <= LEAST_WINDOW)
             return dbi_fail(error, "a scan of %" PRId64 "x%" PRId64 "x%" PRId64 " voxels takes at least %zu MB, %zu MB are allowed", shape[0],
                             shape[1], shape[2], bytes / 1000000 + 1, p->settings.memory / 1000000);
@@ -342,9 +382,9 @@ static bool label_only(const dbi_predictor *p)
     return p->settings.outputs == DBI_PREDICT_LABEL && dbi_is_cuda(p->settings.device) && !p->on_host;
 }
 
-/* Fills `label` where the means stay on the GPU, and otherwise the tensors of the means, which it adds to `out`. */
+/* Adds to `out` and fills: the label where the means stay on the GPU, and otherwise the means. */
 static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], dbi_record *out, dbi_scores *scores,
-                 dbi_tensor *label, bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+                 bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
 {
     const int64_t *shape = image->shape + 1;
     dbi_windows windows;
@@ -360,13 +400,16 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
                            .context = p,
                            .progress = progress,
                            .progress_context = context};
-    int status = *labeled ? 0 : add_scores(p, out, shape, scores, error);
+    dbi_tensor *label = *labeled ? dbi_record_add(out, "label", DBI_U8, 3, shape, error) : NULL;
+    int status = *labeled ? (label ? 0 : -1) : add_scores(p, out, shape, scores, error);
     if (!status && dbi_is_cuda(p->settings.device) && !p->on_host) {
         const dbi_slide_label here = {p->settings.head, p->settings.threshold, label ? label->data : NULL};
         status =
             slide_with_gpu(p, &run, batch_of(p, shape, window, dbi_windows_count(&windows)), image->data, scores, *labeled ? &here : NULL, error);
         if (status == DBI_CUDA_NO_ROOM) {
             status = *labeled ? add_scores(p, out, shape, scores, error) : 0;
+            if (*labeled)
+                dbi_record_drop(out, "label"); /* finish() adds it */
             *labeled = false;
             status = status || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
         }
@@ -378,21 +421,30 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
 }
 
 /* Means over windows -> probability, uncertainty and label, each only where it was asked for. */
-static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_scores *scores, dbi_tensor *label, dbi_error *error)
+static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_scores *scores, dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
     int64_t classes = p->checkpoint->layout.arch.classes, voxels = shape[0] * shape[1] * shape[2];
-    dbi_tensor *uncertainty = NULL;
+    dbi_tensor *uncertainty = NULL, *label = NULL;
     if ((s->outputs & DBI_PREDICT_UNCERTAINTY) && !(uncertainty = dbi_record_add(out, "uncertainty", DBI_F32, 3, shape, error)))
         return -1;
     float *prob = dbi_record_find(out, "prob")->data;
     dbi_fuse_heads(s->head, classes, voxels, scores->seg, scores->step, prob, uncertainty ? uncertainty->data : NULL);
     dbi_record_drop(out, "step");
-    if (label)
+    if (s->outputs & DBI_PREDICT_LABEL) {
+        if (!(label = dbi_record_add(out, "label", DBI_U8, 3, shape, error)))
+            return -1;
         dbi_label_probabilities(prob, classes, voxels, s->threshold, label->data);
+    }
     if (!(s->outputs & DBI_PREDICT_PROB))
         dbi_record_drop(out, "prob");
     return 0;
+}
+
+static int keep_largest(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_error *error)
+{
+    dbi_tensor *label = dbi_record_find(out, "label");
+    return label && p->settings.largest ? dbi_largest_components(label->data, shape, p->checkpoint->layout.arch.classes, error) : 0;
 }
 
 static int describe(const dbi_predictor *p, dbi_record *out, const dbi_record *input, dbi_error *error)
@@ -426,7 +478,7 @@ static void *take_checksum(void *context)
 static void start_checksum(checksum_work *w, const dbi_record *input)
 {
     w->input = input;
-    w->threaded = !pthread_create(&w->thread, NULL, take_checksum, w);
+    w->threaded = omp_get_max_threads() > 1 && !pthread_create(&w->thread, NULL, take_checksum, w);
     if (!w->threaded)
         take_checksum(w);
 }
@@ -463,7 +515,6 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
 {
     const dbi_tensor *image = dbi_record_find(input, "image");
     int64_t shape[3] = {image->shape[1], image->shape[2], image->shape[3]}, window[3], stride[3];
-    const dbi_predict_settings *s = &predictor->settings;
     dbi_scores scores;
     bool labeled;
     checksum_work work;
@@ -471,11 +522,9 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
     if (!out)
         return NULL;
     start_checksum(&work, input);
-    dbi_tensor *label = s->outputs & DBI_PREDICT_LABEL ? dbi_record_add(out, "label", DBI_U8, 3, shape, error) : NULL;
-    int status = ((s->outputs & DBI_PREDICT_LABEL) && !label) || dbi_predictor_window(predictor, shape, window, stride, error) ||
-                 slide(predictor, image, window, stride, out, &scores, label, &labeled, progress, context, error) ||
-                 (!labeled && finish(predictor, out, shape, &scores, label, error)) ||
-                 (label && s->largest && dbi_largest_components(label->data, shape, predictor->checkpoint->layout.arch.classes, error)) ||
+    int status = dbi_predictor_window(predictor, shape, window, stride, error) ||
+                 slide(predictor, image, window, stride, out, &scores, &labeled, progress, context, error) ||
+                 (!labeled && finish(predictor, out, shape, &scores, error)) || keep_largest(predictor, out, shape, error) ||
                  describe(predictor, out, input, error);
     dbi_error other;
     if (finish_checksum(&work, status ? &other : error) || status || add_history(predictor, out, work.text, checksum, window, stride, error)) {
