@@ -36,6 +36,12 @@ enum { FINISH_ROWS = DBI_FINISH / DBI_GROUP, FINISH_ROUNDS = 5, FINISH_PARTS = 8
 
 /* ---- Per-channel numbers: one block for each group of channels, as they lie side by side, adds the chunks' sums in double ---- */
 
+DBI_HD void fold_both(dbi_finish_sums *shared, int thread, int to, int from)
+{
+    dbi_fold(shared->first, thread, to, from);
+    dbi_fold(shared->second, thread, to, from);
+}
+
 /* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take out again: it only shows in the running
  * mean. */
 typedef struct statistics_arguments {
@@ -97,11 +103,9 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
         shared->first[thread] = sum;
         shared->second[thread] = squares;
     } else if (phase == 1) {
-        dbi_fold(shared->first, thread, FINISH_PARTS, DBI_FINISH);
-        dbi_fold(shared->second, thread, FINISH_PARTS, DBI_FINISH);
+        fold_both(shared, thread, FINISH_PARTS, DBI_FINISH);
     } else if (thread < DBI_GROUP) {
-        dbi_fold(shared->first, thread, DBI_GROUP, FINISH_PARTS);
-        dbi_fold(shared->second, thread, DBI_GROUP, FINISH_PARTS);
+        fold_both(shared, thread, DBI_GROUP, FINISH_PARTS);
         if (c < a->channels)
             put_statistics(a, c, shared->first[thread], shared->second[thread]);
     }
@@ -168,11 +172,9 @@ DBI_HD void factors(const factors_arguments *a, int64_t block, int thread, int p
         shared->first[thread] = sum;
         shared->second[thread] = dot;
     } else if (phase == 1) {
-        dbi_fold(shared->first, thread, FINISH_PARTS, DBI_FINISH);
-        dbi_fold(shared->second, thread, FINISH_PARTS, DBI_FINISH);
+        fold_both(shared, thread, FINISH_PARTS, DBI_FINISH);
     } else if (thread < DBI_GROUP) {
-        dbi_fold(shared->first, thread, DBI_GROUP, FINISH_PARTS);
-        dbi_fold(shared->second, thread, DBI_GROUP, FINISH_PARTS);
+        fold_both(shared, thread, DBI_GROUP, FINISH_PARTS);
         if (c < a->channels)
             put_factors(a, c, shared->first[thread], shared->second[thread]);
         else

@@ -376,20 +376,15 @@ static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch,
     return status;
 }
 
-/* Does the label alone come of the means, so that they can stay on the GPU? */
-static bool label_only(const dbi_predictor *p)
-{
-    return p->settings.outputs == DBI_PREDICT_LABEL && dbi_is_cuda(p->settings.device) && !p->on_host;
-}
-
 /* Adds to `out` and fills: the label where the means stay on the GPU, and otherwise the means. */
 static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], dbi_record *out, dbi_scores *scores,
                  bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
 {
+    const bool gpu = dbi_is_cuda(p->settings.device) && !p->on_host;
     const int64_t *shape = image->shape + 1;
     dbi_windows windows;
     memset(scores, 0, sizeof *scores);
-    *labeled = label_only(p);
+    *labeled = gpu && p->settings.outputs == DBI_PREDICT_LABEL;
     if (dbi_windows_plan(shape, window, stride, p->settings.weights, &windows, error))
         return -1;
     const dbi_slide run = {.windows = &windows,
@@ -402,19 +397,18 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
                            .progress_context = context};
     dbi_tensor *label = *labeled ? dbi_record_add(out, "label", DBI_U8, 3, shape, error) : NULL;
     int status = *labeled ? (label ? 0 : -1) : add_scores(p, out, shape, scores, error);
-    if (!status && dbi_is_cuda(p->settings.device) && !p->on_host) {
-        const dbi_slide_label here = {p->settings.head, p->settings.threshold, label ? label->data : NULL};
-        status =
-            slide_with_gpu(p, &run, batch_of(p, shape, window, dbi_windows_count(&windows)), image->data, scores, *labeled ? &here : NULL, error);
-        if (status == DBI_CUDA_NO_ROOM) {
-            status = *labeled ? add_scores(p, out, shape, scores, error) : 0;
-            if (*labeled)
-                dbi_record_drop(out, "label"); /* finish() adds it */
-            *labeled = false;
-            status = status || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
-        }
-    } else if (!status) {
+    if (!status && !gpu) {
         status = open_net(p, window, 1, error) || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
+    } else if (!status) {
+        const int64_t batch = batch_of(p, shape, window, dbi_windows_count(&windows));
+        const dbi_slide_label here = {p->settings.head, p->settings.threshold, label ? label->data : NULL};
+        status = slide_with_gpu(p, &run, batch, image->data, scores, label ? &here : NULL, error);
+    }
+    if (status == DBI_CUDA_NO_ROOM) {
+        if (label) /* finish() adds it */
+            dbi_record_drop(out, "label");
+        status = (label && add_scores(p, out, shape, scores, error)) || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
+        *labeled = false;
     }
     dbi_windows_free(&windows);
     return status;
