@@ -233,14 +233,14 @@ static dbi_conv_sides outputs_of(const dbi_convs *c, int l)
     return s;
 }
 
-/* Chunks of a fifth, of nothing and of the rest, the shift a value of the last one. */
+/* Chunks of a fifth, of nothing and of the rest, each with a shift of its own, so that it shows how many values it has. */
 static void take_moments(const dbi_convs *c, const dbi_conv_sides *s, const void *z, const dbi_conv_moments *m)
 {
     const int64_t voxels = s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2], bound[CHUNKS + 1] = {0, voxels / 5, voxels / 5, voxels};
     for (int j = 0; j < CHUNKS; j++) {
         m->count[j] = (float)(bound[j + 1] - bound[j]);
         for (int k = 0; k < s->y_channels; k++) {
-            const float shift = loaded(c, z, (voxels - 1) * s->y_channels + k);
+            const float shift = loaded(c, z, (bound[j + 1] ? bound[j + 1] - 1 : 0) * s->y_channels + k);
             double sum = 0, squares = 0;
             for (int64_t v = bound[j]; v < bound[j + 1]; v++) {
                 const double d = loaded(c, z, v * s->y_channels + k) - shift;

@@ -202,7 +202,7 @@ static void test_label(void **state)
         assert_non_null(label[i]);
     }
     for (int head = DBI_HEAD_SEG; head <= DBI_HEAD_BOTH; head++) {
-        const double threshold = head == DBI_HEAD_SEG ? 0.7 : 0.5;
+        const double threshold = 0.5; /* both classes are above it in many voxels */
         const dbi_slide_label with = {(dbi_head)head, threshold, label[0]}, without = {(dbi_head)head, threshold, label[1]};
         int64_t count[K + 1] = {0};
         s.label = &with;
