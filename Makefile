@@ -17,7 +17,7 @@ package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
 # -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
 all_cflags := -std=gnu17 -fopenmp -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
-all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
+all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
 cuda_libs = $(if $(cuda),-L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lpthread)
 libs = -lnifti2 -lznz $(package_libs) -ldnnl $(cuda_libs) -lm
 # The last architecture is embedded as PTX too.
@@ -40,9 +40,12 @@ real_sources := $(filter %.real.c,$(lib_sources))
 plain_sources := $(filter-out %.real.c,$(lib_sources))
 lib_objects := $(plain_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f32.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o) \
     $(if $(cuda),$(cuda_sources:%.cu=$(BUILD)/%.cu.o))
-# The CUDA device's sources but for the calls of CUDA itself, compiled for the host: what the unit tests of the device run.
-emulated := $(patsubst %.cu,$(BUILD)/emulated/%.o,$(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu lib/cuda/spread.cu lib/cuda/tiled.cu,$(cuda_sources))) \
-    $(BUILD)/tests/unit/emulated.o $(BUILD)/tests/unit/emulated_conv.o
+# The CUDA device's sources but for the calls of CUDA itself, compiled for the host: what the unit tests of the device run. Kernels for tensor cores are
+# templates: they are compiled as C++, against what stands in for CUDA's own header.
+warp_sources := lib/cuda/spread.cu lib/cuda/tiled.cu
+warp_flags = -std=c++17 -fno-exceptions -fno-rtti -D__CUDACC__ -Itests/emulated/toolkit -include cuda_runtime.h $(all_cppflags) $(WARNINGS) -Wno-unknown-pragmas $(CFLAGS)
+emulated_sources := $(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))
+emulated := $(emulated_sources:%.cu=$(BUILD)/emulated/%.o) $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/emulated/*.c)))
 library := $(BUILD)/libdbisl.a
 tool_sources := $(filter-out tools/tool.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
@@ -75,7 +78,11 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)$(NVCC) $(nvcc_flags) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 
-$(filter $(BUILD)/emulated/%,$(emulated)): $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
+$(warp_sources:%.cu=$(BUILD)/emulated/%.o): $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX,'$< (host)')$(CXX) $(warp_flags) -MMD -MP -x c++ -c $< -o $@
+
+$(filter-out $(warp_sources:%.cu=$(BUILD)/emulated/%.o),$(emulated_sources:%.cu=$(BUILD)/emulated/%.o)): $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
 	$(call say,CC,'$< (host)')$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -x c -c $< -o $@
 
@@ -94,7 +101,7 @@ $(gpu_tests:=.o): $(BUILD)/gpu/%.o: tests/unit/%.c $(BUILD)/flags | $(BUILD)/lib
 	@mkdir -p $(@D)
 	$(call say,CC,'$< (GPU)')$(CC) $(all_cppflags) -DDBI_ON_DEVICE -isystem $(CUDA_HOME)/include $(all_cflags) -MMD -MP -c $< -o $@
 
-$(gpu_tests): $(BUILD)/gpu/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/unit/emulated_conv.o $(library)
+$(gpu_tests): $(BUILD)/gpu/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/emulated/conv.o $(library)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
 
@@ -116,7 +123,7 @@ units: $(unit_tests) $(bench_programs) $(gpu_tests)
 
 # Rewritten only when the compiler or its flags change, so that a change of flags rebuilds everything and nothing else does.
 .PHONY: force
-flags_line = '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' $(if $(cuda),'$(NVCC) $(nvcc_flags)')
+flags_line = '$(CXX) $(warp_flags)' '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' $(if $(cuda),'$(NVCC) $(nvcc_flags)')
 $(BUILD)/flags: force
 	@mkdir -p $(@D)
 	@printf '%s\n' $(flags_line) | cmp -s - $@ || printf '%s\n' $(flags_line) > $@
@@ -184,7 +191,7 @@ $(bundle)/bin/dbisl: $(BUILD)/tools/dbisl.o
 $(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(filter-out %/dbisl,$(programs))): $(bundle)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
 	$(bundle_link) $(libs) -o $@
 
-$(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%): $(bundle)/bin/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/unit/emulated_conv.o $(library)
+$(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%): $(bundle)/bin/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/emulated/conv.o $(library)
 	$(bundle_link) $(libs) -lcmocka -o $@
 
 $(bundle)/bin/bench_gpu: $(BUILD)/tests/bench/bench_gpu.o $(library)
@@ -218,7 +225,7 @@ endif
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 
-c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch]))
+c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/emulated/*.[ch] tests/emulated/*/*.h tests/emulated/*/*/*.h tests/unit/*.[ch] tests/bench/*.[ch]))
 shell_files := setup.sh .ci/run tests/run tests/helper.bash tests/bench/run $(sort $(wildcard scripts/* examples/*.sh))
 
 .PHONY: lint

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 build="gcc libc6-dev make pkg-config libzstd-dev libarchive-dev libjansson-dev libxxhash-dev zlib1g-dev libhdf5-dev libnifti2-dev libdnnl-dev librandom123-dev"
-tests="libcmocka-dev bats parallel zstd zip unzip procps mandoc python3 python3-numpy python3-scipy python3-nibabel python3-h5py"
+tests="g++ libcmocka-dev bats parallel zstd zip unzip procps mandoc python3 python3-numpy python3-scipy python3-nibabel python3-h5py"
 style="clang-format cppcheck shellcheck mandoc"
 
 wanted=$build
@@ -26,7 +26,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 setup.sh: this is no Debian, and the names of its packages are unknown here. Please install
   - GNU make 4.3 or later, GCC 10 or later, pkg-config
   - with headers: zstd, libarchive, jansson, xxHash, zlib, HDF5, nifticlib with NIfTI-2, oneDNN 2, Random123
-  - for the tests: cmocka, bats, GNU parallel, zstd, Python 3 with numpy, scipy, nibabel, h5py
+  - for the tests: a C++ compiler, cmocka, bats, GNU parallel, zstd, Python 3 with numpy, scipy, nibabel, h5py
 and then run: make $*
 END
     exit 1

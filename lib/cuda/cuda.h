@@ -1,8 +1,9 @@
 /* What the sources of the CUDA device share.
  *
  * They are written in the common subset of C and CUDA C++ and are compiled twice: by nvcc for the device, and by the C compiler into the unit tests,
- * where a launch is a loop over blocks, phases and threads (see DBI_KERNEL) and device memory is the host's. So everything but the calls of CUDA and
- * cuDNN themselves, in runtime.cu and cudnn.cu, and the convolutions on tensor cores, in tiled.cu and spread.cu, runs and is judged without a GPU. */
+ * where a launch is a loop over blocks, phases and threads (see DBI_KERNEL) and device memory is the host's. The convolutions on tensor cores, in tiled.cu
+ * and spread.cu, are CUDA C++ and use what a warp does together, in ptx.h; there the unit tests have coroutines for threads (tests/emulated/warps.h). So
+ * everything but the calls of CUDA and cuDNN themselves, in runtime.cu and cudnn.cu, runs and is judged without a GPU. */
 #ifndef DBI_CUDA_CUDA_H
 #define DBI_CUDA_CUDA_H
 

@@ -52,7 +52,7 @@ static __device__ __forceinline__ void load_rows(const spread_arguments *a, int6
 }
 
 template <int FROM, int TO, int KIND>
-static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS) spread_kernel(const __grid_constant__ spread_arguments a)
+static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS) spread_kernel(const spread_arguments __grid_constant__ a)
 {
     typedef shape<FROM, TO> S;
     __shared__ seen all[4 * TO];

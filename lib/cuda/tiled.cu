@@ -16,28 +16,6 @@ template <int PIECES> static __device__ __forceinline__ int place_of(int row, in
     return PIECES == 1 ? row : PIECES == 2 ? row * 2 + (piece ^ (row >> 2 & 1)) : row * 4 + (piece ^ (row >> 1 & 3));
 }
 
-static __device__ __forceinline__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-
-/* 16 bytes on their way from global to shared memory, zeros where not `there`. */
-static __device__ __forceinline__ void fetch(uint32_t to, const void *from, bool there)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
-
-static __device__ __forceinline__ void fetch_end(void)
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-/* Waits until no more than LEFT groups of fetches are under way. */
-template <int LEFT> static __device__ __forceinline__ void fetch_wait(void)
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
-
 /* ---- Tiles ---- */
 
 typedef struct grid {
@@ -234,10 +212,10 @@ static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, co
 }
 
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES, int KIND>
-static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS) tiled_kernel(const __grid_constant__ tiled_arguments a)
+static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS) tiled_kernel(const tiled_arguments __grid_constant__ a)
 {
     typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
-    extern __shared__ __align__(128) unsigned char memory[];
+    DBI_DYNAMIC_SHARED(memory);
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, unit = warp % UNITS, part = warp / UNITS;
     const int channel = part * S::CHANNELS + (lane & 3) * S::OWN, first = first_tile(&a.g, (int)blockIdx.x),
               last = first_tile(&a.g, (int)blockIdx.x + 1);
@@ -252,7 +230,7 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::
     fetch_end();
     take_weights<IN, OUT, SPLIT, HEIGHT, STAGES>(&a, memory);
     for (int index = first; index < last; index++) {
-        const uint32_t stage = STAGES == 2 ? (uint32_t)(index - first & 1) : 0;
+        const uint32_t stage = STAGES == 2 ? (uint32_t)((index - first) & 1) : 0;
         tile next = t;
         if (STAGES == 2 && index + 1 < last) {
             next = tile_of<HEIGHT>(&a.g, index + 1);
@@ -378,10 +356,10 @@ static __device__ __forceinline__ void load_y(uint32_t factor[(Y + 15) / 16][4],
 
 template <int X, int Y, int STAGES>
 static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::BLOCKS)
-    tiled_weight_kernel(const __grid_constant__ weight_arguments a)
+    tiled_weight_kernel(const weight_arguments __grid_constant__ a)
 {
     typedef weight_shape<X, Y, STAGES> S;
-    extern __shared__ __align__(128) unsigned char memory[];
+    DBI_DYNAMIC_SHARED(memory);
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, dx = warp / 3, dz = warp % 3;
     const int first = first_tile(&a.g, (int)blockIdx.x), last = first_tile(&a.g, (int)blockIdx.x + 1);
     const uint32_t stages = shared_address(memory);
@@ -398,7 +376,7 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
     tile t = tile_of<EDGE>(&a.g, first);
     fetch_both<X, Y, STAGES>(stages, &a, &t);
     for (int index = first; index < last; index++) {
-        const uint32_t stage = STAGES == 2 ? (uint32_t)(index - first & 1) : 0, x_cube = stages + stage * S::STAGE, y_cube = x_cube + S::X_CUBE;
+        const uint32_t stage = STAGES == 2 ? (uint32_t)((index - first) & 1) : 0, x_cube = stages + stage * S::STAGE, y_cube = x_cube + S::X_CUBE;
         if (STAGES == 2 && index + 1 < last) {
             t = tile_of<EDGE>(&a.g, index + 1);
             fetch_both<X, Y, STAGES>(stages + (1 - stage) * S::STAGE, &a, &t);
@@ -461,7 +439,7 @@ typedef struct add_arguments {
     int blocks, count;
 } add_arguments;
 
-static __global__ void __launch_bounds__(ADDED *ADDERS) add_partial_kernel(const __grid_constant__ add_arguments a)
+static __global__ void __launch_bounds__(ADDED *ADDERS) add_partial_kernel(const add_arguments __grid_constant__ a)
 {
     __shared__ float part[ADDERS][ADDED];
     const int at = (int)threadIdx.x % ADDED, adder = (int)threadIdx.x / ADDED, i = (int)blockIdx.x * ADDED + at;
@@ -614,8 +592,10 @@ static int to_weight(const dbi_tiled_plan *plan, dbi_stream stream, const void *
     add.weight = (dbi_bf16 *)weight;
     add.blocks = (int)plan->blocks;
     add.count = TAPS * plan->sides.x_channels * plan->sides.y_channels;
-    add_partial_kernel<<<(unsigned)((add.count + ADDED - 1) / ADDED), ADDED * ADDERS, 0, stream>>>(add);
-    return dbi_cuda_check(cudaGetLastError(), "sums of a weights' gradient", error);
+    void *list[] = {&add};
+    return DBI_CUDA(
+        cudaLaunchKernel((const void *)add_partial_kernel, dim3((unsigned)((add.count + ADDED - 1) / ADDED)), dim3(ADDED * ADDERS), list, 0, stream),
+        error);
 }
 
 int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y, const dbi_conv_extra *extra, void *workspace,
@@ -645,4 +625,9 @@ int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weig
 bool dbi_tiled_has_heads(const dbi_tiled_plan *plan)
 {
     return plan->variant->kernel[HEADS];
+}
+
+size_t dbi_tiled_shared(const dbi_tiled_plan *plan)
+{
+    return plan->variant->shared;
 }

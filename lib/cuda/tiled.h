@@ -26,6 +26,9 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
 /* Can it do extra.heads? */
 bool dbi_tiled_has_heads(const dbi_tiled_plan *plan);
 
+/* Bytes of shared memory that a block takes. */
+size_t dbi_tiled_shared(const dbi_tiled_plan *plan);
+
 /* Overwrites y, x or weight from the other two. extra: for DBI_CONV_TO_Y alone, or NULL. */
 int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y, const dbi_conv_extra *extra, void *workspace,
               dbi_error *error);

@@ -1,5 +1,5 @@
 /* The CUDA device's convolutions on tensor cores (tiled.cu, spread.cu) against the direct ones (direct.cu), and what they do on the way: moments,
- * normalization, the network's outputs. They run on a GPU alone. */
+ * normalization, the network's outputs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #ifdef DBI_ON_DEVICE
-
 #include <cuda_runtime_api.h>
+#endif
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@
 #include "cuda/spread.h"
 #include "cuda/tiled.h"
 #include "device_memory.h"
+#include "warps.h"
 
 /* Channels of x and y that the kernels know. */
 static const int tiled_channels[][2] = {{8, 8}, {8, 16}, {16, 16}, {8, 32}, {32, 32}}, spread_channels[][2] = {{8, 16}, {16, 32}, {32, 64}};
@@ -184,13 +185,16 @@ static void close_problem(problem *p)
     dbi_arena_close(&p->arena);
 }
 
-/* Computes p's target, by the kernels to be judged or by the direct ones, whatever was there. */
+/* Computes p's target, by the kernels to be judged or by the direct ones, whatever was there. Each time in another order of warps and blocks: no byte may
+ * depend on it. */
 static void run(problem *p, bool direct, const dbi_conv_extra *extra)
 {
     dbi_error error = {""};
     void *x = p->operand[X].device, *weight = p->operand[WEIGHT].device, *y = p->operand[Y].device;
+    static bool backwards;
     poison(&p->operand[p->target]);
     poison(&p->workspace);
+    device_backwards(backwards = !backwards);
     const int status = direct      ? dbi_direct(p->pass, true, &p->sides, test_stream, x, weight, y, &error)
                        : p->spread ? dbi_spread(&p->spreading, test_stream, x, weight, y, extra, &error)
                                    : dbi_tiled(&p->tiles, test_stream, x, weight, y, extra, p->workspace.device, &error);
@@ -254,10 +258,11 @@ static void check_pass(problem *p)
     free(again);
 }
 
-/* Under compute-sanitizer: one small size, and for the kernels that have two tiles in memory one of several tiles for a block. */
+/* Under compute-sanitizer: one small size, and for the kernels that have two tiles in memory one of several tiles for a block. The emulation has few
+ * multiprocessors: small sizes have several tiles for a block there. */
 static bool left_out(int channels, int size)
 {
-    return sanitized() && size != 0 && !(size == 4 && channels == TILED - 1);
+    return on_gpu() ? sanitized() && size != 0 && !(size == 4 && channels == TILED - 1) : tiled_sizes[size][1] > 13;
 }
 
 /* Calls `check` for all channels and sizes that there are kernels for. */
@@ -280,6 +285,8 @@ static void each_spread(void (*check)(problem *p))
     for (int c = 0; c < SPREAD; c++)
         for (int s = 0; s < (sanitized() ? 1 : SPREAD_SIZES); s++) {
             problem p;
+            if (!on_gpu() && spread_sizes[s][1] > 13)
+                continue;
             if (!open_problem(&p, true, DBI_CONV_TO_X, spread_channels[c], spread_sizes[s]))
                 fail_msg("%s: no kernel", p.name);
             check(&p);
@@ -293,6 +300,53 @@ static void tiled_agrees(void **state)
     each_tiled(DBI_CONV_TO_Y, check_pass);
     each_tiled(DBI_CONV_TO_X, check_pass);
     each_tiled(DBI_CONV_TO_WEIGHT, check_pass);
+}
+
+/* What only the emulation can show: the kernels for devices with less shared memory, A100s among them, and that no load of a matrix meets a bank twice. */
+static void tiled_with_less_memory(void **state)
+{
+    (void)state;
+#ifndef DBI_ON_DEVICE
+    static const int wide[] = {32, 32};
+    const size_t most = dbi_emulated_shared;
+    for (dbi_conv_pass pass = DBI_CONV_TO_Y; pass <= DBI_CONV_TO_WEIGHT; pass++) {
+        problem p;
+        size_t shared[2];
+        for (int i = 0; i < 2; i++) {
+            dbi_emulated_shared = i ? 163 << 10 : most;
+            assert_true(open_problem(&p, false, pass, wide, tiled_sizes[0]));
+            shared[i] = dbi_tiled_shared(&p.tiles);
+            if (i)
+                check_pass(&p);
+            close_problem(&p);
+        }
+        assert_true(shared[0] > 163 << 10 && shared[1] <= 163 << 10);
+    }
+    dbi_emulated_shared = most;
+#else
+    skip();
+#endif
+}
+
+static void tiled_meets_no_bank_twice(void **state)
+{
+    (void)state;
+#ifndef DBI_ON_DEVICE
+    for (dbi_conv_pass pass = DBI_CONV_TO_Y; pass <= DBI_CONV_TO_WEIGHT; pass++)
+        for (int c = 0; c < TILED; c++) {
+            problem p;
+            if (!open_problem(&p, false, pass, tiled_channels[c], tiled_sizes[1]))
+                continue;
+            fill_problem(&p);
+            dbi_emulated_loads = dbi_emulated_conflicts = 0;
+            run(&p, false, NULL);
+            if (dbi_emulated_loads == 0 || dbi_emulated_conflicts)
+                fail_msg("%s: %lld of %lld loads of matrices", p.name, (long long)dbi_emulated_conflicts, (long long)dbi_emulated_loads);
+            close_problem(&p);
+        }
+#else
+    skip();
+#endif
 }
 
 static void spread_agrees(void **state)
@@ -512,8 +566,12 @@ static void enough_kernels(void **state)
 {
     (void)state;
     static const int64_t size[] = {2, 40, 40, 40};
+#ifdef DBI_ON_DEVICE
     int shared = 0;
     assert_int_equal(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), cudaSuccess);
+#else
+    const size_t shared = dbi_emulated_shared;
+#endif
     const dbi_conv_sides first = sides_of(false, (int[]){8, 16}, size), same = sides_of(false, (int[]){16, 16}, size),
                          wide = sides_of(false, (int[]){32, 32}, size);
     assert_true(has_tiled(DBI_CONV_TO_Y, &first) && has_tiled(DBI_CONV_TO_WEIGHT, &first));
@@ -572,55 +630,13 @@ static void spread_refuses(void **state)
             fail_msg("convolution %d is not refused", i);
 }
 
-#else
-
-#include "emulated.h"
-
-static int open_device(void **state)
-{
-    (void)state;
-    print_message("# these kernels run on a GPU alone: make check-gpu\n");
-    return 0;
-}
-
-static int close_device(void **state)
-{
-    (void)state;
-    return 0;
-}
-
-#define ON_A_GPU(NAME)                                                                                                                               \
-    static void NAME(void **state)                                                                                                                   \
-    {                                                                                                                                                \
-        (void)state;                                                                                                                                 \
-        skip();                                                                                                                                      \
-    }
-ON_A_GPU(tiled_agrees)
-ON_A_GPU(spread_agrees)
-ON_A_GPU(tiled_takes_moments)
-ON_A_GPU(spread_takes_moments)
-ON_A_GPU(tiled_normalizes)
-ON_A_GPU(spread_normalizes)
-ON_A_GPU(tiled_makes_the_outputs)
-ON_A_GPU(enough_kernels)
-ON_A_GPU(tiled_refuses)
-ON_A_GPU(spread_refuses)
-
-#endif
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiled_agrees),
-        cmocka_unit_test(spread_agrees),
-        cmocka_unit_test(tiled_takes_moments),
-        cmocka_unit_test(spread_takes_moments),
-        cmocka_unit_test(tiled_normalizes),
-        cmocka_unit_test(spread_normalizes),
-        cmocka_unit_test(tiled_makes_the_outputs),
-        cmocka_unit_test(enough_kernels),
-        cmocka_unit_test(tiled_refuses),
-        cmocka_unit_test(spread_refuses),
+        cmocka_unit_test(tiled_agrees),     cmocka_unit_test(tiled_with_less_memory), cmocka_unit_test(tiled_meets_no_bank_twice),
+        cmocka_unit_test(spread_agrees),    cmocka_unit_test(tiled_takes_moments),    cmocka_unit_test(spread_takes_moments),
+        cmocka_unit_test(tiled_normalizes), cmocka_unit_test(spread_normalizes),      cmocka_unit_test(tiled_makes_the_outputs),
+        cmocka_unit_test(enough_kernels),   cmocka_unit_test(tiled_refuses),          cmocka_unit_test(spread_refuses),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

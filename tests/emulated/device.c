@@ -18,6 +18,12 @@ int dbi_cuda_check_device(const char *name, dbi_error *error)
     return dbi_cuda_parse(name, &device, error);
 }
 
+int dbi_cuda_check(int status, const char *what, dbi_error *error);
+int dbi_cuda_check(int status, const char *what, dbi_error *error)
+{
+    return status ? dbi_fail(error, "CUDA: %s: it failed", what) : 0;
+}
+
 int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error)
 {
     (void)facts;
@@ -26,7 +32,7 @@ int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error)
 
 int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error)
 {
-    return device->index ? dbi_fail(error, "one device is emulated") : 0;
+    return device->index ? dbi_fail(error, "there is no device cuda:%d: one is emulated", device->index) : 0;
 }
 
 /* What the device's arena guarantees and no more: zeros, and 256-byte alignment. Each buffer is an allocation of its own and of just its size, so that
