@@ -47,7 +47,7 @@ warp_flags = -std=c++17 -fno-exceptions -fno-rtti -D__CUDACC__ -Itests/emulated/
 emulated_sources := $(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))
 emulated := $(emulated_sources:%.cu=$(BUILD)/emulated/%.o) $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/emulated/*.c)))
 library := $(BUILD)/libdbisl.a
-tool_sources := $(filter-out tools/tool.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
+tool_sources := $(filter-out tools/tool.c tools/sampling.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
@@ -91,7 +91,11 @@ $(library): $(lib_objects)
 
 $(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
 	@mkdir -p $(@D)
-	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(libs) -o $@
+
+# What some programs share.
+sampling := dbisl-sample dbisl-train-step
+$(sampling:%=$(BUILD)/bin/%): $(BUILD)/tools/sampling.o
 
 $(BUILD)/bin/dbisl: $(BUILD)/tools/dbisl.o
 	@mkdir -p $(@D)
@@ -183,13 +187,15 @@ bench-gpu: all $(if $(cuda),$(BUILD)/tests/bench_gpu) ## time a training step an
 # Linked anew, so that libraries are found beside the programs (an RPATH: it holds for the libraries' libraries too).
 bundle := $(BUILD)/gpu-bundle
 bundled := $(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(programs)) $(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%) $(bundle)/bin/bench_gpu
-bundle_link = @mkdir -p $(@D); $(if $(V),,printf '  %-4s %s\n' LINK $@;) $(CC) $(all_cflags) $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' $(filter %.o %.a,$^)
+bundle_link = @mkdir -p $(@D); $(if $(V),,printf '  %-4s %s\n' LINK $@;) $(CC) $(all_cflags) $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' $(filter %.o,$^) $(filter %.a,$^)
 
 $(bundle)/bin/dbisl: $(BUILD)/tools/dbisl.o
 	$(bundle_link) -o $@
 
 $(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(filter-out %/dbisl,$(programs))): $(bundle)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
 	$(bundle_link) $(libs) -o $@
+
+$(sampling:%=$(bundle)/bin/%): $(BUILD)/tools/sampling.o
 
 $(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%): $(bundle)/bin/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/emulated/conv.o $(library)
 	$(bundle_link) $(libs) -lcmocka -o $@

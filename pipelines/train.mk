@@ -38,6 +38,8 @@ LAUNCH ?=
 # DEVICE=cuda PRECISION=bf16: training and prediction on a GPU. Each process sets up GPU, cuDNN and network anew: a CHUNK of thousands of steps then.
 DEVICE ?=
 PRECISION ?=
+# FUSED=1: train-step makes its batches itself, with equal bytes. The pipe between two programs costs a GPU as much time as a step.
+FUSED ?=
 
 PREPROCESS ?= dbisl-preprocess
 PREPROCESS_FLAGS ?=
@@ -157,6 +159,11 @@ last_unlabeled = $(or $(LAST_BATCH_UNLABELED_$(1)),$(filter 0,$(BATCH_UNLABELED_
 sampling_last = $(LAST_SAMPLE_FLAGS) --labeled $(LAST_BATCH_LABELED) --unlabeled $(call last_unlabeled,$(1)) $(common)
 sampling_from = $(if $(filter $(last),$(2)),$(call sampling_last,$(1)),$(call sampling,$(1)))
 on_device = $(if $(DEVICE), --device $(DEVICE))$(if $(PRECISION), --precision $(PRECISION))
+# $(call feed,METHOD,FROM:TO:COUNT): train-step, and what it is fed with.
+from_split = --split $(PREPARED)/split.tsv $(call sampling_from,$(1),$(call from,$(2)))
+feed = $(if $(FUSED),$$(LAUNCH) $$(TRAIN_STEP) $(from_split),$$(LAUNCH) $$(SAMPLE) $(from_split) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
+  $$(LAUNCH) $$(TRAIN_STEP))
+$(if $(FUSED),$(if $(filter-out dbisl-sample,$(notdir $(SAMPLE))),$(error FUSED=$(FUSED): then the batches are not made by SAMPLE=$(SAMPLE))))
 stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)$(on_device)
 
 $(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(SEED)))
@@ -177,8 +184,7 @@ torn = $(if $(wildcard $(RUNS)/$(1)/log.tsv),,$(if $(wildcard $(call student,$(1
 define chunk
 $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: \
     $(PREPARED)/split.tsv $(call before,$(1),$(call from,$(2))) $(call settings,train-$(1)) $(call torn,$(1),$(call to,$(2)))
-	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling_from,$(1),$(call from,$(2))) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
-	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) $(if $(call has_teacher,$(1)),--ema $(DECAY)) \
+	$$(strip $(feed) $(call stepping,$(1)) --steps $(call count,$(2)) $(if $(call has_teacher,$(1)),--ema $(DECAY)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2)),--out-teacher ) \
 	    --log $(call log,$(1),$(call to,$(2))))
@@ -188,8 +194,7 @@ endef
 # what is made last.
 define chunk_then_ema
 $(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: $(PREPARED)/split.tsv $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
-	$$(strip $$(LAUNCH) $$(SAMPLE) --split $(PREPARED)/split.tsv $(call sampling_from,$(1),$(call from,$(2))) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
-	  $$(LAUNCH) $$(TRAIN_STEP) $(call stepping,$(1)) --steps $(call count,$(2)) \
+	$$(strip $(feed) $(call stepping,$(1)) --steps $(call count,$(2)) \
 	    --student $(call student,$(1),$(call from,$(2))) $(call teacher,$(1),$(call from,$(2)),--teacher ) \
 	    --out-student $(call student,$(1),$(call to,$(2))) --log $(call log,$(1),$(call to,$(2))))
 

@@ -93,6 +93,39 @@ edit() {
     same "$out/log" "$out/log1"
 }
 
+@test "batches made in place: the same bytes as from dbisl-sample, in one run or two" {
+    local make=(--split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2) options=(--no-flip --flip-z --no-rotate --intensity 0.1 --noise 0.05 --truth)
+    batches --count 3 "${options[@]}" -o "$out/augmented"
+    step "$out/augmented"
+    in_place() {
+        dbisl-train-step --total-steps 10 --seed 1 --ema 0.9 "${make[@]}" "${options[@]}" "$@"
+    }
+    in_place --cache-mb 0 --ahead 1 --steps 3 --student s.0 --teacher t.0 --out-student "$out/s.3" --out-teacher "$out/t.3" --log "$out/log.3"
+    same "$out/s" "$out/s.3"
+    same "$out/t" "$out/t.3"
+    same "$out/log" "$out/log.3"
+    in_place --steps 1 --student s.0 --teacher t.0 --out-student "$out/s.1" --out-teacher "$out/t.1"
+    in_place --steps 2 --student "$out/s.1" --teacher "$out/t.1" --out-student "$out/s.2" --out-teacher "$out/t.2"
+    same "$out/s" "$out/s.2"
+    same "$out/t" "$out/t.2"
+}
+
+@test "batches made in place: what is wrong with them" {
+    local step=(dbisl-train-step --total-steps 10 --steps 2 --student s.0 --teacher t.0 --out-student "$out/s")
+    expect_usage "${step[@]}" --patch 16,16,16
+    expect_usage "${step[@]}" --split split.tsv
+    expect_usage "${step[@]}" --split split.tsv --patch 16,16,16 both.st
+    expect_usage "${step[@]}" --split split.tsv --patch 16,16,16 --labeled 0 --unlabeled 0
+    expect_fault 'nothing: No such file' "${step[@]}" --split nothing --patch 16,16,16
+    expect_fault 'split.tsv: batch 0: a patch of 16,16,15 voxels' "${step[@]}" --split split.tsv --patch 16,16,15 --labeled 1
+    head -c 1000 phantom_002.st.zst >"$out/torn.st.zst"
+    sed "s,phantom_002.st.zst,$out/torn.st.zst," split.tsv >"$out/split.tsv"
+    sed "s,^phantom,$PWD/phantom," -i "$out/split.tsv"
+    expect_fault 'torn.st.zst' "${step[@]}" --split "$out/split.tsv" --patch 16,16,16 --labeled 1
+    rm "$out/torn.st.zst" "$out/split.tsv"
+    nothing_made
+}
+
 @test "the true labels of unlabelled samples change the log's last two columns and nothing else" {
     need_python numpy
     local method

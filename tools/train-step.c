@@ -1,5 +1,5 @@
-/* dbisl-train-step: batches from standard input, student and teacher in, both out after as many steps. */
-#include "tool.h"
+/* dbisl-train-step: batches from standard input, or made here, student and teacher in, both out after as many steps. */
+#include "sampling.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -74,6 +74,8 @@ static const struct argp_option options[] = {
     {"momentum", KEY_MOMENTUM, "M", 0, "Momentum of SGD (0.9)", 3},
     {"weight-decay", KEY_DECAY, "W", 0, "Weight decay (1e-4)", 3},
     {"dropout", KEY_DROPOUT, "P", 0, "Probability of dropping a channel (0.5)", 3},
+    {0, 0, 0, 0, "Batches made here, as by dbisl-sample, instead of read:", 4},
+    TOOL_SAMPLING_OPTIONS(4, 4, 4),
     {0},
 };
 
@@ -91,6 +93,7 @@ typedef struct arguments {
     int64_t total_steps, steps;
     double ema; /* < 0: none */
     const char *student, *teacher, *out_student, *out_teacher, *log, *batches;
+    tool_sampling sampling;
 } arguments;
 
 static void parse_ramp(struct argp_state *state, const char *arg, dbi_method *method)
@@ -194,6 +197,12 @@ static void finish(struct argp_state *state, arguments *a)
         argp_error(state, "the method %s has no teacher: --teacher, --out-teacher and --ema do not apply", a->method.name);
     if (!a->out_teacher != (a->ema < 0))
         argp_error(state, "--out-teacher and --ema go together");
+    if (a->sampling.split && a->batches)
+        argp_error(state, "--split makes the batches here: %s is not read", a->batches);
+    if (a->sampling.split)
+        tool_sampling_check(state, &a->sampling);
+    else if (a->sampling.first)
+        argp_error(state, "--%s is for batches that are made here: --split is missing", a->sampling.first);
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -252,7 +261,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         finish(state, a);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return tool_sampling_parse(key, arg, state, &a->sampling);
     }
 }
 
@@ -364,30 +373,59 @@ done:
     return status;
 }
 
+/* Where batches come from: a stream, or a sampler of this process, which spares them the way through a pipe. */
+typedef struct source {
+    const char *name;
+    dbi_reader *reader;
+    dbi_sampler *sampler;
+    dbi_ahead *ahead;
+} source;
+
+static void close_source(source *from)
+{
+    dbi_reader_close(from->reader);
+    dbi_ahead_stop(from->ahead);
+    dbi_sampler_close(from->sampler);
+}
+
+static int open_source(const training *s, source *from, dbi_error *error)
+{
+    const arguments *a = s->arguments;
+    *from = (source){.name = tool_input_name(a->batches)};
+    if (!a->sampling.split)
+        return (from->reader = dbi_reader_open(a->batches, error)) ? dbi_reader_ahead(from->reader, error) : -1;
+    tool_sampling sampling = a->sampling;
+    from->name = sampling.split;
+    if (!(from->sampler = tool_sampling_open(&sampling, s->common->seed, error)))
+        return -1;
+    from->ahead = dbi_ahead_start(from->sampler, (uint32_t)s->student->step, (uint32_t)a->steps, sampling.ahead, error);
+    return from->ahead ? 0 : -1;
+}
+
+/* 1 and a batch, 0 after the last, -1 on error. */
+static int next_batch(source *from, dbi_record **batch, dbi_error *error)
+{
+    return from->reader ? dbi_reader_next(from->reader, batch, error) : dbi_ahead_next(from->ahead, batch, error);
+}
+
 static int train(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
-    const char *name = tool_input_name(a->batches);
-    dbi_reader *reader = dbi_reader_open(a->batches, error);
-    if (!reader || dbi_reader_ahead(reader, error)) {
-        dbi_reader_close(reader);
-        return -1;
-    }
+    source from;
     int64_t done = 0;
-    int got = 0;
+    int got = open_source(s, &from, error);
     dbi_record *record = NULL;
-    while ((got = dbi_reader_next(reader, &record, error)) > 0) {
+    while (got >= 0 && (got = next_batch(&from, &record, error)) > 0) {
         int status = done == a->steps ? dbi_fail(error, "more than the %lld batches of --steps", (long long)a->steps) : train_on(s, record, error);
         dbi_record_free(record);
-        if (status) {
-            got = dbi_fail_in(error, "%s: record %lld", name, (long long)done);
-            break;
-        }
-        done++;
+        if (status)
+            got = dbi_fail_in(error, "%s: %s %lld", from.name, from.reader ? "record" : "batch", (long long)(from.reader ? done : s->student->step));
+        else
+            done++;
     }
-    dbi_reader_close(reader);
+    close_source(&from);
     if (got == 0 && done < a->steps)
-        return dbi_fail(error, "%s: the batches ended after %lld of %lld steps", name, (long long)done, (long long)a->steps);
+        return dbi_fail(error, "%s: the batches ended after %lld of %lld steps", from.name, (long long)done, (long long)a->steps);
     if (got < 0 || finish_steps(s, error))
         return -1;
     /* The teacher's weights are averaged in each step; here it takes over what else tells of the run. */
@@ -472,11 +510,13 @@ static void explain(const arguments *a)
 
 int main(int argc, char **argv)
 {
-    arguments a = {.preset = "dbisl", .ema = -1, .warmup = true};
+    arguments a = {.preset = "dbisl", .ema = -1, .warmup = true, .sampling = tool_sampling_defaults()};
     tool_options common;
     dbi_error error = {""};
-    tool_parse(argc, argv, "dbisl-train-step", TOOL_THREADS | TOOL_SEED | TOOL_COMPRESS | TOOL_DEVICE | TOOL_PROGRESS, options, parse, "[BATCHES]",
-               "Trains a student on batches, from standard input or the file BATCHES, by one of several semi-supervised methods.", &a, &common);
+    tool_parse(
+        argc, argv, "dbisl-train-step", TOOL_THREADS | TOOL_SEED | TOOL_COMPRESS | TOOL_DEVICE | TOOL_PROGRESS, options, parse, "[BATCHES]",
+        "Trains a student on batches, from standard input, the file BATCHES or made here (--split), by one of several semi-supervised methods.", &a,
+        &common);
     if (a.explain) {
         explain(&a);
         return TOOL_DONE;

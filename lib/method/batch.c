@@ -75,7 +75,7 @@ static int check_image(const dbi_tensor *image, dbi_error *error)
     const uint32_t infinite = 0x7f800000;
     const float *value = image->data;
     uint32_t bad = 0;
-#pragma omp parallel for simd schedule(static) reduction(| : bad)
+#pragma omp simd reduction(| : bad)
     for (size_t i = 0; i < image->count; i++) {
         uint32_t bits;
         memcpy(&bits, &value[i], sizeof bits);
