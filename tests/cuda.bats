@@ -92,7 +92,7 @@ train() {
     eval "$command" >plan
     [ "$(grep -c 'dbisl-train-step.* --steps 3000 ' plan)" -eq 4 ] || fail "$(head -n 5 plan)"
     [ "$(grep -c '^dbisl-predict --window 112,112,80 --stride 18,18,4 ' plan)" -eq 32 ]
-    for line in "$(grep -m 1 -o 'dbisl-train-step --method dbisl .*' plan)" "$(grep -m 1 -o 'dbisl-train-step --method dtc .*' plan)" \
+    for line in "$(grep -m 1 -o 'dbisl-train-step .*--method dbisl .*' plan)" "$(grep -m 1 -o 'dbisl-train-step .*--method dtc .*' plan)" \
         "$(grep -m 1 '^dbisl-predict ' plan)"; do
         [[ $line == *" --device cuda --precision bf16 "* ]] || fail "$line"
         expect_fault '--device cuda: ' bash -c "$line </dev/null"

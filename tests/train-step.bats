@@ -94,7 +94,7 @@ edit() {
 }
 
 @test "batches made in place: the same bytes as from dbisl-sample, in one run or two" {
-    local make=(--split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2) options=(--no-flip --flip-z --no-rotate --intensity 0.1 --noise 0.05 --truth)
+    local make=(--split split.tsv --patch "16,16,16" --labeled 1 --unlabeled 2) options=(--no-flip --flip-z --no-rotate --intensity 0.1 --noise 0.05 --truth)
     batches --count 3 "${options[@]}" -o "$out/augmented"
     step "$out/augmented"
     in_place() {

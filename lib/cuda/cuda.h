@@ -73,20 +73,24 @@ typedef struct CUstream_st *dbi_stream;
 #else
 /* Blocks and threads run backwards where this is true: a result that depends on it is a race. */
 extern bool dbi_emulated_backwards;
+/* run(arguments, blocks), on a copy of the arguments, when the stream comes to it. */
+int dbi_emulated_submit(dbi_stream stream, void (*run)(const void *arguments, int64_t blocks), const void *arguments, size_t bytes, int64_t blocks,
+                        dbi_error *error);
 #define DBI_KERNEL_(NAME, ARGUMENTS, BOUNDS, THREADS, PHASES, SHARED)                                                                                \
-    static int NAME##_launch(dbi_stream stream, int64_t blocks, const ARGUMENTS *a, dbi_error *error)                                                \
+    static void NAME##_blocks(const void *arguments, int64_t blocks)                                                                                 \
     {                                                                                                                                                \
-        (void)stream;                                                                                                                                \
-        (void)error;                                                                                                                                 \
         for (int64_t block = 0; block < blocks; block++) {                                                                                           \
             SHARED shared;                                                                                                                           \
             memset(&shared, 0xff, sizeof shared);                                                                                                    \
             for (int phase = 0; phase < (PHASES); phase++)                                                                                           \
                 for (int thread = 0; thread < (THREADS); thread++)                                                                                   \
-                    NAME(a, dbi_emulated_backwards ? blocks - 1 - block : block, dbi_emulated_backwards ? (THREADS)-1 - thread : thread, phase,      \
-                         &shared);                                                                                                                   \
+                    NAME((const ARGUMENTS *)arguments, dbi_emulated_backwards ? blocks - 1 - block : block,                                          \
+                         dbi_emulated_backwards ? (THREADS)-1 - thread : thread, phase, &shared);                                                    \
         }                                                                                                                                            \
-        return 0;                                                                                                                                    \
+    }                                                                                                                                                \
+    static int NAME##_launch(dbi_stream stream, int64_t blocks, const ARGUMENTS *a, dbi_error *error)                                                \
+    {                                                                                                                                                \
+        return dbi_emulated_submit(stream, NAME##_blocks, a, sizeof *a, blocks, error);                                                              \
     }
 #endif
 

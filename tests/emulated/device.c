@@ -1,5 +1,5 @@
-/* Stands in for runtime.cu and cudnn.cu where the CUDA device's other sources are compiled for the host: device memory is the host's, a stream does at once
- * what it is given, convolutions are plain loops. */
+/* Stands in for runtime.cu and cudnn.cu where the CUDA device's other sources are compiled for the host: device memory is the host's, convolutions are plain
+ * loops. Streams are in streams.c. */
 #include "emulated.h"
 
 #include <stdlib.h>
@@ -58,122 +58,12 @@ int dbi_arena_open(dbi_arena *arena, dbi_error *error)
 
 void dbi_arena_close(dbi_arena *arena)
 {
+    dbi_emulated_finish();
     for (int i = 0; i < arena->count; i++) {
         dbi_emulated_held -= arena->need[i].own ? arena->need[i].bytes : 0;
         free(arena->need[i].own);
         arena->need[i].own = NULL;
     }
-}
-
-int dbi_cuda_put(dbi_stream stream, void *device, const void *host, size_t bytes, dbi_error *error)
-{
-    (void)stream;
-    (void)error;
-    memcpy(device, host, bytes);
-    return 0;
-}
-
-int dbi_cuda_get(dbi_stream stream, void *host, const void *device, size_t bytes, dbi_error *error)
-{
-    return dbi_cuda_put(stream, host, device, bytes, error);
-}
-
-int dbi_cuda_copy(dbi_stream stream, void *device, const void *from_device, size_t bytes, dbi_error *error)
-{
-    return dbi_cuda_put(stream, device, from_device, bytes, error);
-}
-
-int dbi_cuda_clear(dbi_stream stream, void *device, size_t bytes, dbi_error *error)
-{
-    (void)stream;
-    (void)error;
-    memset(device, 0, bytes);
-    return 0;
-}
-
-int dbi_cuda_wait(dbi_stream stream, dbi_error *error)
-{
-    (void)stream;
-    (void)error;
-    return 0;
-}
-
-int dbi_stream_open(dbi_stream *stream, dbi_error *error)
-{
-    (void)error;
-    *stream = NULL;
-    return 0;
-}
-
-void dbi_stream_close(dbi_stream stream)
-{
-    (void)stream;
-}
-
-int dbi_event_open(dbi_event *event, dbi_error *error)
-{
-    (void)error;
-    *event = NULL;
-    return 0;
-}
-
-void dbi_event_close(dbi_event event)
-{
-    (void)event;
-}
-
-int dbi_event_record(dbi_event event, dbi_stream stream, dbi_error *error)
-{
-    (void)event;
-    return dbi_cuda_wait(stream, error);
-}
-
-int dbi_event_before(dbi_event event, dbi_stream stream, dbi_error *error)
-{
-    return dbi_event_record(event, stream, error);
-}
-
-int dbi_event_wait(dbi_event event, dbi_error *error)
-{
-    return dbi_event_record(event, NULL, error);
-}
-
-int dbi_pinned_open(void **memory, size_t bytes, dbi_error *error)
-{
-    return (*memory = dbi_alloc(bytes, 1, error)) ? 0 : -1;
-}
-
-void dbi_pinned_close(void *memory)
-{
-    free(memory);
-}
-
-/* A graph is the call that was to be recorded: made again at each launch. */
-struct CUgraphExec_st {
-    int (*run)(void *context, dbi_error *error);
-    void *context;
-};
-
-int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context, dbi_error *error)
-{
-    (void)stream;
-    *graph = dbi_alloc(1, sizeof **graph, error);
-    if (!*graph)
-        return -1;
-    (*graph)->run = run;
-    (*graph)->context = context;
-    return 0;
-}
-
-int dbi_graph_launch(dbi_graph graph, dbi_stream stream, dbi_error *error)
-{
-    (void)stream;
-    return graph->run(graph->context, error);
-}
-
-void dbi_graph_close(dbi_graph graph)
-{
-    free(graph);
 }
 
 /* ---- Convolutions ---- */
@@ -291,36 +181,70 @@ static void make_outputs(const dbi_convs *c, const dbi_conv_sides *s, const void
     }
 }
 
+/* A convolution and what it does on the way, when the stream comes to it. */
+typedef struct conv_arguments {
+    const dbi_convs *convs;
+    int layer;
+    dbi_conv_pass pass;
+    void *x, *weight, *y;
+    dbi_conv_extra extra;
+} conv_arguments;
+
+static void run_conv(const void *arguments, int64_t blocks)
+{
+    const conv_arguments *a = arguments;
+    const dbi_convs *c = a->convs;
+    const dbi_conv_sides *sides = &c->sides[a->layer], outputs = outputs_of(c, a->layer);
+    void *const out = a->pass == DBI_CONV_TO_X ? a->x : a->y;
+    dbi_error error;
+    (void)blocks;
+    if (dbi_emulated_conv(a->pass, c->bf16, sides, a->x, a->weight, a->y, &error))
+        abort();
+    if (a->extra.heads.logits)
+        make_outputs(c, &outputs, out, &a->extra.norm, &a->extra.heads);
+    else if (a->extra.norm.scale)
+        normalize(c, &outputs, out, &a->extra.norm);
+    else if (a->extra.moments.count)
+        take_moments(c, &outputs, out, &a->extra.moments);
+}
+
+static int submit(const dbi_convs *c, dbi_stream stream, const conv_arguments *a, dbi_error *error)
+{
+    conv_arguments mine = *a;
+    mine.convs = c;
+    return dbi_emulated_submit(stream, run_conv, &mine, sizeof mine, 1, error);
+}
+
 int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
                       void *workspace, dbi_error *error)
 {
-    (void)stream;
+    const bool up = c->kind[l] == DBI_LAYER_UP;
+    conv_arguments a = {.layer = l, .weight = (void *)weight};
     (void)workspace;
-    const dbi_conv_sides sides = outputs_of(c, l);
-    if (c->kind[l] == DBI_LAYER_UP ? dbi_emulated_conv(DBI_CONV_TO_X, c->bf16, &c->sides[l], out, (void *)weight, (void *)in, error)
-                                   : dbi_emulated_conv(DBI_CONV_TO_Y, c->bf16, &c->sides[l], (void *)in, (void *)weight, out, error))
-        return -1;
-    if (extra && extra->heads.logits)
-        make_outputs(c, &sides, out, &extra->norm, &extra->heads);
-    else if (extra && extra->norm.scale)
-        normalize(c, &sides, out, &extra->norm);
-    else if (extra && extra->moments.count)
-        take_moments(c, &sides, out, &extra->moments);
-    return 0;
+    if (extra)
+        a.extra = *extra;
+    a.pass = up ? DBI_CONV_TO_X : DBI_CONV_TO_Y;
+    a.x = up ? out : (void *)in;
+    a.y = up ? (void *)in : out;
+    return submit(c, stream, &a, error);
 }
 
 int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din, void *workspace, dbi_error *error)
 {
-    (void)stream;
+    const bool up = c->kind[l] == DBI_LAYER_UP;
+    conv_arguments a = {.layer = l, .weight = (void *)weight};
     (void)workspace;
-    return c->kind[l] == DBI_LAYER_UP ? dbi_emulated_conv(DBI_CONV_TO_Y, c->bf16, &c->sides[l], (void *)dout, (void *)weight, din, error)
-                                      : dbi_emulated_conv(DBI_CONV_TO_X, c->bf16, &c->sides[l], din, (void *)weight, (void *)dout, error);
+    a.pass = up ? DBI_CONV_TO_Y : DBI_CONV_TO_X;
+    a.x = up ? (void *)dout : din;
+    a.y = up ? din : (void *)dout;
+    return submit(c, stream, &a, error);
 }
 
 int dbi_convs_weight(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *dout, void *dweight, void *workspace, dbi_error *error)
 {
-    (void)stream;
-    (void)workspace;
     const bool up = c->kind[l] == DBI_LAYER_UP;
-    return dbi_emulated_conv(DBI_CONV_TO_WEIGHT, c->bf16, &c->sides[l], (void *)(up ? dout : in), dweight, (void *)(up ? in : dout), error);
+    const conv_arguments a = {
+        .layer = l, .pass = DBI_CONV_TO_WEIGHT, .x = (void *)(up ? dout : in), .weight = dweight, .y = (void *)(up ? in : dout)};
+    (void)workspace;
+    return submit(c, stream, &a, error);
 }

@@ -2,6 +2,7 @@
 #ifndef EMULATED_H
 #define EMULATED_H
 
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "cuda/direct.h"
@@ -25,6 +26,13 @@ static inline int sanitized(void)
 
 /* Bytes of the last arena that was opened, of all that are open, the most that ever were, and what the device has (at first as good as endless). */
 extern size_t dbi_emulated_memory, dbi_emulated_held, dbi_emulated_most, dbi_emulated_limit;
+
+/* Streams: 0, they do at once what they are given; else as late as what is waited for allows, or at random moments before, in a random order of streams
+ * that is this number's, which only events restrict. A result that depends on it is a missing event, or memory of the host that was used too early. Copies
+ * from memory of the host that is not pinned are made at once, as CUDA has it. */
+extern uint32_t dbi_emulated_disorder;
+/* Does what streams have been given. */
+void dbi_emulated_finish(void);
 
 /* dbi_direct(), computed otherwise. */
 int dbi_emulated_conv(dbi_conv_pass pass, bool bf16, const dbi_conv_sides *sides, void *x, void *weight, void *y, dbi_error *error);

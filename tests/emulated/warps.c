@@ -8,6 +8,7 @@
 #include <ucontext.h>
 
 #include "cuda/cuda.h"
+#include "emulated.h"
 
 enum { MOST_THREADS = 1024, MOST_COPIES = 512, STACK = 256 << 10 };
 
@@ -162,6 +163,7 @@ static JUMPS void run_block(void)
 
 void dbi_warps_launch(void (*kernel)(const void *), const void *arguments, unsigned blocks, unsigned block_threads, size_t shared)
 {
+    dbi_emulated_finish(); /* what was given to streams before */
     if (!coroutines) {
         coroutines = map(MOST_THREADS * sizeof *coroutines);
         stacks = map((size_t)MOST_THREADS * STACK);

@@ -11,3 +11,4 @@ __attribute__((constructor)) static void print_lines(void)
 
 bool dbi_emulated_backwards, dbi_emulated_rounding;
 size_t dbi_emulated_memory, dbi_emulated_held, dbi_emulated_most, dbi_emulated_limit;
+uint32_t dbi_emulated_disorder;

@@ -279,6 +279,83 @@ static void test_one_by_one_or_in_a_row(void **state)
     outcome_free(&row);
 }
 
+/* ---- Streams: what the trainer gives one may be done long after what it gives another ---- */
+
+enum { SMALL = 16, MANY = 5 };
+
+/* MANY steps of small batches, two under way at once; what each leaves in `log` and in the end in `weights` [student, momentum, teacher], of `all` bytes. */
+static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *weights)
+{
+    dbi_error error;
+    dbi_layout layout;
+    dbi_weights_f32 student, teacher;
+    const dbi_loss_shape shape = {BATCH, LABELED, 1, {SMALL, SMALL, SMALL}};
+    assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
+    assert_int_equal(dbi_weights_new_f32(&student, &layout, true, &error), 0);
+    assert_int_equal(dbi_weights_new_f32(&teacher, &layout, false, &error), 0);
+    draw_weights(&student);
+    draw_weights(&teacher);
+    dbi_trainer_f32 *trainer = dbi_trainer_open_f32(method, TOTAL, 11, &layout, "cuda", &shape, &error);
+    assert_non_null(trainer);
+    dbi_trainer_average_f32(trainer, 0.9, false);
+    float *given = calloc(BATCH * VOXELS, sizeof *given);
+    assert_non_null(given);
+    for (int step = 0; step < MANY; step++) {
+        for (int i = 0; i < BATCH * VOXELS; i++)
+            given[i] = image[0][i] * (float)(1 + step);
+        const dbi_samples_f32 samples = {given, label + VOXELS / 2, label_sdf + VOXELS / 2, NULL};
+        if (dbi_trainer_submit_f32(trainer, &student, &teacher, &samples, step, &error) ||
+            (step && dbi_trainer_finish_f32(trainer, &log[step - 1], &error)))
+            fail_msg("%s", error.text);
+        memset(given, 0xff, BATCH * VOXELS * sizeof *given);
+    }
+    if (dbi_trainer_finish_f32(trainer, &log[MANY - 1], &error) || dbi_trainer_fetch_f32(trainer, &student, &teacher, &error))
+        fail_msg("%s", error.text);
+    const float *const parts[] = {student.parameters, student.momentum, teacher.parameters, student.statistics, teacher.statistics};
+    for (int i = 0; i < 5; i++) {
+        const size_t count = i < 3 ? layout.parameters : layout.statistics;
+        memcpy(weights, parts[i], count * sizeof *weights);
+        weights += count;
+    }
+    dbi_trainer_close_f32(trainer);
+    dbi_weights_free_f32(&student);
+    dbi_weights_free_f32(&teacher);
+    free(given);
+}
+
+static void test_streams_in_any_order(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"dbisl", "ua-mt"};
+    dbi_error error;
+    dbi_layout layout;
+    assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
+    const size_t all = 3 * layout.parameters + 2 * layout.statistics;
+    float *expected = calloc(all, sizeof *expected), *got = calloc(all, sizeof *got);
+    assert_non_null(expected);
+    assert_non_null(got);
+    const uint32_t before = dbi_emulated_disorder;
+    for (int m = 0; m < 2; m++) {
+        const dbi_method method = preset(names[m]);
+        dbi_step_log log[2][MANY];
+        dbi_emulated_disorder = 0;
+        run_small(&method, log[0], expected);
+        for (dbi_emulated_disorder = 1; dbi_emulated_disorder < 9; dbi_emulated_disorder++) {
+            run_small(&method, log[1], got);
+            if (memcmp(expected, got, all * sizeof *got))
+                fail_msg("%s, disorder %u: other weights", names[m], dbi_emulated_disorder);
+            for (int step = 0; step < MANY; step++)
+                if (memcmp(&log[0][step].loss.total, &log[1][step].loss.total, sizeof log[0][step].loss.total))
+                    fail_msg("%s, disorder %u: another loss in step %d", names[m], dbi_emulated_disorder, step);
+            if (on_gpu())
+                break; /* which has an order of its own */
+        }
+    }
+    dbi_emulated_disorder = before;
+    free(expected);
+    free(got);
+}
+
 static void test_update_is_the_hosts(void **state)
 {
     (void)state;
@@ -381,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_presets_agree_with_the_reference),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_one_by_one_or_in_a_row),
+        cmocka_unit_test(test_streams_in_any_order),
         cmocka_unit_test(test_update_is_the_hosts),
         cmocka_unit_test(test_infinite_loss),
         cmocka_unit_test(test_bad_trainers),
