@@ -15,4 +15,4 @@ VARIANT_SEEDS := 1
 VARIANT_LABELS := 8
 # Trainings of twice as many steps: have the methods levelled off? (The schedules stretch with the number of steps.)
 VARIABLES_3000-steps := STEPS=3000
-FURTHER_CELLS := ua-mt.8.1 $(foreach s,1 2,$(METHODS:%=%+3000-steps.8.$(s)))
+FURTHER_CELLS := ua-mt.8.1 $(foreach s,1 2 3,$(METHODS:%=%+3000-steps.8.$(s)))
