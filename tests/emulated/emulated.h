@@ -1,4 +1,5 @@
-/* The CUDA device on the host, see emulated.c and lib/cuda/cuda.h: linked before the library, so that a net or a trainer opened on "cuda" is this one. */
+/* The CUDA device on the host, see device.c, streams.c, warps.h and lib/cuda/cuda.h: linked before the library, so that a net or a trainer opened on "cuda" is
+ * this one. */
 #ifndef EMULATED_H
 #define EMULATED_H
 
@@ -27,9 +28,9 @@ static inline int sanitized(void)
 /* Bytes of the last arena that was opened, of all that are open, the most that ever were, and what the device has (at first as good as endless). */
 extern size_t dbi_emulated_memory, dbi_emulated_held, dbi_emulated_most, dbi_emulated_limit;
 
-/* Streams: 0, they do at once what they are given; else as late as what is waited for allows, or at random moments before, in a random order of streams
- * that is this number's, which only events restrict. A result that depends on it is a missing event, or memory of the host that was used too early. Copies
- * from memory of the host that is not pinned are made at once, as CUDA has it. */
+/* Streams: 0, they do at once what they are given; an odd number (1 at first), as late as what is waited for allows; an even one, at random moments before.
+ * The number gives the order of streams, which only events restrict. A result that depends on it is a missing event, or memory of the host that was used too
+ * early. Copies from memory of the host that is not pinned are made at once, as CUDA has it. */
 extern uint32_t dbi_emulated_disorder;
 /* Does what streams have been given. */
 void dbi_emulated_finish(void);
