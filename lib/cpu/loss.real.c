@@ -31,7 +31,7 @@ typedef struct span {
 static bool needs_transform(const dbi_method *m, span unlabeled)
 {
     for (int i = 0; i < DBI_TERMS; i++)
-        if (m->weight[i] > 0 && dbi_terms[i].transform && (!dbi_terms[i].teacher || unlabeled.count))
+        if (m->weight[i] > 0 && dbi_term_needs(i, DBI_OF_S) && (!dbi_term_needs_teacher(i) || unlabeled.count))
             return true;
     return false;
 }
@@ -401,11 +401,11 @@ int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_va
     }
     for (int t = 0; t < DBI_TERMS; t++) {
         const dbi_term_info *info = &dbi_terms[t];
-        const double factor = m->weight[t] * (info->unsupervised ? in->ramp : 1) * (info->regression ? m->beta : 1);
-        const span range = t <= DBI_TERM_CROSS_REG ? labeled : info->teacher ? unlabeled : all;
-        if (!(m->weight[t] > 0) || !range.count || (info->teacher && !teacher))
+        const double factor = m->weight[t] * (info->times & DBI_TIMES_LAMBDA ? in->ramp : 1) * (info->times & DBI_TIMES_BETA ? m->beta : 1);
+        const span range = info->samples == DBI_SAMPLES_LABELED ? labeled : info->samples == DBI_SAMPLES_UNLABELED ? unlabeled : all;
+        if (!(m->weight[t] > 0) || !range.count || (dbi_term_needs_teacher(t) && !teacher))
             continue;
-        const real *w = info->teacher ? l->weight : NULL;
+        const real *w = dbi_term_needs_teacher(t) ? l->weight : NULL;
         double value = 0;
         switch ((dbi_term)t) {
         case DBI_TERM_SEG:

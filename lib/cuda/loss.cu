@@ -174,15 +174,17 @@ static void set_terms(dbi_cuda_loss *l, const dbi_method *m, bool *transform)
     const int64_t unlabeled = l->set.batch - l->set.labeled;
     *transform = false;
     for (int t = 0; t < DBI_TERMS; t++) {
-        const int64_t samples = t <= DBI_TERM_CROSS_REG ? l->set.labeled : dbi_terms[t].teacher ? unlabeled : l->set.batch;
+        const int64_t samples = dbi_terms[t].samples == DBI_SAMPLES_LABELED     ? l->set.labeled
+                                : dbi_terms[t].samples == DBI_SAMPLES_UNLABELED ? unlabeled
+                                                                                : l->set.batch;
         l->set.weight[t] = m->weight[t] > 0 && samples ? m->weight[t] : 0;
-        l->set.unsupervised[t] = dbi_terms[t].unsupervised;
-        l->set.regression[t] = dbi_terms[t].regression;
-        if (l->set.weight[t] > 0 && dbi_terms[t].transform)
+        l->set.unsupervised[t] = (dbi_terms[t].times & DBI_TIMES_LAMBDA) != 0;
+        l->set.regression[t] = (dbi_terms[t].times & DBI_TIMES_BETA) != 0;
+        if (l->set.weight[t] > 0 && dbi_term_needs(t, DBI_OF_S))
             *transform = true;
-        if (l->set.weight[t] > 0 && dbi_terms[t].teacher)
+        if (l->set.weight[t] > 0 && dbi_term_needs_teacher(t))
             l->set.teacher = true;
-        if (l->set.weight[t] > 0 && dbi_terms[t].teacher && t != DBI_TERM_TEACHER)
+        if (l->set.weight[t] > 0 && dbi_term_needs_pseudo(t))
             l->set.pseudo = true;
     }
     l->teacher_distance = l->set.weight[DBI_TERM_PSEUDO_REG] > 0 || l->set.weight[DBI_TERM_PSEUDO_CROSS_REG] > 0;
@@ -305,7 +307,7 @@ int dbi_cuda_loss_step(dbi_cuda_loss *l, dbi_stream stream, const dbi_cuda_loss_
     a.in = *in;
     a.set.teacher = l->set.teacher && in->teacher_logits;
     for (int t = 0; t < DBI_TERMS && !a.set.teacher; t++)
-        if (dbi_terms[t].teacher)
+        if (dbi_term_needs_teacher(t))
             a.set.weight[t] = 0;
     a.s = l->s;
     a.teacher_s = l->teacher_s;

@@ -6,20 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const dbi_term_info dbi_terms[DBI_TERMS] = {
-    [DBI_TERM_SEG] = {"seg", false, false, false, false, "seg(p, Y)"},
-    [DBI_TERM_REG] = {"reg", false, true, false, false, "reg(r, R)"},
-    [DBI_TERM_CROSS_SEG] = {"cross-seg", false, false, false, false, "seg(T_r2s(r), Y)"},
-    [DBI_TERM_CROSS_REG] = {"cross-reg", false, true, false, true, "reg(T_s2r(p), R)"},
-    [DBI_TERM_CONSISTENCY_SEG] = {"consistency-seg", true, false, false, false, "mean (p - T_r2s(r))^2"},
-    [DBI_TERM_CONSISTENCY_REG] = {"consistency-reg", true, false, false, true, "mean (r - T_s2r(p))^2"},
-    [DBI_TERM_PSEUDO_SEG] = {"pseudo-seg", true, false, true, false, "seg(p, y~)"},
-    [DBI_TERM_PSEUDO_REG] = {"pseudo-reg", true, true, true, false, "reg(r, r~)"},
-    [DBI_TERM_PSEUDO_CROSS_SEG] = {"pseudo-cross-seg", true, false, true, false, "seg(T_r2s(r), y~)"},
-    [DBI_TERM_PSEUDO_CROSS_REG] = {"pseudo-cross-reg", true, true, true, true, "reg(T_s2r(p), r~)"},
-    [DBI_TERM_TEACHER] = {"teacher", true, false, true, false, "mean (p - p_teacher)^2"},
-};
-
 const char *const dbi_method_presets[] = {"supervised", "mean-teacher", "ua-mt", "dtc", "dbisl", NULL};
 
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
@@ -56,8 +42,10 @@ int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
         m.ramp_every = 150;
         m.normalize = (dbi_normalize){.kind = DBI_NORMALIZE_MAX};
     } else if (!strcmp(name, "dbisl")) {
-        for (int i = 0; i < DBI_TERMS; i++)
-            m.weight[i] = i != DBI_TERM_TEACHER;
+        static const dbi_term further[] = {DBI_TERM_CROSS_SEG,  DBI_TERM_CROSS_REG,  DBI_TERM_CONSISTENCY_SEG,  DBI_TERM_CONSISTENCY_REG,
+                                           DBI_TERM_PSEUDO_SEG, DBI_TERM_PSEUDO_REG, DBI_TERM_PSEUDO_CROSS_SEG, DBI_TERM_PSEUDO_CROSS_REG};
+        for (size_t i = 0; i < sizeof further / sizeof *further; i++)
+            m.weight[further[i]] = 1;
         m.lambda = 1;
         m.gamma = 2;
         m.uncertainty = true;
@@ -72,37 +60,31 @@ int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
 int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error)
 {
     const char *equals = strchr(text, '=');
-    for (int i = 0; equals && i < DBI_TERMS; i++)
-        if (strlen(dbi_terms[i].name) == (size_t)(equals - text) && !strncmp(text, dbi_terms[i].name, (size_t)(equals - text))) {
-            char *end;
-            double weight = strtod(equals + 1, &end);
-            if (end == equals + 1 || *end || !(weight >= 0 && weight <= 1e6))
-                return dbi_fail(error, "\"%s\" is not a weight from 0 to 1e6", equals + 1);
-            method->weight[i] = weight;
-            return 0;
-        }
-    return dbi_fail(error, "\"%s\" is not TERM=WEIGHT with a term of the log, such as cross-seg=0.5", text);
+    const int term = equals ? dbi_term_find(text, (size_t)(equals - text)) : -1;
+    if (term < 0)
+        return dbi_fail(error, "\"%s\" is not TERM=WEIGHT with a term of the log, such as cross-seg=0.5", text);
+    char *end;
+    const double weight = strtod(equals + 1, &end);
+    if (end == equals + 1 || *end || !(weight >= 0 && weight <= 1e6))
+        return dbi_fail(error, "\"%s\" is not a weight from 0 to 1e6", equals + 1);
+    method->weight[term] = weight;
+    return 0;
 }
 
 int dbi_method_without(dbi_method *method, const char *component, dbi_error *error)
 {
-    static const struct {
-        const char *name;
-        int terms[6];
-    } components[] = {
-        {"cross", {DBI_TERM_CROSS_SEG, DBI_TERM_CROSS_REG, -1}},
-        {"consistency", {DBI_TERM_CONSISTENCY_SEG, DBI_TERM_CONSISTENCY_REG, -1}},
-        {"pseudo", {DBI_TERM_PSEUDO_SEG, DBI_TERM_PSEUDO_REG, DBI_TERM_PSEUDO_CROSS_SEG, DBI_TERM_PSEUDO_CROSS_REG, DBI_TERM_TEACHER, -1}},
-    };
+    static const char *const components[] = {
+        [DBI_COMPONENT_CROSS] = "cross", [DBI_COMPONENT_CONSISTENCY] = "consistency", [DBI_COMPONENT_PSEUDO] = "pseudo"};
     if (!strcmp(component, "uncertainty")) {
         method->uncertainty = false;
         method->passes = 0;
         return 0;
     }
     for (size_t i = 0; i < sizeof components / sizeof *components; i++)
-        if (!strcmp(component, components[i].name)) {
-            for (const int *term = components[i].terms; *term >= 0; term++)
-                method->weight[*term] = 0;
+        if (components[i] && !strcmp(component, components[i])) {
+            for (int t = 0; t < DBI_TERMS; t++)
+                if (dbi_terms[t].component == (dbi_term_component)i)
+                    method->weight[t] = 0;
             return 0;
         }
     return dbi_fail(error, "\"%s\" is none of cross, consistency, pseudo, uncertainty", component);
@@ -110,8 +92,8 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
 
 bool dbi_method_needs_teacher(const dbi_method *method)
 {
-    for (int i = 0; i < DBI_TERMS; i++)
-        if (dbi_terms[i].teacher && method->weight[i] > 0)
+    for (int t = 0; t < DBI_TERMS; t++)
+        if (method->weight[t] > 0 && dbi_term_needs_teacher(t))
             return true;
     return false;
 }

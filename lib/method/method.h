@@ -1,5 +1,4 @@
-/* The method: which terms make the loss, with which weights, and the presets. A new term has its row in dbi_terms, its value and gradient in
- * loss.real.c, and its weight in the presets that use it. */
+/* The method: with which weights the terms (terms.h) make the loss, and the presets. */
 #ifndef DBI_METHOD_METHOD_H
 #define DBI_METHOD_METHOD_H
 
@@ -8,35 +7,7 @@
 
 #include "base/error.h"
 #include "distance/transform.real.h"
-
-/* With Y the label and R its signed distance, p the student's probability, r its signed distance, T_r2s(r) = sigmoid(k r), T_s2r the transform of
- * distance/transform.h, and y~, r~ the teacher's pseudo-label and pseudo-distance:
- *   seg(q, y) = Dice loss 1 - (2 sum qy + e) / (sum q^2 + sum y^2 + e), e = 1e-5, sums over all samples of the term, averaged over the classes (optionally
- *   + cross-entropy); reg(a, b) = mean (a - b)^2. */
-typedef enum dbi_term {
-    DBI_TERM_SEG,              /* labelled: seg(p, Y) */
-    DBI_TERM_REG,              /* labelled: reg(r, R) */
-    DBI_TERM_CROSS_SEG,        /* labelled: seg(T_r2s(r), Y) */
-    DBI_TERM_CROSS_REG,        /* labelled: reg(T_s2r(p), R) */
-    DBI_TERM_CONSISTENCY_SEG,  /* all: mean (p - T_r2s(r))^2 */
-    DBI_TERM_CONSISTENCY_REG,  /* all: mean (r - T_s2r(p))^2 */
-    DBI_TERM_PSEUDO_SEG,       /* unlabelled, weighted by voxel: seg(p, y~) */
-    DBI_TERM_PSEUDO_REG,       /* unlabelled, weighted by voxel: reg(r, r~) */
-    DBI_TERM_PSEUDO_CROSS_SEG, /* unlabelled, weighted by voxel: seg(T_r2s(r), y~) */
-    DBI_TERM_PSEUDO_CROSS_REG, /* unlabelled, weighted by voxel: reg(T_s2r(p), r~) */
-    DBI_TERM_TEACHER,          /* unlabelled: mean (p - teacher's p)^2, masked by certainty where `passes` is set */
-    DBI_TERMS
-} dbi_term;
-
-typedef struct dbi_term_info {
-    const char *name;  /* option and log column: "cross-seg" */
-    bool unsupervised; /* times the ramped weight lambda */
-    bool regression;   /* times beta */
-    bool teacher;      /* needs a teacher's pass */
-    bool transform;    /* needs T_s2r of the student */
-    const char *formula;
-} dbi_term_info;
-extern const dbi_term_info dbi_terms[DBI_TERMS];
+#include "method/terms.h"
 
 typedef struct dbi_method {
     char name[32];

@@ -274,7 +274,7 @@ static void every_term_agrees(void **state)
             dbi_method m;
             dbi_error error;
             char what[128];
-            if (k && term >= 0 && !dbi_terms[term].transform && k != 3)
+            if (k && term >= 0 && !dbi_term_needs(term, DBI_OF_S) && !dbi_term_needs(term, DBI_OF_PSEUDO_DISTANCE) && k != 3)
                 continue;
             fields *f = make_fields((int)shape->classes);
             assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);

@@ -1,0 +1,11 @@
+/* Functions of host and device: written in the common subset of C and CUDA C++, in headers, and compiled by both compilers. */
+#ifndef DBI_BASE_HOST_DEVICE_H
+#define DBI_BASE_HOST_DEVICE_H
+
+#ifdef __CUDACC__
+#define DBI_HD static inline __host__ __device__
+#else
+#define DBI_HD static inline __attribute__((unused))
+#endif
+
+#endif
