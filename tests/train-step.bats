@@ -181,6 +181,36 @@ edit() {
     "$PYTHON" -m json.tool "$out/a" >/dev/null
 }
 
+@test "--explain says which terms are in use, and the loss as a formula" {
+    expect 0 dbisl-train-step --explain --total-steps 5 --method dtc --weight reg=0.5
+    grep -qF '"loss": "seg(p, Y) + 0.5 beta reg(r, R) + lambda mean (p - T_r2s(r))^2"' <<<"$output"
+    [ "$(grep -c '^    "' <<<"$output")" -eq 3 ] # weights
+}
+
+@test "terms that are off are not in the history, and a checkpoint that has them in it goes on in the same entry" {
+    need_python numpy
+    local one=(--total-steps 10 --steps 1 --method mean-teacher --teacher t.0)
+    batches --count 1 -o "$out/0.st"
+    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2 --seed 1 --start 1 --count 1 --compress=none -o "$out/1.st"
+    dbisl-train-step "${one[@]}" --ema 0.9 --student s.0 --out-student "$out/s1" --out-teacher "$out/t1" "$out/0.st"
+    dbisl-info --json "$out/s1" >"$out/history"
+    local old
+    old=$("$PYTHON" -c 'import json, sys
+history = json.loads(json.load(sys.stdin)["metadata"]["history"])
+assert sorted(history[-1]["settings"]["weights"]) == ["reg", "seg", "teacher"], history
+history[-1]["settings"]["weights"].update({"cross-seg": 0.0, "pseudo-reg": 0.0})
+print(json.dumps(history, separators=(",", ":")))' <"$out/history")
+    "$PYTHON" "$ROOT/tests/interop/predict.py" meta "$out/s1" "$out/old" "history=$old"
+    one+=(--teacher "$out/t1")
+    dbisl-train-step "${one[@]}" --student "$out/s1" --out-student "$out/s2" "$out/1.st"
+    dbisl-train-step "${one[@]}" --student "$out/old" --out-student "$out/old2" "$out/1.st"
+    same "$out/s2" "$out/old2"
+    # A weight that is not 0 is another setting.
+    "$PYTHON" "$ROOT/tests/interop/predict.py" meta "$out/s1" "$out/old" "history=${old/'"cross-seg":0.0'/'"cross-seg":0.5'}"
+    dbisl-train-step "${one[@]}" --student "$out/old" --out-student "$out/old2" "$out/1.st"
+    run ! cmp -s "$out/s2" "$out/old2"
+}
+
 @test "a checkpoint may be written over the one it came from" {
     cp s.0 "$out/s"
     dbisl-train-step --method supervised --total-steps 10 --steps 3 --student "$out/s" --out-student "$out/s" labeled.st

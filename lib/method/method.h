@@ -39,9 +39,13 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
 
 bool dbi_method_needs_teacher(const dbi_method *method);
 
-/* The settings that change results, as a JSON object (a new reference) with sorted keys. */
+/* The settings that change results, as a JSON object (a new reference) with sorted keys. Terms whose weight is 0 are left out: what is
+ * stored of a training stays as it is when a term is added. */
 struct json_t;
 struct json_t *dbi_method_settings(const dbi_method *method, int64_t total_steps, dbi_error *error);
+
+/* The loss as people write it: "seg(p, Y) + 0.5 beta reg(r, R)". The caller frees it. */
+char *dbi_method_formula(const dbi_method *method, dbi_error *error);
 
 /* Checks a schedule: "constant", "every:N" (a tenth after each N steps), "at:S[,S...]" (a tenth at each S, a step or a percentage of all steps) or
  * "poly[:POWER]" (rate (1 - t/total)^POWER, default 0.9). */
