@@ -1,4 +1,12 @@
-/* The method: with which weights the terms (terms.h) make the loss, and the presets. */
+/* The method: with which weights the terms (terms.h) make the loss, and the presets.
+ *
+ * A new term is a row in terms.def, its weight in the presets that use it (method.c), and a row in the manual page of dbisl-train-step. Both devices,
+ * the log, --weight, --without, --explain and the tests go through that list. Rows that make no sense do not compile (terms.c), nor do more sums than
+ * a GPU keeps for a voxel (cuda/loss.cu).
+ * A term of a new form needs, before that, the form's name in terms.h, the number of its sums in slots.h, its branch in each of the three functions of
+ * loss_math.real.h that know forms (dbi_term_add, dbi_conclude_term, dbi_term_slopes_of), and its formula in tests/unit/test_loss.c.
+ * A term of a new quantity: its name in terms.h, and its numbers where the devices have theirs (view_of in cpu/loss.real.c, dbi_loss_voxel_of in
+ * cuda/loss_math.h) and the test has its own. */
 #ifndef DBI_METHOD_METHOD_H
 #define DBI_METHOD_METHOD_H
 
