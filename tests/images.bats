@@ -214,6 +214,20 @@ PYTHON
     [ "$(dbisl-info a.st.zst | grep normalization)" = "$(dbisl-info b.st.zst | grep normalization)" ]
 }
 
+@test "images: what comes through a pipe is read once, from its first byte" {
+    scans make s.nii.gz
+    scans make l.nii.gz kind=label
+    dbisl-preprocess --label l.nii.gz s.nii.gz -o c.st.zst
+    dbisl-metrics c.st.zst c.st.zst -o wanted.tsv
+    dbisl-metrics <(cat c.st.zst) <(cat c.st.zst) -o m.tsv
+    same wanted.tsv m.tsv
+    mkfifo pipe
+    cat c.st.zst >pipe &
+    timeout 20 dbisl-metrics pipe c.st.zst -o m.tsv
+    wait
+    same wanted.tsv m.tsv
+}
+
 @test "images: a case's name" {
     mkdir -p patient7
     scans make patient7/my.scan.nii.gz shape=4,4,4

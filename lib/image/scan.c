@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "image/case.h"
@@ -83,14 +84,23 @@ static bool ends_in(const char *text, const char *end)
     return length >= tail && !strcasecmp(text + length - tail, end);
 }
 
+/* The first bytes of a regular file. Nothing else is opened: what is read from a pipe is gone for the reader after us. */
+static size_t first_bytes(const char *path, uint8_t *bytes, size_t size)
+{
+    struct stat is;
+    FILE *file = !stat(path, &is) && S_ISREG(is.st_mode) ? fopen(path, "rb") : NULL;
+    if (!file)
+        return 0;
+    size = fread(bytes, 1, size, file);
+    fclose(file);
+    return size;
+}
+
 bool dbi_is_scan(const char *path)
 {
     static const char *const ends[] = {".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".h5", ".hdf5"};
     uint8_t head[8];
-    FILE *file = fopen(path, "rb");
-    size_t size = file ? fread(head, 1, sizeof head, file) : 0;
-    if (file)
-        fclose(file);
+    size_t size = first_bytes(path, head, sizeof head);
     if (dbi_nifti_magic(head, size) || dbi_hdf5_magic(head, size))
         return true;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
