@@ -25,6 +25,16 @@ oblique=(axes=PIR "degrees=12,-9,17" "spacing=0.9,1.7,1.1" "shape=26,20,24")
     done
 }
 
+@test "images: codes of sform and qform that no standard names come back too" {
+    for code in 255 256 32767; do
+        scans make s.nii.gz "code=$code"
+        scans make l.nii.gz "code=$code" kind=label
+        dbisl-preprocess --label l.nii.gz s.nii.gz -o c.st.zst
+        dbisl-restore c.st.zst -o r.nii.gz
+        scans place l.nii.gz r.nii.gz
+    done
+}
+
 @test "images: a case's voxels stand where the scan's do, axes to right, front, up" {
     for axes in RAS LPS PIR; do
         scans make s.nii "axes=$axes" degrees=5,-20,31 shape=11,12,9 slope=0.5 inter=-3

@@ -178,6 +178,15 @@ int dbi_nifti_header_of(const char *path, char **header, uint8_t **bytes, size_t
     return *header ? read_other(path, ".img", ".hdr", bytes, size, error) : 1;
 }
 
+/* NIfTI-2 has 32 bits for them. */
+static int check_codes(const dbi_source *source, dbi_error *error)
+{
+    if (source->sform_code > DBI_MOST_CODE || source->qform_code > DBI_MOST_CODE)
+        return dbi_fail(error, "the NIfTI header has the codes %d (sform) and %d (qform), at most %d is possible", source->sform_code,
+                        source->qform_code, DBI_MOST_CODE);
+    return 0;
+}
+
 /* The voxels' bytes: count of them, where they begin. */
 static int check_size(const header_facts *facts, int width, size_t size, size_t *begin, size_t *count, dbi_error *error)
 {
@@ -245,7 +254,7 @@ static int load(const char *path, uint8_t **bytes, size_t size, dbi_voxels *voxe
     place(nim, &scan->source);
     strcpy(scan->source.format, facts.header.n1.sizeof_hdr == 348 ? "nifti1" : "nifti2");
     dbi_scan_checksum(scan->checksum, *bytes, size);
-    int result = dbi_grid_check(&scan->source.grid, error);
+    int result = dbi_grid_check(&scan->source.grid, error) || check_codes(&scan->source, error) ? -1 : 0;
     if (!result && nim->sform_code <= 0 && (facts.pixdim[0] < 0 || facts.pixdim[1] < 0 || facts.pixdim[2] < 0))
         result = dbi_fail(error, "the spacing is negative");
     if (!result && facts.pair) {

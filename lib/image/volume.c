@@ -2,11 +2,14 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+
+enum { MOST_UNITS = 7 }; /* three bits of a NIfTI header */
 
 void dbi_grid_spacing(const dbi_grid *grid, double spacing[3])
 {
@@ -88,20 +91,6 @@ int dbi_grid_set(dbi_record *record, const dbi_grid *grid, dbi_error *error)
     return result ? result : dbi_meta_set_numbers(record, "spacing", spacing, 3, error);
 }
 
-int dbi_source_set(dbi_record *record, const dbi_source *source, dbi_error *error)
-{
-    double spacing[3];
-    dbi_grid_spacing(&source->grid, spacing);
-    const int64_t *n = source->grid.shape;
-    json_t *json = json_pack("{s:[I,I,I], s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:f, s:o, s:i}", "shape", (json_int_t)n[0], (json_int_t)n[1],
-                             (json_int_t)n[2], "affine", affine_json(source->grid.affine), "spacing", numbers(spacing, 3), "format", source->format,
-                             "sform_code", source->sform_code, "qform_code", source->qform_code, "quatern", numbers(source->quatern, 3), "offset",
-                             numbers(source->offset, 3), "qfac", source->qfac, "pixdim", numbers(source->pixdim, 3), "units", source->units);
-    int result = json ? dbi_meta_set_json(record, "source", json, error) : dbi_fail(error, "the source cannot be written as JSON");
-    json_decref(json);
-    return result;
-}
-
 static bool get_numbers(const json_t *array, double *out, size_t count)
 {
     if (json_array_size(array) != count)
@@ -120,7 +109,30 @@ static bool get_int(const json_t *object, const char *key, int *out)
     const json_t *item = json_object_get(object, key);
     json_int_t value = json_integer_value(item);
     *out = (int)value;
-    return json_is_integer(item) && value >= 0 && value <= 255;
+    return json_is_integer(item) && value >= 0 && value <= INT_MAX;
+}
+
+static bool codes_good(const dbi_source *source)
+{
+    return source->sform_code >= 0 && source->sform_code <= DBI_MOST_CODE && source->qform_code >= 0 && source->qform_code <= DBI_MOST_CODE &&
+           source->units >= 0 && source->units <= MOST_UNITS;
+}
+
+int dbi_source_set(dbi_record *record, const dbi_source *source, dbi_error *error)
+{
+    double spacing[3];
+    if (!codes_good(source))
+        return dbi_fail(error, "the sform code %d, the qform code %d or the unit %d is beyond what a scan can have", source->sform_code,
+                        source->qform_code, source->units);
+    dbi_grid_spacing(&source->grid, spacing);
+    const int64_t *n = source->grid.shape;
+    json_t *json = json_pack("{s:[I,I,I], s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:f, s:o, s:i}", "shape", (json_int_t)n[0], (json_int_t)n[1],
+                             (json_int_t)n[2], "affine", affine_json(source->grid.affine), "spacing", numbers(spacing, 3), "format", source->format,
+                             "sform_code", source->sform_code, "qform_code", source->qform_code, "quatern", numbers(source->quatern, 3), "offset",
+                             numbers(source->offset, 3), "qfac", source->qfac, "pixdim", numbers(source->pixdim, 3), "units", source->units);
+    int result = json ? dbi_meta_set_json(record, "source", json, error) : dbi_fail(error, "the source cannot be written as JSON");
+    json_decref(json);
+    return result;
 }
 
 int dbi_source_get(const dbi_record *record, dbi_source *source, dbi_error *error)
@@ -138,7 +150,7 @@ int dbi_source_get(const dbi_record *record, dbi_source *source, dbi_error *erro
     for (size_t i = 0; good && i < 3; i++)
         source->grid.shape[i] = json_integer_value(json_array_get(shape, i));
     good = good && get_int(json, "sform_code", &source->sform_code) && get_int(json, "qform_code", &source->qform_code) &&
-           get_int(json, "units", &source->units) && get_numbers(json_object_get(json, "quatern"), source->quatern, 3) &&
+           get_int(json, "units", &source->units) && codes_good(source) && get_numbers(json_object_get(json, "quatern"), source->quatern, 3) &&
            get_numbers(json_object_get(json, "offset"), source->offset, 3) && get_numbers(json_object_get(json, "pixdim"), source->pixdim, 3);
     source->qfac = json_number_value(json_object_get(json, "qfac"));
     if (good)

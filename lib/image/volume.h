@@ -26,16 +26,18 @@ int dbi_grid_same(const dbi_grid *a, const dbi_grid *b, dbi_error *error);
 int dbi_grid_set(dbi_record *record, const dbi_grid *grid, dbi_error *error);
 
 /* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. */
+enum { DBI_MOST_CODE = 32767 }; /* NIfTI-1 has 16 bits for the codes of sform and qform */
+
 typedef struct dbi_source {
     dbi_grid grid;
-    char format[8]; /* "nifti1", "nifti2" or "hdf5" */
-    int sform_code, qform_code;
+    char format[8];                     /* "nifti1", "nifti2" or "hdf5" */
+    int sform_code, qform_code;         /* 0: none; at most DBI_MOST_CODE */
     double quatern[3], offset[3], qfac; /* the header's qform, in the file's unit */
     double pixdim[3];                   /* the header's spacing, in the file's unit */
     int units;                          /* NIFTI_UNITS_...: 1 m, 2 mm, 3 um, 0 unknown (taken as mm) */
 } dbi_source;
 
-/* Metadata "source" of a record. */
+/* Metadata "source" of a record. Both refuse what the other would. */
 int dbi_source_get(const dbi_record *record, dbi_source *source, dbi_error *error);
 int dbi_source_set(dbi_record *record, const dbi_source *source, dbi_error *error);
 

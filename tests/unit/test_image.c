@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,6 +317,27 @@ static void test_geometry_metadata(void **state)
     dbi_record_free(record);
 }
 
+/* What can be written can be read, and what cannot be read is not written. */
+static void test_source_metadata(void **state)
+{
+    (void)state;
+    static const int codes[] = {0, 4, 255, 256, DBI_MOST_CODE, DBI_MOST_CODE + 1, INT_MAX, -1};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        dbi_error error;
+        dbi_source back, source = {.grid = {.shape = {X, Y, Z}}, .format = "nifti2", .sform_code = codes[i], .qform_code = 1, .qfac = 1, .units = 2};
+        for (int a = 0; a < 4; a++)
+            source.grid.affine[a][a] = 1;
+        dbi_record *record = dbi_record_new(NULL);
+        bool good = codes[i] >= 0 && codes[i] <= DBI_MOST_CODE;
+        assert_int_equal(dbi_source_set(record, &source, &error), good ? 0 : -1);
+        if (good) {
+            assert_int_equal(dbi_source_get(record, &back, &error), 0);
+            assert_int_equal(back.sform_code, codes[i]);
+        }
+        dbi_record_free(record);
+    }
+}
+
 /* Blocks and their borders: what gzip undoes is what was written. */
 static void test_gzip(void **state)
 {
@@ -388,19 +410,13 @@ static void test_intensity_precision(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear_keeps_ramps),
-        cmocka_unit_test(test_linear_does_not_alias),
-        cmocka_unit_test(test_sizes_are_bounded),
-        cmocka_unit_test(test_downsample),
-        cmocka_unit_test(test_components),
-        cmocka_unit_test(test_largest_components),
-        cmocka_unit_test(test_orientations),
-        cmocka_unit_test(test_preparation_text),
-        cmocka_unit_test(test_case_ids),
-        cmocka_unit_test(test_geometry_metadata),
-        cmocka_unit_test(test_gzip),
-        cmocka_unit_test(test_intensity_text),
-        cmocka_unit_test(test_intensity_precision),
+        cmocka_unit_test(test_linear_keeps_ramps), cmocka_unit_test(test_linear_does_not_alias),
+        cmocka_unit_test(test_sizes_are_bounded),  cmocka_unit_test(test_downsample),
+        cmocka_unit_test(test_components),         cmocka_unit_test(test_largest_components),
+        cmocka_unit_test(test_orientations),       cmocka_unit_test(test_preparation_text),
+        cmocka_unit_test(test_case_ids),           cmocka_unit_test(test_geometry_metadata),
+        cmocka_unit_test(test_source_metadata),    cmocka_unit_test(test_gzip),
+        cmocka_unit_test(test_intensity_text),     cmocka_unit_test(test_intensity_precision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
