@@ -360,6 +360,8 @@ spacing=0,1,1 pixdim=1,1,1|the affine is singular
 origin=nan,0,0|the affine has a value that is not finite
 volumes=3|4D data, with 3 volumes
 short=1|30 x 24 x 20 voxels of 2 bytes take 28800 bytes from byte 352 on, but there are 29151
+axes=RAS spacing=1e-20,1,1|the spacing along axis 0 is 1e-20 mm
+spacing=1,1,1e9|the spacing along axis 2 is 1e\+09 mm
 offset=1000|.*but there are
 offset=1e30|.*begin at byte
 offset=nan|.*begin at byte

@@ -164,8 +164,8 @@ uint8_t *dbi_resample_nearest(const uint8_t *in, const int64_t from[3], const do
     }
     for (int a = 0; a < 3; a++)
         for (int64_t i = 0; i < to[a]; i++) {
-            int64_t at = (int64_t)(((double)i + 0.5) * step[a]);
-            axis[a][i] = at < from[a] ? at : from[a] - 1;
+            double at = ((double)i + 0.5) * step[a], last = (double)(from[a] - 1);
+            axis[a][i] = (int64_t)(at < last ? at : last); /* compared as doubles: a large step is beyond int64_t */
         }
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t x = 0; x < to[0]; x++)

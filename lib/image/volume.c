@@ -31,14 +31,14 @@ int dbi_grid_check(const dbi_grid *grid, dbi_error *error)
                 return dbi_fail(error, "the affine has a value that is not finite");
     double spacing[3];
     dbi_grid_spacing(grid, spacing);
-    for (int a = 0; a < 3; a++)
-        if (!isfinite(spacing[a]))
-            return dbi_fail(error, "the spacing along axis %d is beyond all measure", a);
     double det = m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
                  m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
     double size = spacing[0] * spacing[1] * spacing[2];
     if (!(size > 0) || !isfinite(size) || !(fabs(det) > 1e-6 * size))
         return dbi_fail(error, "the affine is singular");
+    for (int a = 0; a < 3; a++)
+        if (!(spacing[a] >= DBI_LEAST_SPACING && spacing[a] <= DBI_MOST_SPACING))
+            return dbi_fail(error, "the spacing along axis %d is %g mm, beyond what a scan can have", a, spacing[a]);
     return 0;
 }
 

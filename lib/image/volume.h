@@ -15,9 +15,14 @@ typedef struct dbi_grid {
     double affine[4][4];
 } dbi_grid;
 
+/* Of any scan and any case, mm: quotients of two spacings are far from the bounds of integers. */
+#define DBI_LEAST_SPACING 1e-6
+#define DBI_MOST_SPACING  1e6
+
 /* Lengths of the affine's columns, mm. */
 void dbi_grid_spacing(const dbi_grid *grid, double spacing[3]);
-/* Sizes >= 1 whose product fits, a finite and invertible affine; else an error that says which is wrong. */
+/* Sizes >= 1 whose product fits, a finite and invertible affine, spacings from DBI_LEAST_SPACING to DBI_MOST_SPACING;
+ * else an error that says which is wrong. */
 int dbi_grid_check(const dbi_grid *grid, dbi_error *error);
 /* Do all corner voxels of the two grids lie within 2 % of the smallest spacing of one another? Fails with what differs. */
 int dbi_grid_same(const dbi_grid *a, const dbi_grid *b, dbi_error *error);

@@ -90,6 +90,28 @@ static void test_sizes_are_bounded(void **state)
     assert_int_equal(to[0] * to[1] * to[2], 1);
 }
 
+/* Steps that no integer can hold. */
+static void test_large_steps(void **state)
+{
+    (void)state;
+    static const double steps[] = {100, 1e15, 1e19, 1e300};
+    const int64_t n[3] = {2, 3, 5}, to[3] = {2, 1, 2};
+    for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
+        const double step[3] = {steps[s], steps[s], steps[s]};
+        uint8_t in[30] = {[29] = 7};
+        uint8_t *label = dbi_resample_nearest(in, n, step, to, NULL);
+        float *image = dbi_resample_linear(ramp(n, 1, 1, 1), n, step, to, NULL);
+        assert_non_null(label);
+        assert_non_null(image);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(label[i], 7);
+            assert_true(image[i] >= 0 && image[i] <= 7);
+        }
+        free(label);
+        free(image);
+    }
+}
+
 static void fill_random(uint8_t *label, uint32_t most, uint32_t stream)
 {
     dbi_random r;
@@ -410,13 +432,21 @@ static void test_intensity_precision(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear_keeps_ramps), cmocka_unit_test(test_linear_does_not_alias),
-        cmocka_unit_test(test_sizes_are_bounded),  cmocka_unit_test(test_downsample),
-        cmocka_unit_test(test_components),         cmocka_unit_test(test_largest_components),
-        cmocka_unit_test(test_orientations),       cmocka_unit_test(test_preparation_text),
-        cmocka_unit_test(test_case_ids),           cmocka_unit_test(test_geometry_metadata),
-        cmocka_unit_test(test_source_metadata),    cmocka_unit_test(test_gzip),
-        cmocka_unit_test(test_intensity_text),     cmocka_unit_test(test_intensity_precision),
+        cmocka_unit_test(test_linear_keeps_ramps),
+        cmocka_unit_test(test_linear_does_not_alias),
+        cmocka_unit_test(test_sizes_are_bounded),
+        cmocka_unit_test(test_large_steps),
+        cmocka_unit_test(test_downsample),
+        cmocka_unit_test(test_components),
+        cmocka_unit_test(test_largest_components),
+        cmocka_unit_test(test_orientations),
+        cmocka_unit_test(test_preparation_text),
+        cmocka_unit_test(test_case_ids),
+        cmocka_unit_test(test_geometry_metadata),
+        cmocka_unit_test(test_source_metadata),
+        cmocka_unit_test(test_gzip),
+        cmocka_unit_test(test_intensity_text),
+        cmocka_unit_test(test_intensity_precision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
