@@ -389,6 +389,8 @@ CASES
     dbisl-preprocess --classes 1 --label bad.nii s.nii -o empty.st.zst
     expect_fault 'a crop round the label, but there is no label' dbisl-preprocess --crop label:1 s.nii -o x
     expect_fault 's\.nii: the image is constant in the window' dbisl-preprocess --normalize window:5000,6000 s.nii -o x
+    scans make far.nii kind=zero type=16 set=1,2,3,1e-20,-1e30
+    expect_fault 'far\.nii: normalized values are beyond' dbisl-preprocess --normalize zscore:foreground far.nii -o x
     expect_fault 's\.nii: .*too few' dbisl-preprocess --downsample 25 s.nii -o x
     expect_fault 's\.nii: .*more than 2\^31 voxels' dbisl-preprocess --spacing 0.001 s.nii -o x
     expect_fault 'a source spacing is for HDF5' dbisl-preprocess --source-spacing 1 s.nii -o x

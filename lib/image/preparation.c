@@ -27,7 +27,7 @@ int dbi_crop_parse(const char *text, int64_t *crop, dbi_error *error)
             return 0;
         }
     }
-    return dbi_fail(error, "\"%s\" is neither none nor label:MARGIN with a margin of 0 to 32767 voxels", text);
+    return dbi_fail(error, "\"%s\": choose none or label:MARGIN, with a margin of 0 to 32767 voxels", text);
 }
 
 static json_t *spacing_json(const dbi_preparation *settings)

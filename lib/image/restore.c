@@ -199,7 +199,7 @@ static int find_tensor(const dbi_record *record, job *j, dbi_error *error)
     const int64_t *n = j->geometry.size, shape[] = {-1, n[0], n[1], n[2]};
     bool label = !strcmp(from, "label"), uncertainty = !strcmp(from, "uncertainty");
     if (!label && !uncertainty && strcmp(from, "prob") && strcmp(from, "sdf"))
-        return dbi_fail(error, "\"%s\" is none of label, prob, sdf, uncertainty", from);
+        return dbi_fail(error, "\"%s\": choose label, prob, sdf or uncertainty", from);
     j->tensor = label || uncertainty ? dbi_record_need(record, from, label ? DBI_U8 : DBI_F32, 3, shape + 1, error)
                                      : dbi_record_need(record, from, DBI_F32, 4, shape, error);
     if (!j->tensor)

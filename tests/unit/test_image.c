@@ -398,6 +398,7 @@ static void test_intensity_text(void **state)
     static const char *const wrong[] = {"",           "z",          "window:",      "window:1",     "window:1,",   "window:2,1",
                                         "window:1,1", "window:a,b", "window:1,2,3", "window:nan,2", "window:1,inf"};
     dbi_intensity i;
+    dbi_error error;
     char text[80];
     for (size_t k = 0; k < sizeof right / sizeof *right; k++) {
         assert_int_equal(dbi_intensity_parse(right[k], &i, NULL), 0);
@@ -406,6 +407,8 @@ static void test_intensity_text(void **state)
     }
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
         assert_int_equal(dbi_intensity_parse(wrong[k], &i, NULL), -1);
+    assert_int_equal(dbi_intensity_parse("foo", &i, &error), -1);
+    assert_string_equal(error.text, "\"foo\": choose none, zscore, zscore:foreground or window:LO,HI");
 }
 
 /* Large offsets do not cost the deviation its digits; more voxels than one block of sums. */
@@ -429,6 +432,23 @@ static void test_intensity_precision(void **state)
     free(v);
 }
 
+/* Finite voxels whose normalization is not; and voxels that were not finite before it. */
+static void test_intensity_stays_finite(void **state)
+{
+    (void)state;
+    static const float values[][4] = {{0, 0, 1e-20F, -1e30F}, {0, 1, 2, INFINITY}, {0, 1, 2, NAN}, {NAN, 1, 2, 3}};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        dbi_intensity_result result;
+        dbi_error error;
+        float v[4];
+        memcpy(v, values[i], sizeof v);
+        assert_int_equal(dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_FOREGROUND}, v, 4, &result, &error), -1);
+        memcpy(v, values[i], sizeof v);
+        int bad = dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_NONE}, v, 4, &result, &error);
+        assert_int_equal(bad, i ? -1 : 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_linear_does_not_alias),
         cmocka_unit_test(test_sizes_are_bounded),
         cmocka_unit_test(test_large_steps),
+        cmocka_unit_test(test_intensity_stays_finite),
         cmocka_unit_test(test_downsample),
         cmocka_unit_test(test_components),
         cmocka_unit_test(test_largest_components),
