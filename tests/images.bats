@@ -177,6 +177,21 @@ PYTHON
     absent x.st.zst
 }
 
+@test "images: a file whose name has a colon is a file, with its whole name" {
+    scans make s1_2024-01-01T10:30:00.nii.gz shape=9,8,7
+    scans make s1_2024-01-01T10:45:00.nii.gz shape=9,8,7 slope=2
+    : >s1_2024-01-01T10
+    dbisl-preprocess s1_2024-01-01T10:30:00.nii.gz -o c.st.zst
+    dbisl-info c.st.zst | grep -q 'id *s1_2024-01-01T10:30:00$'
+    dbisl-preprocess s1_2024-01-01T10:45:00.nii.gz -o c.st.zst
+    dbisl-info c.st.zst | grep -q 'id *s1_2024-01-01T10:45:00$'
+    mkdir in
+    cp s1_2024-01-01T10:30:00.nii.gz in
+    "$PYTHON" -c 'import shutil; shutil.make_archive("a", "zip", ".", "in")'
+    dbisl-preprocess a.zip:in/s1_2024-01-01T10:30:00.nii.gz -o c.st.zst
+    dbisl-info c.st.zst | grep -q 'id *s1_2024-01-01T10:30:00$'
+}
+
 @test "images: several channels share a grid" {
     scans make a.nii "${oblique[@]}"
     scans make b.nii "${oblique[@]}" slope=2 inter=5

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "image/case_id.h"
 #include "image/geometry.h"
 #include "image/resample.h"
 #include "image/scan.h"
@@ -276,31 +277,45 @@ static int add_tensors(work *w, dbi_record *record, dbi_error *error)
     return 0;
 }
 
-static json_t *normalization_json(const work *w)
+static json_t *normalization_json(const work *w, dbi_error *error)
 {
     char kind[80];
     dbi_intensity_format(&w->settings->intensity, kind);
     json_t *channels = json_array();
-    for (size_t c = 0; c < w->input->channels; c++)
-        json_array_append_new(channels, json_pack("{s:f, s:f}", "shift", w->intensity[c].shift, "scale", w->intensity[c].scale));
-    return json_pack("{s:s, s:o}", "kind", kind, "channels", channels);
+    bool good = channels != NULL;
+    for (size_t c = 0; good && c < w->input->channels; c++)
+        good = !json_array_append_new(channels, json_pack("{s:f, s:f}", "shift", w->intensity[c].shift, "scale", w->intensity[c].scale));
+    json_t *json = good ? json_pack("{s:s, s:O}", "kind", kind, "channels", channels) : NULL;
+    json_decref(channels);
+    if (!json)
+        dbi_fail(error, "out of memory");
+    return json;
 }
 
-static int add_history(const work *w, const char *settings, dbi_record *record, dbi_error *error)
+static int add_history(const work *w, dbi_record *record, dbi_error *error)
 {
-    json_t *json = json_loads(settings, 0, NULL);
+    json_t *json = dbi_preparation_json(w->settings, error);
+    const double *spacing = w->input->source_spacing;
     char channels[33];
     memcpy(channels, w->checksum[0], sizeof channels);
     for (size_t c = 1; c < w->input->channels; c++)
         dbi_scan_checksum(channels, (const uint8_t *)w->checksum[c], 32);
-    if (json && w->input->source_spacing)
-        json_object_set_new(json, "source_spacing",
-                            json_pack("[f,f,f]", w->input->source_spacing[0], w->input->source_spacing[1], w->input->source_spacing[2]));
-    int result = !json                  ? dbi_fail(error, "out of memory")
-                 : w->label_checksum[0] ? dbi_history_add(record, "preprocess", json, error, "scan", channels, "label", w->label_checksum, NULL)
-                                        : dbi_history_add(record, "preprocess", json, error, "scan", channels, NULL);
+    int result = json ? 0 : -1;
+    if (json && spacing && json_object_set_new(json, "source_spacing", json_pack("[f,f,f]", spacing[0], spacing[1], spacing[2])))
+        result = dbi_fail(error, "out of memory");
+    if (!result)
+        result = w->label_checksum[0] ? dbi_history_add(record, "preprocess", json, error, "scan", channels, "label", w->label_checksum, NULL)
+                                      : dbi_history_add(record, "preprocess", json, error, "scan", channels, NULL);
     json_decref(json);
     return result;
+}
+
+static char *copy_of(const char *text, dbi_error *error)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        dbi_fail(error, "out of memory");
+    return copy;
 }
 
 static int add_metadata(const work *w, dbi_record *record, dbi_error *error)
@@ -311,13 +326,13 @@ static int add_metadata(const work *w, dbi_record *record, dbi_error *error)
         for (int a = 0; a < 3; a++)
             grid.affine[i][3] += grid.affine[i][a] * (double)w->geometry.offset[a];
     char *settings = dbi_preparation_format(w->settings, error);
-    char *id = w->input->id ? strdup(w->input->id) : dbi_case_id(w->input->scans[0], error);
-    json_t *normalization = normalization_json(w);
+    char *id = w->input->id ? copy_of(w->input->id, error) : dbi_case_id(w->input->scans[0], error);
+    json_t *normalization = normalization_json(w, error);
     int result = !settings || !id || !normalization || dbi_meta_set(record, "kind", "case", error) || dbi_meta_set(record, "id", id, error) ||
                  (w->classes && dbi_meta_set_int(record, "classes", w->classes, error)) || dbi_grid_set(record, &grid, error) ||
                  dbi_source_set(record, &w->source, error) || dbi_geometry_set(record, &w->geometry, error) ||
                  dbi_meta_set(record, "preprocessing", settings, error) || dbi_meta_set_json(record, "normalization", normalization, error) ||
-                 add_history(w, settings, record, error);
+                 add_history(w, record, error);
     json_decref(normalization);
     free(settings);
     free(id);
@@ -356,43 +371,4 @@ dbi_record *dbi_case_from_scan(const dbi_case_input *input, const dbi_preparatio
     free(w.checksum);
     free(w.label);
     return record;
-}
-
-/* Cuts the end off when it is there. */
-static void strip(char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    if (length > tail && !strcasecmp(name + length - tail, end))
-        name[length - tail] = 0;
-}
-
-char *dbi_case_id(const char *path, dbi_error *error)
-{
-    static const char *const ends[] = {".gz", ".nii", ".hdr", ".img", ".h5", ".hdf5"};
-    char *whole = strdup(path), *id = NULL;
-    if (!whole) {
-        dbi_fail(error, "out of memory");
-        return NULL;
-    }
-    char *name = strrchr(whole, '/');
-    name = name ? name + 1 : whole;
-    char *member = strrchr(name, ':');
-    name = member && member[1] ? member + 1 : name;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        strip(name, ends[i]);
-    if (!strcmp(name, "mri_norm2") && name > whole && name[-1] == '/') {
-        name[-1] = 0;
-        char *folder = strrchr(whole, '/'), *archive = strrchr(whole, ':');
-        folder = folder > archive ? folder : archive;
-        if (folder ? folder[1] : whole[0])
-            name = folder ? folder + 1 : whole;
-    }
-    for (char *c = name; *c; c++) /* ids stand in tables */
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '_';
-    id = strdup(strcmp(name, "-") ? name : "stdin");
-    free(whole);
-    if (!id)
-        dbi_fail(error, "out of memory");
-    return id;
 }

@@ -21,7 +21,7 @@ int dbi_geometry_set(dbi_record *record, const dbi_geometry *g, dbi_error *error
     const dbi_orientation *o = &g->orientation;
     json_t *list = json_pack("[{s:s, s:[i,i,i], s:[b,b,b]}]", "op", "orient", "axes", o->axis[0], o->axis[1], o->axis[2], "flip", o->flip[0],
                              o->flip[1], o->flip[2]);
-    bool good = list;
+    bool good = list != NULL;
     if (good && g->resampled)
         good = !json_array_append_new(list, json_pack("{s:s, s:[f,f,f], s:o}", "op", "resample", "ratio", g->ratio[0], g->ratio[1], g->ratio[2],
                                                       "size", integers(g->resampled_shape)));

@@ -1,3 +1,5 @@
+#include "image/preparation.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -5,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/case.h"
 #include "record/json.h"
 
 void dbi_preparation_default(dbi_preparation *settings)
@@ -35,7 +36,7 @@ static json_t *spacing_json(const dbi_preparation *settings)
     return settings->resample ? json_pack("[f,f,f]", settings->spacing[0], settings->spacing[1], settings->spacing[2]) : json_null();
 }
 
-char *dbi_preparation_format(const dbi_preparation *settings, dbi_error *error)
+json_t *dbi_preparation_json(const dbi_preparation *settings, dbi_error *error)
 {
     char normalize[80], crop[40] = "none";
     dbi_intensity_format(&settings->intensity, normalize);
@@ -43,10 +44,16 @@ char *dbi_preparation_format(const dbi_preparation *settings, dbi_error *error)
         snprintf(crop, sizeof crop, "label:%" PRId64, settings->crop);
     json_t *json = json_pack("{s:s, s:I, s:s, s:o}", "crop", crop, "downsample", (json_int_t)settings->downsample, "normalize", normalize, "spacing",
                              spacing_json(settings));
-    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(json);
-    if (!text)
+    if (!json)
         dbi_fail(error, "out of memory");
+    return json;
+}
+
+char *dbi_preparation_format(const dbi_preparation *settings, dbi_error *error)
+{
+    json_t *json = dbi_preparation_json(settings, error);
+    char *text = json ? dbi_json_text(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17), error) : NULL;
+    json_decref(json);
     return text;
 }
 

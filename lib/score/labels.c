@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "image/case.h"
+#include "image/case_id.h"
 #include "image/scan.h"
 #include "record/stream.h"
 

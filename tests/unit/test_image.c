@@ -5,14 +5,17 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/random.h"
 #include "image/case.h"
+#include "image/case_id.h"
 #include "image/components.h"
 #include "image/geometry.h"
 #include "image/gzip.h"
@@ -20,6 +23,7 @@
 #include "image/resample.h"
 #include "image/restore.h"
 #include "image/scan.h"
+#include "record/json.h"
 
 enum { X = 13, Y = 11, Z = 9, COUNT = X * Y * Z };
 static const int64_t shape[3] = {X, Y, Z};
@@ -288,7 +292,19 @@ static void test_preparation_text(void **state)
 static void test_case_ids(void **state)
 {
     (void)state;
+    char folder[] = "/tmp/dbisl-ids-XXXXXX";
+    char *before = getcwd(NULL, 0);
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chdir(folder), 0);
+    static const char *const files[] = {"A.zip", "s1_T10:30:00.nii.gz", "A.zip:file.nii"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        fclose(fopen(files[i], "w"));
     static const char *const names[][2] = {
+        {"s1_T10:30:00.nii.gz", "s1_T10:30:00"},
+        {"A.zip:file.nii", "A.zip:file"},
+        {"A.zip:d/s1_T10:30:00.nii.gz", "s1_T10:30:00"},
+        {"A.zip:s1_T10:30:00.nii.gz", "s1_T10:30:00"},
+        {"missing_T10:30:00.nii.gz", "missing_T10:30:00"},
         {"a/b/P01.nii.gz", "P01"},
         {"a\tb\n.nii", "a_b_"},
         {"P01.nii", "P01"},
@@ -308,6 +324,11 @@ static void test_case_ids(void **state)
         assert_string_equal(id, names[i][1]);
         free(id);
     }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        unlink(files[i]);
+    assert_int_equal(chdir(before), 0);
+    free(before);
+    rmdir(folder);
 }
 
 /* Geometry to metadata and back; and a crop of a case of two classes restored to a grid that is turned and finer. */
@@ -449,6 +470,66 @@ static void test_intensity_stays_finite(void **state)
     }
 }
 
+/* jansson's memory: the allocation after so many others fails. */
+static _Thread_local int left = INT_MAX;
+
+static void *scarce_malloc(size_t size)
+{
+    return left-- == 0 ? NULL : malloc(size);
+}
+
+/* *failed: the allocation has been asked for. */
+static dbi_record *small_case(const char *path, int allocations, bool *failed)
+{
+    const dbi_case_input input = {.scans = (const char *const[]){path, path}, .channels = 2, .label = path};
+    dbi_preparation settings;
+    dbi_error error = {""};
+    dbi_preparation_default(&settings);
+    settings.resample = true;
+    settings.downsample = 2;
+    settings.crop = 1;
+    settings.spacing[0] = settings.spacing[1] = settings.spacing[2] = 0.5;
+    left = allocations;
+    dbi_record *record = dbi_case_from_scan(&input, &settings, &error);
+    *failed = left < 0;
+    left = INT_MAX;
+    assert_true(record || error.text[0]);
+    return record;
+}
+
+/* Where jansson gets no memory, at whatever place, there is an error and not a case that lacks something. */
+static void test_scarce_memory(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/dbisl-scarce-XXXXXX.nii";
+    int fd = mkstemps(path, 4);
+    assert_true(fd >= 0);
+    close(fd);
+    dbi_volume volume;
+    dbi_grid grid = {.shape = {5, 5, 5}, .affine = {{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}, {0, 0, 0, 1}}};
+    assert_int_equal(dbi_volume_new(&volume, &grid, 1, DBI_U8, NULL), 0);
+    memset((uint8_t *)volume.data + 62, 1, 20);
+    assert_int_equal(dbi_nifti_write(path, &volume, NULL, NULL), 0);
+    dbi_volume_free(&volume);
+    json_decref(dbi_json_parse("1", 1, NULL)); /* sets its own functions once */
+    json_set_alloc_funcs(scarce_malloc, free);
+    static const char *const keys[] = {"kind", "id", "affine", "spacing", "source", "geometry", "preprocessing", "normalization", "history"};
+    bool failed;
+    int count = 0;
+    dbi_record *whole = small_case(path, INT_MAX, &failed), *record;
+    assert_non_null(whole);
+    do {
+        record = small_case(path, count++, &failed);
+        for (size_t k = 0; record && k < sizeof keys / sizeof *keys; k++)
+            assert_string_equal(dbi_meta_get(record, keys[k]), dbi_meta_get(whole, keys[k]));
+        dbi_record_free(record);
+    } while (failed);
+    assert_true(count > 100);
+    json_set_alloc_funcs(malloc, free);
+    dbi_record_free(whole);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_linear_does_not_alias),
         cmocka_unit_test(test_sizes_are_bounded),
         cmocka_unit_test(test_large_steps),
+        cmocka_unit_test(test_scarce_memory),
         cmocka_unit_test(test_intensity_stays_finite),
         cmocka_unit_test(test_downsample),
         cmocka_unit_test(test_components),
