@@ -346,6 +346,56 @@ PYTHON
     absent x
 }
 
+@test "images: what was never written into an HDF5 file is its fill value, and costs no time" {
+    need_python h5py numpy
+    "$PYTHON" - <<'PYTHON'
+import zlib
+import h5py, numpy
+values = numpy.arange(5 * 4 * 3, dtype="f8").reshape(5, 4, 3)
+for name, kind, fill in (("little", "<f4", -7.5), ("big", ">i2", -1000), ("none", "<f4", 0), ("old", "u1", 200)):
+    with h5py.File(f"{name}.h5", "w", libver="earliest" if name == "old" else "latest") as f:
+        d = f.create_dataset("image", shape=(12, 9, 7), dtype=kind, chunks=(5, 4, 3), compression="gzip", fillvalue=fill)
+        for corner in ((0, 0, 0), (5, 4, 3)):
+            d[tuple(slice(a, a + n) for a, n in zip(corner, (5, 4, 3)))] = values
+        numpy.save(f"{name}.npy", d[()].astype("f4"))
+for name, version in (("new", "latest"), ("old", "earliest")):
+    with h5py.File(f"many-{name}.h5", "w", libver=version) as f:
+        d = f.create_dataset("image", shape=(300, 300, 100), dtype="u1", chunks=(2, 2, 2), compression="gzip", maxshape=(None, None, None))
+        for i in range(2000):
+            d.id.write_direct_chunk((2 * (i % 15), 2 * (i // 15 % 15), 2 * (i // 225)), zlib.compress(bytes(range(8))))
+PYTHON
+    for name in little big none old; do
+        dbisl-preprocess --normalize none --compress=none "$name.h5" -o "$name.st"
+        "$PYTHON" - "$ROOT/tests" "$name" <<'PYTHON'
+import sys
+import numpy
+sys.path.insert(0, sys.argv[1])
+import scans
+tensors, _ = scans.read_record(f"{sys.argv[2]}.st")
+wanted = numpy.load(f"{sys.argv[2]}.npy")
+assert wanted.shape == (12, 9, 7) and numpy.array_equal(numpy.array(tensors["image"][2], "f4"), wanted.ravel())
+PYTHON
+    done
+    for name in new old; do
+        timeout 10 dbisl-preprocess --normalize none --downsample 10 "many-$name.h5" -o m.st
+    done
+}
+
+@test "images: an HDF5 file that crashes libhdf5 is one line of error" {
+    need_python h5py numpy
+    "$PYTHON" - <<'PYTHON'
+import h5py, numpy
+with h5py.File("crash.h5", "w") as f:
+    f["image"] = numpy.arange(24.0).reshape(2, 3, 4)
+data = bytearray(open("crash.h5", "rb").read())
+at = data.index(b"\x88\0\0\0\0\0\0\0", 0x60)  # where the root group's message says its tree and its heap are
+data[at : at + 16] = b"\xff" * 16
+open("crash.h5", "wb").write(data)
+PYTHON
+    expect_fault 'crash\.h5: .*damaged' dbisl-preprocess crash.h5 -o x
+    absent x
+}
+
 @test "images: a scan that is cut off anywhere" {
     scans make s.nii shape=9,8,7
     scans make s.nii.gz shape=9,8,7

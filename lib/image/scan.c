@@ -6,28 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <xxhash.h>
 
 #include "image/case.h"
+#include "image/hdf5.h"
 #include "record/bytes.h"
-
-void dbi_scan_checksum(char text[33], const uint8_t *bytes, size_t size)
-{
-    XXH128_hash_t hash = XXH3_128bits(bytes, size);
-    if (text[0]) {
-        char both[66];
-        snprintf(both, sizeof both, "%s%016" PRIx64 "%016" PRIx64, text, hash.high64, hash.low64);
-        hash = XXH3_128bits(both, 64);
-    }
-    snprintf(text, 33, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
-}
-
-void dbi_scan_free(dbi_scan *scan)
-{
-    free(scan->image.owned);
-    free(scan->label.owned);
-    *scan = (dbi_scan){0};
-}
 
 /* Names the formats that people have by mistake. */
 static int unknown_format(const uint8_t *bytes, size_t size, dbi_error *error)
@@ -64,8 +46,8 @@ int dbi_scan_load(const char *path, unsigned want, const double *source_spacing,
     }
     if (dbi_nifti_magic(bytes, size)) {
         result = dbi_nifti_scan(header ? header : path, bytes, size, want, scan, error);
-    } else if (dbi_hdf5_magic(bytes, size)) {
-        result = dbi_hdf5_scan(bytes, size, want, source_spacing, scan, error);
+    } else if (dbi_hdf5_probe(bytes, size)) {
+        result = dbi_hdf5_read(path, bytes, size, want, source_spacing, scan, error);
     } else {
         result = unknown_format(bytes, size, error);
         free(bytes);
@@ -101,7 +83,7 @@ bool dbi_is_scan(const char *path)
     static const char *const ends[] = {".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".h5", ".hdf5"};
     uint8_t head[8];
     size_t size = first_bytes(path, head, sizeof head);
-    if (dbi_nifti_magic(head, size) || dbi_hdf5_magic(head, size))
+    if (dbi_nifti_magic(head, size) || dbi_hdf5_probe(head, size))
         return true;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_in(path, ends[i]))

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "image/case.h"
 #include "image/case_id.h"
 #include "image/components.h"
+#include "image/fence.h"
 #include "image/geometry.h"
 #include "image/gzip.h"
 #include "image/nifti.h"
@@ -530,6 +532,54 @@ static void test_scarce_memory(void **state)
     unlink(path);
 }
 
+static volatile sig_atomic_t zero;
+
+static int fenced(const void *input, uint8_t **reply, size_t *size, dbi_error *error)
+{
+    const char *what = input;
+    if (!strcmp(what, "crash"))
+        *(volatile char *)(intptr_t)zero = 1;
+    if (!strcmp(what, "abort"))
+        abort();
+    while (!strcmp(what, "spin"))
+        zero = 0;
+    if (!strcmp(what, "memory"))
+        return (*reply = malloc((size_t)1 << 30)) ? 0 : dbi_fail(error, "no memory");
+    if (!strcmp(what, "error"))
+        return dbi_fail(error, "wrong %d", 7);
+    *size = !strcmp(what, "large") ? 2000000 : strlen(what);
+    *reply = calloc(2000000, 1);
+    memcpy(*reply, what, strlen(what));
+    return 0;
+}
+
+/* What happens behind the fence is an error with a message in front of it; and a reply comes through. */
+static void test_fence(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"crash", "the library that reads such files crashed (Segmentation fault): the file is damaged"},
+        {"abort", "the library that reads such files crashed (Aborted): the file is damaged"},
+        {"spin", "it takes too long to find out what is in the file: damaged?"},
+        {"memory", "no memory"},
+        {"error", "wrong 7"},
+        {"large", NULL},
+    };
+    uint8_t *reply;
+    size_t size;
+    dbi_error error;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(dbi_fence(fenced, cases[i][0], 1, 1000000, &reply, &size, &error), -1);
+        assert_null(reply);
+        if (cases[i][1])
+            assert_string_equal(error.text, cases[i][1]);
+    }
+    assert_int_equal(dbi_fence(fenced, "good", 1, 1000000, &reply, &size, &error), 0);
+    assert_int_equal(size, 4);
+    assert_memory_equal(reply, "good", 4);
+    free(reply);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_linear_does_not_alias),
         cmocka_unit_test(test_sizes_are_bounded),
         cmocka_unit_test(test_large_steps),
+        cmocka_unit_test(test_fence),
         cmocka_unit_test(test_scarce_memory),
         cmocka_unit_test(test_intensity_stays_finite),
         cmocka_unit_test(test_downsample),
