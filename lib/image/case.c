@@ -12,6 +12,8 @@
 #include "image/geometry.h"
 #include "image/resample.h"
 #include "image/scan.h"
+#include "image/source.h"
+#include "image/voxels.h"
 
 /* A case on its way: what the steps share. */
 typedef struct work {
@@ -139,11 +141,11 @@ static int take_label(work *w, const char *path, const dbi_voxels *voxels, dbi_e
     return dbi_fail_in(error, "%s", path);
 }
 
-/* HDF5 files have no place in space: only their shape can be compared. */
+/* Where a file does not say where its voxels are, only the shape can be compared. */
 static int same_place(const dbi_source *a, const dbi_source *b, dbi_error *error)
 {
     dbi_grid other = b->grid;
-    if (!strcmp(a->format, "hdf5") || !strcmp(b->format, "hdf5"))
+    if (!dbi_source_placed(a) || !dbi_source_placed(b))
         memcpy(other.affine, a->grid.affine, sizeof other.affine);
     return dbi_grid_same(&a->grid, &other, error);
 }
@@ -175,7 +177,7 @@ static int load_channel(work *w, size_t c, dbi_error *error)
     if (dbi_scan_load(path, DBI_SCAN_IMAGE | (own_label ? DBI_SCAN_LABEL : 0), w->input->source_spacing, &scan, error))
         return -1;
     int result = 0;
-    if (w->input->source_spacing && strcmp(scan.source.format, "hdf5"))
+    if (w->input->source_spacing && dbi_source_placed(&scan.source))
         result = dbi_fail(error, "a source spacing is for HDF5 files, this one has its own");
     if (c == 0) {
         w->source = scan.source;

@@ -28,8 +28,4 @@ typedef struct dbi_case_input {
  * a scan without one by settings that have a crop, set crop to -1 first (and tell the user). */
 dbi_record *dbi_case_from_scan(const dbi_case_input *input, const dbi_preparation *settings, dbi_error *error);
 
-/* Is this a scan's file rather than a stream of records? By its first bytes where they tell (NIfTI, HDF5), else, as for compressed scans and members of archives,
- * by the name's end: .nii, .nii.gz, .hdr, .hdr.gz, .img, .img.gz, .h5, .hdf5. */
-bool dbi_is_scan(const char *path);
-
 #endif

@@ -3,24 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/formats.h"
 #include "record/bytes.h"
-
-/* Cuts the end off when it is there. */
-static void strip(char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    if (length > tail && !strcasecmp(name + length - tail, end))
-        name[length - tail] = 0;
-}
 
 /* Changes `path`, and gives the name in it. */
 static const char *name_of(char *path)
 {
-    static const char *const ends[] = {".gz", ".nii", ".hdr", ".img", ".h5", ".hdf5"};
     char *name = strrchr(path, '/');
     name = name ? name + 1 : path;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        strip(name, ends[i]);
+    dbi_format_strip(name);
     if (strcmp(name, "mri_norm2") || name == path)
         return name;
     name[-1] = 0;

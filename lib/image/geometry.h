@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "image/scan.h"
+#include "image/orient.h"
 #include "record/record.h"
 
 typedef struct dbi_geometry {

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "image/scan.h"
+#include "image/names.h"
 #include "record/bytes.h"
 
-bool dbi_nifti_magic(const uint8_t *bytes, size_t size)
+bool dbi_nifti_probe(const uint8_t *bytes, size_t size)
 {
     int32_t header;
     if (size < sizeof header)
@@ -116,11 +116,16 @@ static int voxel_type(int datatype, dbi_voxel_type *type, dbi_error *error)
     return dbi_fail(error, "voxels of NIfTI type %d (%s) are not supported", datatype, nifti_datatype_string(datatype));
 }
 
+double dbi_nifti_unit(int units)
+{
+    return units == NIFTI_UNITS_METER ? 1000 : units == NIFTI_UNITS_MICRON ? 0.001 : 1;
+}
+
 /* The sform if it is there, else the qform, else the spacing alone; in mm. */
 static void place(const nifti_image *nim, dbi_source *source)
 {
     const nifti_dmat44 *m = nim->sform_code > 0 ? &nim->sto_xyz : &nim->qto_xyz;
-    double unit = nim->xyz_units == NIFTI_UNITS_METER ? 1000 : nim->xyz_units == NIFTI_UNITS_MICRON ? 0.001 : 1;
+    double unit = dbi_nifti_unit(nim->xyz_units);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 4; j++)
             source->grid.affine[i][j] = m->m[i][j] * unit;
@@ -141,25 +146,17 @@ static void place(const nifti_image *nim, dbi_source *source)
 /* The name of a pair's other file: .hdr for .img or the other way round, with .gz or without. free(). */
 static char *other_name(const char *path, const char *from, const char *to, bool gzip)
 {
-    size_t length = strlen(path);
-    if (length > 3 && !strcasecmp(path + length - 3, ".gz"))
-        length -= 3;
+    size_t length = strlen(path) - (dbi_name_ends(path, ".gz") ? 3 : 0);
     if (length < 4 || strncasecmp(path + length - 4, from, 4))
         return NULL;
     char *name;
     return asprintf(&name, "%.*s%s%s", (int)(length - 4), path, to, gzip ? ".gz" : "") < 0 ? NULL : name;
 }
 
-static bool ends_gz(const char *path)
-{
-    size_t length = strlen(path);
-    return length > 3 && !strcasecmp(path + length - 3, ".gz");
-}
-
 /* Reads the other file of a pair, compressed as the first or not. */
 static int read_other(const char *path, const char *from, const char *to, uint8_t **bytes, size_t *size, dbi_error *error)
 {
-    bool gzip = ends_gz(path);
+    bool gzip = dbi_name_ends(path, ".gz");
     char *name = other_name(path, from, to, gzip), *second = other_name(path, from, to, !gzip);
     int result = -1;
     if (!name || !second)
@@ -171,9 +168,9 @@ static int read_other(const char *path, const char *from, const char *to, uint8_
     return result;
 }
 
-int dbi_nifti_header_of(const char *path, char **header, uint8_t **bytes, size_t *size, dbi_error *error)
+int dbi_nifti_header(const char *path, char **header, uint8_t **bytes, size_t *size, dbi_error *error)
 {
-    bool gzip = ends_gz(path);
+    bool gzip = dbi_name_ends(path, ".gz");
     *header = other_name(path, ".img", ".hdr", gzip);
     return *header ? read_other(path, ".img", ".hdr", bytes, size, error) : 1;
 }
@@ -275,8 +272,9 @@ static int load(const char *path, uint8_t **bytes, size_t size, dbi_voxels *voxe
     return result;
 }
 
-int dbi_nifti_scan(const char *path, uint8_t *bytes, size_t size, unsigned want, dbi_scan *scan, dbi_error *error)
+int dbi_nifti_read(const char *path, uint8_t *bytes, size_t size, unsigned want, const double *source_spacing, dbi_scan *scan, dbi_error *error)
 {
+    (void)source_spacing;
     int result = load(path, &bytes, size, want & DBI_SCAN_IMAGE ? &scan->image : &scan->label, scan, error);
     free(bytes);
     return result;

@@ -7,7 +7,8 @@
 #include "base/memory.h"
 #include "image/components.h"
 #include "image/geometry.h"
-#include "image/nifti.h"
+#include "image/scan.h"
+#include "image/source.h"
 
 /* One axis of the scan: which two voxels of the tensor, and how much of the second. -1: beyond the crop. */
 typedef struct line {
@@ -231,7 +232,7 @@ int dbi_restore_to_file(const dbi_record *record, const dbi_restore_options *opt
     dbi_source source;
     if (dbi_restore(record, options, &volume, error))
         return -1;
-    int result = dbi_source_get(record, &source, error) || dbi_nifti_write(path, &volume, &source, error) ? -1 : 0;
+    int result = dbi_source_get(record, &source, error) || dbi_scan_write(path, &volume, &source, error) ? -1 : 0;
     dbi_volume_free(&volume);
     return result;
 }

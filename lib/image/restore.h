@@ -19,7 +19,7 @@ typedef struct dbi_restore_options {
  * with dbi_volume_free. Beyond a crop: label, prob and uncertainty 0, sdf the smallest value of its class. */
 int dbi_restore(const dbi_record *record, const dbi_restore_options *options, dbi_volume *volume, dbi_error *error);
 
-/* dbi_restore and dbi_nifti_write in one. */
+/* dbi_restore and dbi_scan_write in one. */
 int dbi_restore_to_file(const dbi_record *record, const dbi_restore_options *options, const char *path, dbi_error *error);
 
 #endif

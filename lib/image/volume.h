@@ -42,10 +42,6 @@ typedef struct dbi_source {
     int units;                          /* NIFTI_UNITS_...: 1 m, 2 mm, 3 um, 0 unknown (taken as mm) */
 } dbi_source;
 
-/* Metadata "source" of a record. Both refuse what the other would. */
-int dbi_source_get(const dbi_record *record, dbi_source *source, dbi_error *error);
-int dbi_source_set(dbi_record *record, const dbi_source *source, dbi_error *error);
-
 /* A volume of its own, [channels, X, Y, Z] in C order. */
 typedef struct dbi_volume {
     dbi_grid grid;

@@ -1,9 +1,8 @@
-/* From stored voxels to arrays in C order, turned to the canonical axes on the way. */
+#include "image/voxels.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-#include "image/scan.h"
 
 enum { TILE = 32 }; /* rows of the slowest and the fastest axis that are copied together, so that both sides stay in the cache */
 

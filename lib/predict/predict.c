@@ -11,8 +11,8 @@
 #include "base/memory.h"
 #include "cuda/device.h"
 #include "cuda/slide.h"
-#include "image/case.h"
 #include "image/components.h"
+#include "image/preparation.h"
 #include "net/net.h"
 #include "predict/slide.h"
 

@@ -19,12 +19,13 @@
 #include "image/case_id.h"
 #include "image/components.h"
 #include "image/fence.h"
+#include "image/formats.h"
 #include "image/geometry.h"
 #include "image/gzip.h"
-#include "image/nifti.h"
 #include "image/resample.h"
 #include "image/restore.h"
 #include "image/scan.h"
+#include "image/source.h"
 #include "record/json.h"
 
 enum { X = 13, Y = 11, Z = 9, COUNT = X * Y * Z };
@@ -511,7 +512,7 @@ static void test_scarce_memory(void **state)
     dbi_grid grid = {.shape = {5, 5, 5}, .affine = {{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}, {0, 0, 0, 1}}};
     assert_int_equal(dbi_volume_new(&volume, &grid, 1, DBI_U8, NULL), 0);
     memset((uint8_t *)volume.data + 62, 1, 20);
-    assert_int_equal(dbi_nifti_write(path, &volume, NULL, NULL), 0);
+    assert_int_equal(dbi_scan_write(path, &volume, NULL, NULL), 0);
     dbi_volume_free(&volume);
     json_decref(dbi_json_parse("1", 1, NULL)); /* sets its own functions once */
     json_set_alloc_funcs(scarce_malloc, free);
@@ -580,6 +581,45 @@ static void test_fence(void **state)
     free(reply);
 }
 
+/* Every row of the table is complete, and is found by what it says of itself. */
+static void test_formats(void **state)
+{
+    (void)state;
+    static const char *const scans[] = {"a.nii", "a.NII.GZ", "a.hdr", "a.img.gz", "d/a.h5", "A.zip:a.hdf5", ".nii"};
+    static const char *const no_scans[] = {"a.h5.gz", "a.gz", "nii", "a.st.zst", "", "a.nii/b"};
+    static const char *const written[] = {"a.nii", "a.nii.gz", "a.Nii", "-"};
+    static const char *const not_written[] = {".nii", ".nii.gz", "a.img", "a.h5", "a.st", ""};
+    const dbi_scan_format *format;
+    dbi_error error;
+    size_t rows = 0;
+    for (; (format = dbi_format_at(rows)); rows++) {
+        assert_true(format->name && format->kind[0] && format->endings[0] && format->probe && format->read);
+        assert_true(!format->write == !format->written[0]);
+        for (const char *const *kind = format->kind; *kind; kind++) {
+            assert_ptr_equal(dbi_format_of_kind(*kind), format);
+            assert_true(strlen(*kind) < sizeof((dbi_source *)NULL)->format);
+        }
+        for (const char *const *end = format->written; *end; end++)
+            assert_true(dbi_format_writes(*end + 1) && !dbi_format_writes(*end));
+    }
+    assert_true(rows >= 2);
+    for (size_t i = 0; i < sizeof scans / sizeof *scans; i++)
+        assert_non_null(dbi_format_of_name(scans[i]));
+    for (size_t i = 0; i < sizeof no_scans / sizeof *no_scans; i++)
+        assert_null(dbi_format_of_name(no_scans[i]));
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+        assert_non_null(dbi_format_to_write(written[i], NULL));
+    for (size_t i = 0; i < sizeof not_written / sizeof *not_written; i++)
+        assert_null(dbi_format_to_write(not_written[i], &error));
+    assert_null(dbi_format_to_write("a.mha", &error));
+    assert_string_equal(error.text, "a.mha: the name of a NIfTI file ends in .nii.gz or .nii");
+    assert_null(dbi_format_of_bytes((const uint8_t *)"NRRD0004", 8, &error));
+    assert_string_equal(error.text, "neither NIfTI nor HDF5, but an NRRD file");
+    assert_string_equal(dbi_format_of_bytes((const uint8_t *)"\x89HDF\r\n\x1a\n", 8, NULL)->name, "HDF5");
+    assert_string_equal(dbi_format_of_bytes((const uint8_t *)"\x5c\1\0\0", 4, NULL)->name, "NIfTI");
+    assert_null(dbi_format_of_kind("nifti3"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -587,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_linear_does_not_alias),
         cmocka_unit_test(test_sizes_are_bounded),
         cmocka_unit_test(test_large_steps),
+        cmocka_unit_test(test_formats),
         cmocka_unit_test(test_fence),
         cmocka_unit_test(test_scarce_memory),
         cmocka_unit_test(test_intensity_stays_finite),
