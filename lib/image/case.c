@@ -34,8 +34,8 @@ static size_t voxel_count(const int64_t shape[3])
     return (size_t)(shape[0] * shape[1] * shape[2]);
 }
 
-/* The step from the scan to the case, from the scan's grid and the settings. A spacing that is met within a ten-thousandth is kept: it came from
- * single precision. */
+/* The step from the scan to the case, from the scan's grid and the settings. A spacing within 1e-4 of the
+ * wanted one is kept: files round it to single precision. */
 static int plan(work *w, dbi_error *error)
 {
     dbi_geometry *g = &w->geometry;
@@ -66,8 +66,9 @@ static int plan(work *w, dbi_error *error)
         for (int a = 0; a < 3; a++)
             g->shape[a] /= g->downsample;
         if (g->shape[0] < 1 || g->shape[1] < 1 || g->shape[2] < 1)
-            return dbi_fail(error, "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels are too few to downsample by %" PRId64, before[0], before[1],
-                            before[2], g->downsample);
+            return dbi_fail(error,
+                            "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels are too few to downsample by %" PRId64,
+                            before[0], before[1], before[2], g->downsample);
         dbi_grid grid = w->grid;
         dbi_grid_step(&grid, step, g->shape, &w->grid);
     }
@@ -75,7 +76,8 @@ static int plan(work *w, dbi_error *error)
     return dbi_grid_check(&w->grid, error);
 }
 
-/* The canonical voxels of a channel through the steps up to the crop. Frees the scan's voxels as soon as they are copied. */
+/* The canonical voxels of a channel through the steps up to the crop. Frees the scan's voxels as soon as they are
+ * copied. */
 static float *image_through(const work *w, dbi_voxels *voxels, dbi_error *error)
 {
     const dbi_geometry *g = &w->geometry;
@@ -110,7 +112,8 @@ static uint8_t *label_through(const work *w, const dbi_voxels *voxels, int *larg
     for (int a = 0; a < 3; a++)
         shape[a] = scan_shape[g->orientation.axis[a]];
     uint8_t *label = dbi_alloc(voxel_count(shape), 1, error);
-    if (!label || dbi_voxels_label(voxels, scan_shape, &g->orientation, w->input->classes ? (int)w->input->classes : 255, label, largest, error)) {
+    if (!label || dbi_voxels_label(voxels, scan_shape, &g->orientation,
+                                   w->input->classes ? (int)w->input->classes : 255, label, largest, error)) {
         free(label);
         return NULL;
     }
@@ -187,8 +190,9 @@ static int load_channel(work *w, size_t c, dbi_error *error)
     }
     if (!result) {
         w->channel[c] = image_through(w, &scan.image, error);
-        result =
-            w->channel[c] ? dbi_intensity_apply(&w->settings->intensity, w->channel[c], voxel_count(w->grid.shape), &w->intensity[c], error) : -1;
+        result = w->channel[c] ? dbi_intensity_apply(&w->settings->intensity, w->channel[c], voxel_count(w->grid.shape),
+                                                     &w->intensity[c], error)
+                               : -1;
     }
     if (result)
         dbi_fail_in(error, "%s", path);
@@ -232,7 +236,8 @@ static int find_crop(work *w, dbi_error *error)
             }
         }
     if (high[0] < 0)
-        return dbi_fail(error, "%s: the label is empty: nothing to crop round", w->input->label ? w->input->label : w->input->scans[0]);
+        return dbi_fail(error, "%s: the label is empty: nothing to crop round",
+                        w->input->label ? w->input->label : w->input->scans[0]);
     g->cropped = true;
     for (int a = 0; a < 3; a++) {
         int64_t margin = w->settings->crop;
@@ -286,7 +291,8 @@ static json_t *normalization_json(const work *w, dbi_error *error)
     json_t *channels = json_array();
     bool good = channels != NULL;
     for (size_t c = 0; good && c < w->input->channels; c++)
-        good = !json_array_append_new(channels, json_pack("{s:f, s:f}", "shift", w->intensity[c].shift, "scale", w->intensity[c].scale));
+        good = !json_array_append_new(
+            channels, json_pack("{s:f, s:f}", "shift", w->intensity[c].shift, "scale", w->intensity[c].scale));
     json_t *json = good ? json_pack("{s:s, s:O}", "kind", kind, "channels", channels) : NULL;
     json_decref(channels);
     if (!json)
@@ -303,10 +309,12 @@ static int add_history(const work *w, dbi_record *record, dbi_error *error)
     for (size_t c = 1; c < w->input->channels; c++)
         dbi_scan_checksum(channels, (const uint8_t *)w->checksum[c], 32);
     int result = json ? 0 : -1;
-    if (json && spacing && json_object_set_new(json, "source_spacing", json_pack("[f,f,f]", spacing[0], spacing[1], spacing[2])))
+    if (json && spacing &&
+        json_object_set_new(json, "source_spacing", json_pack("[f,f,f]", spacing[0], spacing[1], spacing[2])))
         result = dbi_fail(error, "out of memory");
     if (!result)
-        result = w->label_checksum[0] ? dbi_history_add(record, "preprocess", json, error, "scan", channels, "label", w->label_checksum, NULL)
+        result = w->label_checksum[0] ? dbi_history_add(record, "preprocess", json, error, "scan", channels, "label",
+                                                        w->label_checksum, NULL)
                                       : dbi_history_add(record, "preprocess", json, error, "scan", channels, NULL);
     json_decref(json);
     return result;
@@ -330,11 +338,13 @@ static int add_metadata(const work *w, dbi_record *record, dbi_error *error)
     char *settings = dbi_preparation_format(w->settings, error);
     char *id = w->input->id ? copy_of(w->input->id, error) : dbi_case_id(w->input->scans[0], error);
     json_t *normalization = normalization_json(w, error);
-    int result = !settings || !id || !normalization || dbi_meta_set(record, "kind", "case", error) || dbi_meta_set(record, "id", id, error) ||
-                 (w->classes && dbi_meta_set_int(record, "classes", w->classes, error)) || dbi_grid_set(record, &grid, error) ||
-                 dbi_source_set(record, &w->source, error) || dbi_geometry_set(record, &w->geometry, error) ||
-                 dbi_meta_set(record, "preprocessing", settings, error) || dbi_meta_set_json(record, "normalization", normalization, error) ||
-                 add_history(w, record, error);
+    int result = !settings || !id || !normalization || dbi_meta_set(record, "kind", "case", error) ||
+                 dbi_meta_set(record, "id", id, error) ||
+                 (w->classes && dbi_meta_set_int(record, "classes", w->classes, error)) ||
+                 dbi_grid_set(record, &grid, error) || dbi_source_set(record, &w->source, error) ||
+                 dbi_geometry_set(record, &w->geometry, error) ||
+                 dbi_meta_set(record, "preprocessing", settings, error) ||
+                 dbi_meta_set_json(record, "normalization", normalization, error) || add_history(w, record, error);
     json_decref(normalization);
     free(settings);
     free(id);

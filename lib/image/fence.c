@@ -120,11 +120,14 @@ static int report_end(int status, dbi_error *error)
     if (signal == SIGXCPU || signal == SIGALRM)
         return dbi_fail(error, "it takes too long to find out what is in the file: damaged?");
     if (signal)
-        return dbi_fail(error, "the library that reads such files crashed (%s): the file is damaged", sigdescr_np(signal));
-    return dbi_fail(error, "the library that reads such files failed: the file is damaged, or there is too little memory");
+        return dbi_fail(error, "the library that reads such files crashed (%s): the file is damaged",
+                        sigdescr_np(signal));
+    return dbi_fail(error,
+                    "the library that reads such files failed: the file is damaged, or there is too little memory");
 }
 
-int dbi_fence(dbi_fenced *work, const void *input, unsigned seconds, size_t most, uint8_t **reply, size_t *size, dbi_error *error)
+int dbi_fence(dbi_fenced *work, const void *input, unsigned seconds, size_t most, uint8_t **reply, size_t *size,
+              dbi_error *error)
 {
     int ends[2], status = 0;
     if (pipe2(ends, O_CLOEXEC))

@@ -32,7 +32,7 @@ static const dbi_scan_format formats[] = {
 
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* What people have by mistake. */
+/* Files that people give by mistake. */
 static const struct {
     size_t at;
     const char *magic, *name;
@@ -43,7 +43,7 @@ static const struct {
               {128, "DICM", "a DICOM file"},
               {0, "ObjectType", "a MetaImage file"}};
 
-/* Texts of at most `room` bytes, cut off where they would be longer. */
+/* Appends to a text that has room for so many bytes; what does not fit is cut off. */
 static void add(char *text, size_t room, const char *more)
 {
     size_t length = strlen(text);

@@ -16,8 +16,8 @@ json_t *dbi_numbers_json(const double *values, size_t count)
 
 json_t *dbi_affine_json(const double affine[4][4])
 {
-    return json_pack("[o,o,o,o]", dbi_numbers_json(affine[0], 4), dbi_numbers_json(affine[1], 4), dbi_numbers_json(affine[2], 4),
-                     dbi_numbers_json(affine[3], 4));
+    return json_pack("[o,o,o,o]", dbi_numbers_json(affine[0], 4), dbi_numbers_json(affine[1], 4),
+                     dbi_numbers_json(affine[2], 4), dbi_numbers_json(affine[3], 4));
 }
 
 bool dbi_json_numbers(const json_t *array, double *out, size_t count)

@@ -1,4 +1,5 @@
-/* The voxels of HDF5 files. libhdf5 tells where they are (hdf5_facts.h); they are taken from there here, and what it tells is checked first. */
+/* The voxels of HDF5 files. libhdf5 tells where they are (hdf5_facts.h); they are taken from there here, and what it
+ * tells is checked first. */
 #include "image/hdf5.h"
 
 #include <hdf5.h>
@@ -49,10 +50,11 @@ static int check_shape(const dbi_hdf5_facts *facts, layout *l, dbi_error *error)
     for (int i = 0; i < 3; i++)
         l->shape[i] = facts->shape[i] > INT64_MAX ? -1 : (int64_t)facts->shape[i];
     if (!dbi_count((int64_t[]){l->shape[0], l->shape[1], l->shape[2], (int64_t)l->width}, 4, &bytes) || bytes == 0)
-        return dbi_fail(error, "impossible shape %" PRIu64 " x %" PRIu64 " x %" PRIu64, facts->shape[0], facts->shape[1], facts->shape[2]);
+        return dbi_fail(error, "impossible shape %" PRIu64 " x %" PRIu64 " x %" PRIu64, facts->shape[0],
+                        facts->shape[1], facts->shape[2]);
     if (facts->stored > l->size || (uint64_t)bytes / LARGEST_RATIO > facts->stored)
-        return dbi_fail(error, "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels, but %s", l->shape[0], l->shape[1], l->shape[2],
-                        facts->stored > l->size ? "more data than the file has" : "hardly any data");
+        return dbi_fail(error, "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels, but %s", l->shape[0], l->shape[1],
+                        l->shape[2], facts->stored > l->size ? "more data than the file has" : "hardly any data");
     l->stored = facts->stored;
     return 0;
 }
@@ -63,13 +65,14 @@ static int check_filters(const dbi_hdf5_facts *facts, layout *l, dbi_error *erro
         return dbi_fail(error, "the voxels went through %d filters", facts->filters);
     for (int i = 0; i < facts->filters; i++)
         if (facts->filter[i] != H5Z_FILTER_DEFLATE && facts->filter[i] != H5Z_FILTER_SHUFFLE)
-            return dbi_fail(error, "the voxels went through filter %d; gzip and shuffle are supported", facts->filter[i]);
+            return dbi_fail(error, "the voxels went through filter %d; gzip and shuffle are supported",
+                            facts->filter[i]);
     l->filters = facts->filters;
     l->filter = facts->filter;
     return 0;
 }
 
-/* *bytes: of a chunk's voxels. */
+/* *bytes: how many the voxels of one chunk take. */
 static int check_grid(const dbi_hdf5_facts *facts, layout *l, int64_t *bytes, dbi_error *error)
 {
     int64_t count;
@@ -77,8 +80,8 @@ static int check_grid(const dbi_hdf5_facts *facts, layout *l, int64_t *bytes, db
         l->chunk[a] = facts->chunk[a] > UINT32_MAX ? -1 : (int64_t)facts->chunk[a];
         l->grid[a] = l->chunk[a] > 0 ? (l->shape[a] - 1) / l->chunk[a] + 1 : -1;
     }
-    if (!dbi_count((int64_t[]){l->chunk[0], l->chunk[1], l->chunk[2], (int64_t)l->width}, 4, bytes) || *bytes < 1 || !dbi_count(l->grid, 3, &count) ||
-        (uint64_t)*bytes / LARGEST_RATIO > l->stored)
+    if (!dbi_count((int64_t[]){l->chunk[0], l->chunk[1], l->chunk[2], (int64_t)l->width}, 4, bytes) || *bytes < 1 ||
+        !dbi_count(l->grid, 3, &count) || (uint64_t)*bytes / LARGEST_RATIO > l->stored)
         return dbi_fail(error, "impossible chunks");
     return 0;
 }
@@ -110,7 +113,8 @@ static int check_chunks(const layout *l, const dbi_hdf5_chunk *from, size_t coun
     return good ? 0 : dbi_fail(error, "the list of chunks is damaged");
 }
 
-/* Undoes the filters, last first, between the two buffers; the chunk's bytes, or NULL when they are not as many as the chunk's voxels take. */
+/* Undoes the filters, last first, between the two buffers; the chunk's bytes, or NULL when they are not as many as
+ * the chunk's voxels take. */
 static const uint8_t *decode(const layout *l, const chunk *c, size_t wanted, uint8_t *one, uint8_t *two)
 {
     const uint8_t *from = l->bytes + c->at;
@@ -176,7 +180,9 @@ static int decode_all(const layout *l, const chunk *chunks, size_t count, size_t
         free(one);
         free(two);
     }
-    return memory ? dbi_fail(error, "out of memory: chunks of %zu bytes", wanted) : bad ? dbi_fail(error, "a chunk of voxels is damaged") : 0;
+    return memory ? dbi_fail(error, "out of memory: chunks of %zu bytes", wanted)
+           : bad  ? dbi_fail(error, "a chunk of voxels is damaged")
+                  : 0;
 }
 
 /* The fill value everywhere; the voxels are 0 already. */
@@ -190,7 +196,8 @@ static void fill(const layout *l, uint8_t *out)
             memcpy(out + i * l->width, l->fill, l->width);
 }
 
-static int read_chunked(const dbi_hdf5_facts *facts, const dbi_hdf5_chunk *list, layout *l, uint8_t *out, dbi_error *error)
+static int read_chunked(const dbi_hdf5_facts *facts, const dbi_hdf5_chunk *list, layout *l, uint8_t *out,
+                        dbi_error *error)
 {
     int64_t bytes;
     if (check_filters(facts, l, error) || check_grid(facts, l, &bytes, error))
@@ -224,7 +231,8 @@ static void swap(uint8_t *data, size_t count, size_t width)
         }
 }
 
-static int read_voxels(const dbi_hdf5_facts *facts, const dbi_hdf5_chunk *chunks, layout *l, dbi_voxels *voxels, dbi_error *error)
+static int read_voxels(const dbi_hdf5_facts *facts, const dbi_hdf5_chunk *chunks, layout *l, dbi_voxels *voxels,
+                       dbi_error *error)
 {
     l->width = dbi_voxel_size(facts->type);
     l->fill = facts->fill;
@@ -236,13 +244,18 @@ static int read_voxels(const dbi_hdf5_facts *facts, const dbi_hdf5_chunk *chunks
     uint8_t *data = dbi_alloc(count, l->width, error);
     if (!data)
         return -1;
-    if (facts->chunked ? read_chunked(facts, chunks, l, data, error) : read_whole(facts->at, l, count * l->width, data, error)) {
+    if (facts->chunked ? read_chunked(facts, chunks, l, data, error)
+                       : read_whole(facts->at, l, count * l->width, data, error)) {
         free(data);
         return -1;
     }
     if (facts->swapped)
         swap(data, count, l->width);
-    *voxels = (dbi_voxels){.type = facts->type, .owned = data, .at = data, .stride = {l->shape[1] * l->shape[2], l->shape[2], 1}, .slope = 1};
+    *voxels = (dbi_voxels){.type = facts->type,
+                           .owned = data,
+                           .at = data,
+                           .stride = {l->shape[1] * l->shape[2], l->shape[2], 1},
+                           .slope = 1};
     return 0;
 }
 
@@ -279,7 +292,8 @@ static int load(layout *l, unsigned want, const double *spacing, dbi_scan *scan,
     return dbi_grid_check(&scan->source.grid, error);
 }
 
-int dbi_hdf5_read(const char *path, uint8_t *bytes, size_t size, unsigned want, const double *source_spacing, dbi_scan *scan, dbi_error *error)
+int dbi_hdf5_read(const char *path, uint8_t *bytes, size_t size, unsigned want, const double *source_spacing,
+                  dbi_scan *scan, dbi_error *error)
 {
     (void)path;
     layout l = {.bytes = bytes, .size = size};

@@ -80,7 +80,8 @@ static int get_filters(hid_t list, dbi_hdf5_facts *facts, dbi_error *error)
     return 0;
 }
 
-static int get_chunks(hid_t dataset, hid_t space, size_t most, dbi_hdf5_facts *facts, dbi_hdf5_chunk **chunks, dbi_error *error)
+static int get_chunks(hid_t dataset, hid_t space, size_t most, dbi_hdf5_facts *facts, dbi_hdf5_chunk **chunks,
+                      dbi_error *error)
 {
     static const char damaged[] = "the list of chunks is damaged";
     hsize_t count;
@@ -101,7 +102,8 @@ static int get_chunks(hid_t dataset, hid_t space, size_t most, dbi_hdf5_facts *f
     return 0;
 }
 
-static int get_layout(hid_t dataset, hid_t list, hid_t space, size_t most, dbi_hdf5_facts *facts, dbi_hdf5_chunk **chunks, dbi_error *error)
+static int get_layout(hid_t dataset, hid_t list, hid_t space, size_t most, dbi_hdf5_facts *facts,
+                      dbi_hdf5_chunk **chunks, dbi_error *error)
 {
     hsize_t sizes[3];
     H5D_layout_t layout = H5Pget_layout(list);
@@ -142,7 +144,8 @@ static int look_at(hid_t dataset, size_t most, dbi_hdf5_facts *facts, dbi_hdf5_c
 }
 
 /* A link to elsewhere is not followed: a scan is one file. */
-static int find(hid_t file, const char *name, bool optional, size_t most, dbi_hdf5_facts *facts, dbi_hdf5_chunk **chunks, dbi_error *error)
+static int find(hid_t file, const char *name, bool optional, size_t most, dbi_hdf5_facts *facts,
+                dbi_hdf5_chunk **chunks, dbi_error *error)
 {
     H5L_info_t link;
     htri_t there = H5Lexists(file, name, H5P_DEFAULT);
@@ -199,7 +202,8 @@ static herr_t image_not_freed(void *image)
 
 static hid_t open_image(const file_image *image)
 {
-    H5FD_file_image_callbacks_t callbacks = {given, not_copied, not_resized, not_freed, same_image, image_not_freed, (void *)(uintptr_t)image};
+    H5FD_file_image_callbacks_t callbacks = {
+        given, not_copied, not_resized, not_freed, same_image, image_not_freed, (void *)(uintptr_t)image};
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     if (access < 0 || H5Pset_fapl_core(access, 1 << 20, 0) < 0 || H5Pset_file_image_callbacks(access, &callbacks) < 0 ||
         H5Pset_file_image(access, (void *)(uintptr_t)image->bytes, image->size) < 0)
@@ -207,7 +211,8 @@ static hid_t open_image(const file_image *image)
     return H5Fopen("memory", H5F_ACC_RDONLY, access);
 }
 
-/* The reply: the facts of both datasets, and then their chunks. Runs in a process of its own, which ends with it: on failure nothing is freed. */
+/* The reply: the facts of both datasets, and then their chunks. Runs in a process of its own, which ends with it: on
+ * failure nothing is freed. */
 static int look_at_file(const void *input, uint8_t **reply, size_t *size, dbi_error *error)
 {
     const file_image *image = input;
@@ -220,7 +225,8 @@ static int look_at_file(const void *input, uint8_t **reply, size_t *size, dbi_er
     if (file < 0)
         return dbi_fail(error, "the HDF5 file is damaged or cut off");
     for (int d = 0; d < 2; d++)
-        if (image->want >> d & 1 && find(file, names[d], d == 1 && image->want & DBI_SCAN_IMAGE, image->size, &facts[d], &chunks[d], error))
+        if (image->want >> d & 1 &&
+            find(file, names[d], d == 1 && image->want & DBI_SCAN_IMAGE, image->size, &facts[d], &chunks[d], error))
             return -1;
     size_t first = facts[0].count * sizeof **chunks, second = facts[1].count * sizeof **chunks;
     *size = sizeof facts + first + second;
@@ -235,7 +241,8 @@ static int look_at_file(const void *input, uint8_t **reply, size_t *size, dbi_er
     return 0;
 }
 
-int dbi_hdf5_facts_get(const uint8_t *bytes, size_t size, unsigned want, dbi_hdf5_facts facts[2], dbi_hdf5_chunk **chunks, dbi_error *error)
+int dbi_hdf5_facts_get(const uint8_t *bytes, size_t size, unsigned want, dbi_hdf5_facts facts[2],
+                       dbi_hdf5_chunk **chunks, dbi_error *error)
 {
     const file_image image = {bytes, size, want};
     const size_t both = 2 * sizeof *facts, width = sizeof **chunks;
@@ -246,7 +253,8 @@ int dbi_hdf5_facts_get(const uint8_t *bytes, size_t size, unsigned want, dbi_hdf
     bool whole = length >= both;
     if (whole) {
         memcpy(facts, reply, both);
-        whole = facts[0].count <= size && facts[1].count <= size && length == both + (facts[0].count + facts[1].count) * width;
+        whole = facts[0].count <= size && facts[1].count <= size &&
+                length == both + (facts[0].count + facts[1].count) * width;
     }
     if (whole) {
         memmove(reply, reply + both, length - both);

@@ -1,5 +1,5 @@
-/* What libhdf5 finds out about the datasets of an HDF5 file. It crashes on damaged files, so it runs behind a fence, and the facts are only as good as
- * the file: whoever uses them checks them. */
+/* What libhdf5 finds out about the datasets of an HDF5 file. It crashes on damaged files, so it runs behind a fence,
+ * and the facts are only as good as the file: whoever uses them checks them. */
 #ifndef DBI_IMAGE_HDF5_FACTS_H
 #define DBI_IMAGE_HDF5_FACTS_H
 
@@ -31,8 +31,9 @@ typedef struct dbi_hdf5_facts {
     uint8_t fill[8];                            /* the voxel where nothing has been written, as it would be stored */
 } dbi_hdf5_facts;
 
-/* Of the datasets "image" and "label", where `want` (DBI_SCAN_...) names them; only the label of a wanted image may be missing. *chunks: the image's
- * and then the label's, count of each as the facts say; free(). */
-int dbi_hdf5_facts_get(const uint8_t *bytes, size_t size, unsigned want, dbi_hdf5_facts facts[2], dbi_hdf5_chunk **chunks, dbi_error *error);
+/* Of the datasets "image" and "label", where `want` (DBI_SCAN_...) names them; only the label of a wanted image may
+ * be missing. *chunks: the image's and then the label's, count of each as the facts say; free(). */
+int dbi_hdf5_facts_get(const uint8_t *bytes, size_t size, unsigned want, dbi_hdf5_facts facts[2],
+                       dbi_hdf5_chunk **chunks, dbi_error *error);
 
 #endif

@@ -16,7 +16,9 @@ int dbi_intensity_parse(const char *text, dbi_intensity *intensity, dbi_error *e
     static const struct {
         const char *name;
         dbi_intensity_kind kind;
-    } names[] = {{"zscore", DBI_INTENSITY_ZSCORE}, {"zscore:foreground", DBI_INTENSITY_FOREGROUND}, {"none", DBI_INTENSITY_NONE}};
+    } names[] = {{"zscore", DBI_INTENSITY_ZSCORE},
+                 {"zscore:foreground", DBI_INTENSITY_FOREGROUND},
+                 {"none", DBI_INTENSITY_NONE}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(text, names[i].name)) {
             *intensity = (dbi_intensity){.kind = names[i].kind};
@@ -93,7 +95,8 @@ static int measure(const float *voxels, size_t count, double above, double centr
     return 0;
 }
 
-static int mean_and_deviation(const float *voxels, size_t count, double above, dbi_intensity_result *result, dbi_error *error)
+static int mean_and_deviation(const float *voxels, size_t count, double above, dbi_intensity_result *result,
+                              dbi_error *error)
 {
     moments m;
     if (measure(voxels, count, above, 0, &m, error))
@@ -135,7 +138,8 @@ static bool scale_all(float *voxels, size_t count, const dbi_intensity_result *r
     return !bad;
 }
 
-int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t count, dbi_intensity_result *result, dbi_error *error)
+int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t count, dbi_intensity_result *result,
+                        dbi_error *error)
 {
     *result = (dbi_intensity_result){0, 1};
     float least, most;
@@ -147,8 +151,8 @@ int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t co
         return dbi_fail(error, "the image is constant: every voxel is %g", (double)least);
     bool window = intensity->kind == DBI_INTENSITY_WINDOW;
     if (window && ((double)least >= intensity->high || (double)most <= intensity->low))
-        return dbi_fail(error, "the image is constant in the window %g to %g: its voxels lie between %g and %g", intensity->low, intensity->high,
-                        (double)least, (double)most);
+        return dbi_fail(error, "the image is constant in the window %g to %g: its voxels lie between %g and %g",
+                        intensity->low, intensity->high, (double)least, (double)most);
     if (intensity->kind == DBI_INTENSITY_NONE)
         return 0;
     if (window)
@@ -162,7 +166,8 @@ int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t co
             return dbi_fail(error, "the foreground, the voxels above the mean, is constant");
     }
     if (!scale_all(voxels, count, result, window ? 0 : -INFINITY, window ? 1 : INFINITY))
-        return dbi_fail(error, "normalized values are beyond 32-bit floating point: voxels from %g to %g, divided by %g", (double)least, (double)most,
-                        result->scale);
+        return dbi_fail(error,
+                        "normalized values are beyond 32-bit floating point: voxels from %g to %g, divided by %g",
+                        (double)least, (double)most, result->scale);
     return 0;
 }

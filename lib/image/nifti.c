@@ -49,7 +49,7 @@ static int read_header1(const uint8_t *bytes, size_t size, header_facts *facts, 
     for (int i = 0; i < 8; i++)
         facts->dim[i] = h->dim[i];
     facts->datatype = h->datatype;
-    h->vox_offset = 352; /* nifticlib would cast whatever stands there */
+    h->vox_offset = 352; /* nifticlib would cast it to an integer, whatever it is */
     return 0;
 }
 
@@ -84,13 +84,16 @@ static int check_dims(const header_facts *facts, dbi_error *error)
             return dbi_fail(error, "the NIfTI header has size %" PRId64 " in dimension %d", dim[i], i);
     for (int i = 4; i <= dim[0]; i++)
         if (dim[i] > 1)
-            return dbi_fail(error, "%" PRId64 "D data, with %" PRId64 " volumes along dimension %d: a scan is one 3D volume", dim[0], dim[i], i);
+            return dbi_fail(error,
+                            "%" PRId64 "D data, with %" PRId64 " volumes along dimension %d: a scan is one 3D volume",
+                            dim[0], dim[i], i);
     if (dim[0] < 3)
         return dbi_fail(error, "%" PRId64 "D data: a scan is one 3D volume", dim[0]);
     return 0;
 }
 
-/* Checked even where the affine does not come from them: a file with such a header is broken, and other programs take the spacing from here. */
+/* Checked even where the affine does not come from them: a file with such a header is broken, and other programs
+ * take the spacing from here. */
 static int check_pixdim(const header_facts *facts, dbi_error *error)
 {
     for (int i = 0; i < 3; i++)
@@ -105,8 +108,9 @@ static int voxel_type(int datatype, dbi_voxel_type *type, dbi_error *error)
         int code;
         dbi_voxel_type type;
     } types[] = {
-        {DT_UINT8, DBI_VOXEL_U8},  {DT_INT8, DBI_VOXEL_I8},    {DT_UINT16, DBI_VOXEL_U16}, {DT_INT16, DBI_VOXEL_I16},   {DT_UINT32, DBI_VOXEL_U32},
-        {DT_INT32, DBI_VOXEL_I32}, {DT_UINT64, DBI_VOXEL_U64}, {DT_INT64, DBI_VOXEL_I64},  {DT_FLOAT32, DBI_VOXEL_F32}, {DT_FLOAT64, DBI_VOXEL_F64},
+        {DT_UINT8, DBI_VOXEL_U8},    {DT_INT8, DBI_VOXEL_I8},     {DT_UINT16, DBI_VOXEL_U16}, {DT_INT16, DBI_VOXEL_I16},
+        {DT_UINT32, DBI_VOXEL_U32},  {DT_INT32, DBI_VOXEL_I32},   {DT_UINT64, DBI_VOXEL_U64}, {DT_INT64, DBI_VOXEL_I64},
+        {DT_FLOAT32, DBI_VOXEL_F32}, {DT_FLOAT64, DBI_VOXEL_F64},
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].code == datatype) {
@@ -134,7 +138,8 @@ static void place(const nifti_image *nim, dbi_source *source)
     source->qform_code = nim->qform_code > 0 ? nim->qform_code : 0;
     source->units = nim->xyz_units;
     source->qfac = nim->qfac < 0 ? -1 : 1;
-    const double quatern[] = {nim->quatern_b, nim->quatern_c, nim->quatern_d}, offset[] = {nim->qoffset_x, nim->qoffset_y, nim->qoffset_z};
+    const double quatern[] = {nim->quatern_b, nim->quatern_c, nim->quatern_d},
+                 offset[] = {nim->qoffset_x, nim->qoffset_y, nim->qoffset_z};
     for (int i = 0; i < 3; i++) {
         source->grid.shape[i] = nim->dim[i + 1];
         source->pixdim[i] = nim->pixdim[i + 1];
@@ -154,7 +159,8 @@ static char *other_name(const char *path, const char *from, const char *to, bool
 }
 
 /* Reads the other file of a pair, compressed as the first or not. */
-static int read_other(const char *path, const char *from, const char *to, uint8_t **bytes, size_t *size, dbi_error *error)
+static int read_other(const char *path, const char *from, const char *to, uint8_t **bytes, size_t *size,
+                      dbi_error *error)
 {
     bool gzip = dbi_name_ends(path, ".gz");
     char *name = other_name(path, from, to, gzip), *second = other_name(path, from, to, !gzip);
@@ -179,12 +185,12 @@ int dbi_nifti_header(const char *path, char **header, uint8_t **bytes, size_t *s
 static int check_codes(const dbi_source *source, dbi_error *error)
 {
     if (source->sform_code > DBI_MOST_CODE || source->qform_code > DBI_MOST_CODE)
-        return dbi_fail(error, "the NIfTI header has the codes %d (sform) and %d (qform), at most %d is possible", source->sform_code,
-                        source->qform_code, DBI_MOST_CODE);
+        return dbi_fail(error, "the NIfTI header has the codes %d (sform) and %d (qform), at most %d is possible",
+                        source->sform_code, source->qform_code, DBI_MOST_CODE);
     return 0;
 }
 
-/* The voxels' bytes: count of them, where they begin. */
+/* *begin: the byte where the voxels begin; *count: how many voxels there are. */
 static int check_size(const header_facts *facts, int width, size_t size, size_t *begin, size_t *count, dbi_error *error)
 {
     const int64_t *n = facts->dim + 1;
@@ -199,12 +205,14 @@ static int check_size(const header_facts *facts, int width, size_t size, size_t 
     *count = (size_t)(wanted / width);
     if (*begin > size || (uint64_t)wanted > size - *begin)
         return dbi_fail(error,
-                        "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels of %d bytes take %" PRId64 " bytes from byte %zu on, but there are %zu bytes",
+                        "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels of %d bytes take %" PRId64
+                        " bytes from byte %zu on, but there are %zu bytes",
                         n[0], n[1], n[2], width, wanted, *begin, size);
     return 0;
 }
 
-static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, size_t begin, size_t count, dbi_voxel_type type, dbi_voxels *voxels)
+static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, size_t begin, size_t count,
+                        dbi_voxel_type type, dbi_voxels *voxels)
 {
     size_t width = (size_t)nim->nbyper;
     if (begin % width) { /* the header may begin the voxels anywhere, loads want alignment */
@@ -213,7 +221,11 @@ static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, si
     }
     if (width > 1 && swapped)
         nifti_swap_Nbytes((int64_t)count, (int)width, bytes + begin);
-    *voxels = (dbi_voxels){.type = type, .owned = bytes, .at = bytes + begin, .stride = {1, nim->dim[1], nim->dim[1] * nim->dim[2]}, .slope = 1};
+    *voxels = (dbi_voxels){.type = type,
+                           .owned = bytes,
+                           .at = bytes + begin,
+                           .stride = {1, nim->dim[1], nim->dim[1] * nim->dim[2]},
+                           .slope = 1};
     if (nim->scl_slope != 0) {
         voxels->slope = nim->scl_slope;
         voxels->inter = nim->scl_inter;
@@ -221,18 +233,20 @@ static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, si
 }
 
 /* Reads the header; everything that nifticlib would complain of on standard error is refused before it sees it. */
-static nifti_image *read_header(const uint8_t *bytes, size_t size, header_facts *facts, dbi_voxel_type *type, bool *swapped, dbi_error *error)
+static nifti_image *read_header(const uint8_t *bytes, size_t size, header_facts *facts, dbi_voxel_type *type,
+                                bool *swapped, dbi_error *error)
 {
     int32_t first;
     memcpy(&first, bytes, sizeof first);
     int32_t turned = (int32_t)__builtin_bswap32((uint32_t)first);
     *swapped = first != 348 && first != 540;
     bool one = first == 348 || turned == 348;
-    if ((one ? read_header1 : read_header2)(bytes, size, facts, error) || check_dims(facts, error) || check_pixdim(facts, error) ||
-        voxel_type(facts->datatype, type, error))
+    if ((one ? read_header1 : read_header2)(bytes, size, facts, error) || check_dims(facts, error) ||
+        check_pixdim(facts, error) || voxel_type(facts->datatype, type, error))
         return NULL;
     nifti_set_debug_level(0);
-    nifti_image *nim = one ? nifti_convert_n1hdr2nim(facts->header.n1, NULL) : nifti_convert_n2hdr2nim(facts->header.n2, NULL);
+    nifti_image *nim =
+        one ? nifti_convert_n1hdr2nim(facts->header.n1, NULL) : nifti_convert_n2hdr2nim(facts->header.n2, NULL);
     if (!nim)
         dbi_fail(error, "out of memory");
     return nim;
@@ -272,7 +286,8 @@ static int load(const char *path, uint8_t **bytes, size_t size, dbi_voxels *voxe
     return result;
 }
 
-int dbi_nifti_read(const char *path, uint8_t *bytes, size_t size, unsigned want, const double *source_spacing, dbi_scan *scan, dbi_error *error)
+int dbi_nifti_read(const char *path, uint8_t *bytes, size_t size, unsigned want, const double *source_spacing,
+                   dbi_scan *scan, dbi_error *error)
 {
     (void)source_spacing;
     int result = load(path, &bytes, size, want & DBI_SCAN_IMAGE ? &scan->image : &scan->label, scan, error);

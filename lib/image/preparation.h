@@ -10,7 +10,8 @@
 
 struct json_t;
 
-/* The settings that make the cases of a cohort comparable; the same for all of them, and kept by the checkpoints trained on them. */
+/* The settings that make the cases of a cohort comparable; the same for all of them, and kept by the checkpoints
+ * trained on them. */
 typedef struct dbi_preparation {
     bool resample;
     double spacing[3];  /* mm, of the canonical (RAS+) axes; where resample */
@@ -23,7 +24,8 @@ typedef struct dbi_preparation {
 void dbi_preparation_default(dbi_preparation *settings);
 
 /* The metadata "preprocessing" of cases and checkpoints: compact JSON with sorted keys,
- * {"crop":"none|label:M","downsample":N,"normalize":"zscore|zscore:foreground|window:LO,HI|none","spacing":[X,Y,Z]|null}.
+ * {"crop":"none|label:M","downsample":N,"normalize":"zscore|zscore:foreground|window:LO,HI|none",
+ *  "spacing":[X,Y,Z]|null}.
  * Unknown keys are errors. */
 int dbi_preparation_parse(const char *json, dbi_preparation *settings, dbi_error *error);
 /* The same text for equal settings; free(). */

@@ -8,7 +8,8 @@
 #include "image/source.h"
 #include "record/bytes.h"
 
-/* The file that the format is told by: the header of a path that has it elsewhere, whose name is in *header then, or the file itself. */
+/* The file whose content tells the format: the one with the header, where that is another one than `path`, and its name
+ * in *header then; else the path's own. */
 static int read_first(const char *path, char **header, uint8_t **bytes, size_t *size, dbi_error *error)
 {
     const dbi_scan_format *format;
@@ -42,7 +43,8 @@ int dbi_scan_load(const char *path, unsigned want, const double *source_spacing,
     return result;
 }
 
-/* The first bytes of a regular file. Nothing else is opened: what is read from a pipe is gone for the reader after us. */
+/* The first bytes of a regular file. Nothing else is opened: what is read from a pipe here is lost for
+ * whoever reads it later. */
 static size_t first_bytes(const char *path, uint8_t *bytes, size_t size)
 {
     struct stat is;

@@ -46,7 +46,8 @@ void dbi_scan_free(dbi_scan *scan);
 /* Bytes of one voxel; 0 for DBI_VOXEL_NONE and for what is no type. */
 size_t dbi_voxel_size(dbi_voxel_type type);
 
-/* XXH3-128 of the bytes; of the text that is there followed by the bytes when it is not empty: the second file of a pair. */
+/* XXH3-128 of the bytes; of the text that is there followed by the bytes when it is not empty: the second file of a
+ * pair. */
 void dbi_scan_checksum(char text[33], const uint8_t *bytes, size_t size);
 
 #endif

@@ -12,8 +12,8 @@
 void dbi_grid_spacing(const dbi_grid *grid, double spacing[3])
 {
     for (int a = 0; a < 3; a++)
-        spacing[a] =
-            sqrt(grid->affine[0][a] * grid->affine[0][a] + grid->affine[1][a] * grid->affine[1][a] + grid->affine[2][a] * grid->affine[2][a]);
+        spacing[a] = sqrt(grid->affine[0][a] * grid->affine[0][a] + grid->affine[1][a] * grid->affine[1][a] +
+                          grid->affine[2][a] * grid->affine[2][a]);
 }
 
 int dbi_grid_check(const dbi_grid *grid, dbi_error *error)
@@ -43,8 +43,9 @@ int dbi_grid_check(const dbi_grid *grid, dbi_error *error)
 int dbi_grid_same(const dbi_grid *a, const dbi_grid *b, dbi_error *error)
 {
     if (memcmp(a->shape, b->shape, sizeof a->shape))
-        return dbi_fail(error, "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels, not %" PRId64 " x %" PRId64 " x %" PRId64, b->shape[0], b->shape[1],
-                        b->shape[2], a->shape[0], a->shape[1], a->shape[2]);
+        return dbi_fail(error,
+                        "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels, not %" PRId64 " x %" PRId64 " x %" PRId64,
+                        b->shape[0], b->shape[1], b->shape[2], a->shape[0], a->shape[1], a->shape[2]);
     double spacing[3], farthest = 0;
     dbi_grid_spacing(a, spacing);
     for (int corner = 0; corner < 8; corner++) {

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "record/record.h"
 
-/* A regular grid: sizes, and the affine that takes voxel indices to millimetres, +x to the patient's right, +y to the front, +z up (RAS+). The
- * last row of the affine is 0 0 0 1. */
+/* A regular grid: sizes, and the affine that takes voxel indices to millimetres, +x to the patient's right, +y to
+ * the front, +z up (RAS+). The last row of the affine is 0 0 0 1. */
 typedef struct dbi_grid {
     int64_t shape[3];
     double affine[4][4];
@@ -24,18 +24,20 @@ void dbi_grid_spacing(const dbi_grid *grid, double spacing[3]);
 /* Sizes >= 1 whose product fits, a finite and invertible affine, spacings from DBI_LEAST_SPACING to DBI_MOST_SPACING;
  * else an error that says which is wrong. */
 int dbi_grid_check(const dbi_grid *grid, dbi_error *error);
-/* Do all corner voxels of the two grids lie within 2 % of the smallest spacing of one another? Fails with what differs. */
+/* Do all corner voxels of the two grids lie within 2 % of the smallest spacing of one another? Fails with what
+ * differs. */
 int dbi_grid_same(const dbi_grid *a, const dbi_grid *b, dbi_error *error);
 
 /* Metadata "affine" and "spacing" of a record. */
 int dbi_grid_set(dbi_record *record, const dbi_grid *grid, dbi_error *error);
 
-/* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. */
-enum { DBI_MOST_CODE = 32767 }; /* NIfTI-1 has 16 bits for the codes of sform and qform */
+/* Codes of sform and qform have 16 bits in NIfTI-1. */
+enum { DBI_MOST_CODE = 32767 };
 
+/* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. */
 typedef struct dbi_source {
     dbi_grid grid;
-    char format[8];                     /* "nifti1", "nifti2" or "hdf5" */
+    char format[8];                     /* "nifti1", "nifti2", "hdf5": a kind of formats.h */
     int sform_code, qform_code;         /* 0: none; at most DBI_MOST_CODE */
     double quatern[3], offset[3], qfac; /* the header's qform, in the file's unit */
     double pixdim[3];                   /* the header's spacing, in the file's unit */
