@@ -533,17 +533,17 @@ static void test_scarce_memory(void **state)
     unlink(path);
 }
 
-static volatile sig_atomic_t zero;
+static volatile int spun;
 
 static int fenced(const void *input, uint8_t **reply, size_t *size, dbi_error *error)
 {
     const char *what = input;
     if (!strcmp(what, "crash"))
-        *(volatile char *)(intptr_t)zero = 1;
+        raise(SIGSEGV);
     if (!strcmp(what, "abort"))
         abort();
     while (!strcmp(what, "spin"))
-        zero = 0;
+        spun = 0;
     if (!strcmp(what, "memory"))
         return (*reply = malloc((size_t)1 << 30)) ? 0 : dbi_fail(error, "no memory");
     if (!strcmp(what, "error"))
