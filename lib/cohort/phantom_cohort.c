@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 #include "cohort/phantom.h"
-#include "image/nifti.h"
+#include "image/scan.h"
 #include "record/bytes.h"
 
 /* Test scans have indices of their own range, so that they do not depend on the number of training scans. */
@@ -40,7 +40,7 @@ static int write_volume(const char *folder, const char *kind, const char *part, 
         snprintf(number, sizeof number, "_%04d", channel);
     if ((size_t)snprintf(path, sizeof path, "%s/%s%s/%s%s.nii.gz", folder, kind, part, id, number) >= sizeof path)
         return dbi_fail(error, "%s: the name is too long", folder);
-    return dbi_nifti_write(path, volume, NULL, error);
+    return dbi_scan_write(path, volume, NULL, error);
 }
 
 static int write_scan(const dbi_phantom_settings *settings, int i, int train, const char *folder, dbi_error *error)

@@ -11,8 +11,8 @@
 #include "base/memory.h"
 #include "device/net.h"
 #include "device/slide.h"
-#include "image/case.h"
 #include "image/components.h"
+#include "image/preparation.h"
 
 /* What nets were found to take: some devices need as long to find it out as a scan takes. */
 enum { KNOWN_NETS = 16 };

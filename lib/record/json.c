@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const size_t tree_limit = (size_t)256 << 20;
 
@@ -52,4 +53,38 @@ json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error)
     else if (!json)
         dbi_fail(error, "%s", fault.text[0] ? fault.text : "out of memory");
     return json;
+}
+
+typedef struct text {
+    char *data;
+    size_t size, room;
+    bool failed; /* once and for all: jansson does not look at every call's result */
+} text;
+
+static int append(const char *bytes, size_t size, void *context)
+{
+    text *t = context;
+    if (t->room - t->size <= size) {
+        size_t room = 2 * t->room + size + 128;
+        char *data = t->failed ? NULL : realloc(t->data, room);
+        t->failed = !data;
+        if (!data)
+            return -1;
+        t->data = data;
+        t->room = room;
+    }
+    memcpy(t->data + t->size, bytes, size);
+    t->size += size;
+    t->data[t->size] = 0;
+    return 0;
+}
+
+char *dbi_json_text(const json_t *value, size_t flags, dbi_error *error)
+{
+    text t = {0};
+    if (!json_dump_callback(value, append, &t, flags) && !t.failed && t.data)
+        return t.data;
+    free(t.data);
+    dbi_fail(error, "a value cannot be written as JSON: out of memory?");
+    return NULL;
 }

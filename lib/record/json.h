@@ -12,4 +12,7 @@ struct json_t;
  * a tree: a few kilobytes of compressed brackets would take many gigabytes otherwise. */
 struct json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error);
 
+/* The value as text, by jansson's flags for dumps; free(). json_dumps itself leaves keys out when its memory does not suffice. */
+char *dbi_json_text(const struct json_t *value, size_t flags, dbi_error *error);
+
 #endif
