@@ -8,8 +8,14 @@
 
 struct json_t;
 
-/* Parses a text of any kind of value, which must not hold a key twice. A new reference; NULL with an error. A text may take 256 MiB in memory, as
- * a tree: a few kilobytes of compressed brackets would take many gigabytes otherwise. */
+/* Parses a text of any kind of value, which must not hold a key twice. A new reference; NULL with an error, which it also is when dbi_json_check
+ * refuses the text. */
 struct json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error);
+
+/* Refuses a text that may take more than 256 MiB in memory as a tree: a few kilobytes of compressed brackets would take many gigabytes otherwise. */
+int dbi_json_check(const char *text, size_t size, dbi_error *error);
+
+/* The most bytes that jansson has in use at any time while it parses the text. */
+size_t dbi_json_cost(const char *text, size_t size);
 
 #endif

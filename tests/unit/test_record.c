@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@
 
 #include "base/random.h"
 #include "record/bytes.h"
+#include "record/json.h"
 #include "record/stream.h"
 #include "record/summary.h"
 
@@ -688,6 +690,109 @@ static void test_hostile_headers(void **state)
     }
 }
 
+/* The beginning, `count` times the piece between commas, the end. Free it with free(). */
+static char *repeated(const char *begin, const char *piece, size_t count, const char *end, size_t *size)
+{
+    const size_t first = strlen(begin), each = strlen(piece), last = strlen(end);
+    char *text = malloc(first + count * (each + 1) + last + 1), *to = text;
+    assert_non_null(text);
+    to = mempcpy(to, begin, first);
+    for (size_t i = 0; i < count; i++) {
+        to = mempcpy(to, piece, each);
+        *to++ = ',';
+    }
+    strcpy(to - (count > 0), end);
+    *size = (size_t)(to - (count > 0) - text) + last;
+    return text;
+}
+
+/* Brackets that take nearly all memory that a text may take, and behind them a string that takes more than is left. */
+static void test_costly_header(void **state)
+{
+    (void)state;
+    const size_t length = (size_t)40 << 20;
+    char *string = malloc(length + 1);
+    memset(string, 'a', length);
+    memcpy(string, "],\"y\":\"", 7);
+    strcpy(string + length - 2, "\"}");
+    size_t size;
+    char *header = repeated("........{\"x\":[", "[]", 1500000, string, &size);
+    free(string);
+    memcpy(header, &(uint64_t){size - 8}, 8);
+    FILE *file = new_file("costly.st");
+    append_frame(file, header, size, true, true);
+    assert_int_equal(fclose(file), 0);
+    free(header);
+    assert_int_equal(count_records("costly.st"), -1);
+    assert_said("costly.st: record 0: the header's JSON: it would take more than 256 MiB of memory");
+}
+
+static size_t in_use, most_in_use;
+
+static void *counted_malloc(size_t size)
+{
+    void *memory = malloc(size);
+    in_use += malloc_usable_size(memory) + sizeof(size_t);
+    most_in_use = in_use > most_in_use ? in_use : most_in_use;
+    return memory;
+}
+
+static void counted_free(void *memory)
+{
+    in_use -= memory ? malloc_usable_size(memory) + sizeof(size_t) : 0;
+    free(memory);
+}
+
+static json_t *parse_counted(const char *text, size_t size)
+{
+    json_malloc_t old_malloc;
+    json_free_t old_free;
+    json_get_alloc_funcs(&old_malloc, &old_free);
+    json_set_alloc_funcs(counted_malloc, counted_free);
+    in_use = most_in_use = 0;
+    json_t *json = dbi_json_parse(text, size, &error);
+    json_decref(json);
+    json_set_alloc_funcs(old_malloc, old_free);
+    return json;
+}
+
+/* What a text is said to take at the most is not less than what it takes, and not many times more. */
+static void test_json_cost(void **state)
+{
+    (void)state;
+    static const char *const text[][3] = {
+        {"[", "[]", "]"},         {"[", "{}", "]"},          {"[", "1", "]"},
+        {"[", "-1.5e3", "]"},     {"[", "\"\"", "]"},        {"[", "\"\\\"]\\\\\"", "]"},
+        {"[", "[1,2,3]", "]"},    {"[", "{\"a\":1}", "]"},   {"[\"", "abcdefg", "\"]"},
+        {"[", "[[[[[]]]]]", "]"}, {" [ ", " null\n", " ] "}, {"[", "{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[100,124]}", "]"},
+    };
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+        for (size_t count = 0; count < 100000; count = 3 * count + 1) {
+            size_t size;
+            char *all = repeated(text[i][0], text[i][1], count, text[i][2], &size);
+            const size_t cost = dbi_json_cost(all, size);
+            if (!parse_counted(all, size) || most_in_use > cost || (cost > 1 << 20 && cost > 5 * most_in_use))
+                fail_msg("%zu times %s: %zu, not %zu", count, text[i][1], most_in_use, cost);
+            free(all);
+        }
+}
+
+/* Many members of one object. */
+static void test_json_cost_of_members(void **state)
+{
+    (void)state;
+    for (size_t count = 1; count < 40000; count = 2 * count + 1) {
+        char *all = malloc(count * 24 + 3), *to = all;
+        for (size_t i = 0; i < count; i++)
+            to += sprintf(to, "%c\"%zu\":\"\"", i ? ',' : '{', i);
+        to += sprintf(to, "}");
+        const size_t cost = dbi_json_cost(all, (size_t)(to - all));
+        assert_non_null(parse_counted(all, (size_t)(to - all)));
+        assert_true(most_in_use <= cost);
+        free(all);
+    }
+}
+
 static void test_not_tensor_files(void **state)
 {
     (void)state;
@@ -1182,6 +1287,9 @@ int main(void)
         cmocka_unit_test(test_close_early),
         cmocka_unit_test(test_late_checksum),
         cmocka_unit_test(test_hostile_headers),
+        cmocka_unit_test(test_costly_header),
+        cmocka_unit_test(test_json_cost),
+        cmocka_unit_test(test_json_cost_of_members),
         cmocka_unit_test(test_not_tensor_files),
         cmocka_unit_test(test_hostile_frames),
         cmocka_unit_test(test_truncated),
