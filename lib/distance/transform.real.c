@@ -99,6 +99,11 @@ static int levelset(R(dbi_tape) * t, const real *p, double limit, real *s, bool 
     return 0;
 }
 
+static int unknown_kind(const R(dbi_tape) * t, dbi_error *error)
+{
+    return dbi_fail(error, "there is no transform of kind %d", (int)t->transform.kind);
+}
+
 /* Runs the transform and the normalization; the tape keeps what was computed on the way. */
 static int run(R(dbi_tape) * t, const dbi_normalize *normalize, const real *p, real *s, bool keep, dbi_error *error)
 {
@@ -121,6 +126,8 @@ static int run(R(dbi_tape) * t, const dbi_normalize *normalize, const real *p, r
         if (!status)
             cap(t, s, reached);
         break;
+    default:
+        status = unknown_kind(t, error);
     }
     if (!status)
         status = R(dbi_normalize_apply)(normalize, t->shape, voxels, s, t->slope, error);
@@ -163,8 +170,17 @@ int R(dbi_transform_backward)(const R(dbi_tape) * tape, const real *ds, real *dp
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < t->count; i++)
         g[i] = t->slope[i] != 0 ? ds[i] * t->slope[i] : 0;
-    int status = t->transform.kind == DBI_TRANSFORM_CONV ? R(dbi_conv_gradient)(&t->transform, t->shape, t->log_in, t->log_out, g, dp, error)
-                                                         : R(dbi_levelset_gradient)(t->shape, t->p, t->foot, g, dp, error);
+    int status;
+    switch (t->transform.kind) {
+    case DBI_TRANSFORM_CONV:
+        status = R(dbi_conv_gradient)(&t->transform, t->shape, t->log_in, t->log_out, g, dp, error);
+        break;
+    case DBI_TRANSFORM_LEVELSET:
+        status = R(dbi_levelset_gradient)(t->shape, t->p, t->foot, g, dp, error);
+        break;
+    default:
+        status = unknown_kind(t, error);
+    }
     free(g);
     return status;
 }
