@@ -1,11 +1,13 @@
 /* Records, streams and their bytes: what is written comes back, and nothing that comes in can do harm. */
 #include <archive.h>
 #include <archive_entry.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
 #include <malloc.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -574,6 +576,40 @@ static void test_close_early(void **state)
         close(ends[1]); /* only now the thread's end of file comes */
     }
     alarm(0);
+}
+
+/* In place of the library's: a thread that has `slow_unlock` gives the others time to go on before it does. */
+static _Thread_local bool slow_unlock;
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+    static int (*unlock)(pthread_mutex_t *);
+    if (!unlock)
+        *(void **)&unlock = dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+    const int result = unlock(mutex);
+    if (slow_unlock)
+        usleep(20000);
+    return result;
+}
+
+/* Who closes a reader uses nothing of it after its thread has freed it. */
+static void test_close_slowly(void **state)
+{
+    (void)state;
+    dbi_record *record = sample(0);
+    assert_int_equal(dbi_record_save(record, "a.st", &(dbi_compression){0}, &error), 0);
+    dbi_record_free(record);
+    mallopt(M_PERTURB, 0xa5); /* what is freed becomes nonsense */
+    for (int pause = 0; pause < 2; pause++) {
+        dbi_reader *reader = dbi_reader_open("a.st", &error);
+        assert_int_equal(dbi_reader_ahead(reader, &error), 0);
+        if (pause)
+            usleep(20000);
+        slow_unlock = true;
+        dbi_reader_close(reader);
+        slow_unlock = false;
+    }
+    mallopt(M_PERTURB, 0);
 }
 
 /* The checksum comes late, and is wrong: nobody gets the record before it is known. */
@@ -1285,6 +1321,7 @@ int main(void)
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_no_waiting),
         cmocka_unit_test(test_close_early),
+        cmocka_unit_test(test_close_slowly),
         cmocka_unit_test(test_late_checksum),
         cmocka_unit_test(test_hostile_headers),
         cmocka_unit_test(test_costly_header),
