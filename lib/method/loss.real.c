@@ -173,15 +173,16 @@ static double R(cross_entropy)(R(dbi_loss) * l, span range, const real *z, doubl
 }
 
 /* Sum of w (a - b)^2 over the span, divided by the number of its values, or by the sum of w where `by_weight`; da += factor * gradient, and db (where
- * not NULL) likewise. */
-static double R(square)(R(dbi_loss) * l, span range, const real *a, const real *b, const real *w, bool by_weight, double factor, real *da, real *db)
+ * not NULL) likewise. w lacks the `before` values that come first in the other arrays. */
+static double R(square)(R(dbi_loss) * l, span range, const real *a, const real *b, const real *w, int64_t before, bool by_weight, double factor,
+                        real *da, real *db)
 {
     double squares = 0, weights = 0;
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, range, c, at, n, sum)
         double square = 0, weight = 0;
         for (int64_t i = at; i < at + n; i++) {
-            const double d = (double)a[i] - (double)b[i], v = w ? (double)w[i] : 1;
+            const double d = (double)a[i] - (double)b[i], v = w ? (double)w[i - before] : 1;
             square += v * d * d;
             weight += v;
         }
@@ -199,7 +200,7 @@ static double R(square)(R(dbi_loss) * l, span range, const real *a, const real *
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, range, c, at, n, sum)
         for (int64_t i = at; i < at + n; i++) {
-            const real d = g * (w ? w[i] : 1) * (a[i] - b[i]);
+            const real d = g * (w ? w[i - before] : 1) * (a[i] - b[i]);
             da[i] += d;
             if (db)
                 db[i] -= d;
@@ -209,14 +210,14 @@ static double R(square)(R(dbi_loss) * l, span range, const real *a, const real *
     return squares / divisor;
 }
 
-/* out = sigmoid(scale z). */
-static void R(sigmoid)(const R(dbi_loss) * l, span range, const real *z, double scale, real *out)
+/* out = sigmoid(scale z). z lacks the `before` values that come first in `out`. */
+static void R(sigmoid)(const R(dbi_loss) * l, span range, const real *z, int64_t before, double scale, real *out)
 {
     const real k = (real)scale;
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, range, c, at, n, sum)
         for (int64_t i = at; i < at + n; i++)
-            out[i] = 1 / (1 + exp(-k * z[i]));
+            out[i] = 1 / (1 + exp(-k * z[i - before]));
         END_CHUNKS
     }
 }
@@ -370,6 +371,7 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
     const dbi_method *m = &l->method;
     const span all = {0, l->shape.batch}, labeled = {0, l->shape.labeled}, unlabeled = {l->shape.labeled, l->shape.batch - l->shape.labeled};
     const size_t bytes = (size_t)(l->shape.batch * l->shape.classes * l->voxels) * sizeof(real);
+    const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
     const bool teacher = in->teacher_logits && l->teacher_p;
     *values = (dbi_loss_values){.pseudo_dice = (double)NAN, .weighted_dice = (double)NAN};
 
@@ -377,8 +379,8 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
     memset(l->da, 0, bytes);
     memset(dlogits, 0, bytes);
     memset(dsdf, 0, bytes);
-    R(sigmoid)(l, all, in->logits, 1, l->p);
-    R(sigmoid)(l, all, in->sdf, m->k, l->a);
+    R(sigmoid)(l, all, in->logits, 0, 1, l->p);
+    R(sigmoid)(l, all, in->sdf, 0, m->k, l->a);
     R(label_targets)(l, labeled, in);
     if (l->s) {
         memset(l->ds, 0, bytes);
@@ -387,8 +389,7 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
             return -1;
     }
     if (teacher) {
-        const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
-        R(sigmoid)(l, unlabeled, in->teacher_logits - before, 1, l->teacher_p);
+        R(sigmoid)(l, unlabeled, in->teacher_logits, before, 1, l->teacher_p);
         if ((m->weight[DBI_TERM_PSEUDO_REG] > 0 || m->weight[DBI_TERM_PSEUDO_CROSS_REG] > 0) &&
             R(transform)(l, unlabeled, l->teacher_p, l->teacher_s, false, error))
             return -1;
@@ -419,23 +420,21 @@ int R(dbi_loss_step)(R(dbi_loss) * l, const R(dbi_loss_input) * in, dbi_loss_val
             break;
         case DBI_TERM_REG:
         case DBI_TERM_PSEUDO_REG:
-            value = R(square)(l, range, in->sdf, l->r, w, false, factor, dsdf, NULL);
+            value = R(square)(l, range, in->sdf, l->r, w, 0, false, factor, dsdf, NULL);
             break;
         case DBI_TERM_CROSS_REG:
         case DBI_TERM_PSEUDO_CROSS_REG:
-            value = R(square)(l, range, l->s, l->r, w, false, factor, l->ds, NULL);
+            value = R(square)(l, range, l->s, l->r, w, 0, false, factor, l->ds, NULL);
             break;
         case DBI_TERM_CONSISTENCY_SEG:
-            value = R(square)(l, range, l->p, l->a, NULL, false, factor, l->dp, l->da);
+            value = R(square)(l, range, l->p, l->a, NULL, 0, false, factor, l->dp, l->da);
             break;
         case DBI_TERM_CONSISTENCY_REG:
-            value = R(square)(l, range, in->sdf, l->s, NULL, false, factor, dsdf, l->ds);
+            value = R(square)(l, range, in->sdf, l->s, NULL, 0, false, factor, dsdf, l->ds);
             break;
-        case DBI_TERM_TEACHER: {
-            const real *mask = in->teacher_mask ? in->teacher_mask - unlabeled.first * l->shape.classes * l->voxels : NULL;
-            value = R(square)(l, range, l->p, l->teacher_p, mask, mask != NULL, factor, l->dp, NULL);
+        case DBI_TERM_TEACHER:
+            value = R(square)(l, range, l->p, l->teacher_p, in->teacher_mask, before, in->teacher_mask != NULL, factor, l->dp, NULL);
             break;
-        }
         case DBI_TERMS:
             break;
         }
