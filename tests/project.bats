@@ -17,6 +17,23 @@ programs() {
     done
 }
 
+@test "options that cannot be read for want of memory end the program" {
+    [ -z "${SANITIZED:-}" ] || skip "a sanitizer must be the first library"
+    need cc
+    cd "$BATS_TEST_TMPDIR"
+    echo 'int argp_parse(void) { return 12; } /* ENOMEM */' >short.c
+    cc -shared -fPIC -o short.so short.c
+    LD_PRELOAD=$PWD/short.so expect_fault 'the options could not be read: Cannot allocate memory' dbisl-init -o student
+    [ ! -e student ]
+}
+
+@test "the page of the file format and the library agree on the level of cases" {
+    local level
+    level=$(sed -n 's/.*DBI_LEVEL_OF_CASES = \([0-9]*\).*/\1/p' "$ROOT"/lib/record/*.h)
+    [ -n "$level" ]
+    grep -A1 'cases, which are read more often than' "$ROOT/man/dbisl-format.5" | grep -qx "written, at $level\."
+}
+
 @test "a program's --help and its manual page have the same options" {
     expect 0 "$ROOT/scripts/check-options" "$BIN" "$ROOT/man"
 }

@@ -152,7 +152,12 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
     struct argp all = {.options = mine, .parser = parse_shared, .args_doc = arguments, .doc = description, .children = children};
     parse_state state = {.out = out, .shared = shared, .input = input, .own = parse};
     argv[0] = (char *)(uintptr_t)name; /* messages and --help show the program's name, not the path it was started by */
-    argp_parse(&all, argc, argv, 0, NULL, &state);
+    errno = argp_parse(&all, argc, argv, 0, NULL, &state); /* wrong usage does not come back; what does is the system's fault */
+    if (errno) {
+        dbi_error error;
+        dbi_fail_errno(&error, "the options could not be read");
+        tool_die(&error);
+    }
     quiet = out->quiet;
     out->progress = progress = !quiet && (out->progress || ((shared & TOOL_PROGRESS) && isatty(2)));
     dbi_set_threads(out->threads);
