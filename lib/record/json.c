@@ -1,8 +1,8 @@
 #include "record/json.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,4 +93,9 @@ json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error)
     if (!json)
         dbi_fail(error, "%s", fault.text[0] ? fault.text : "out of memory");
     return json;
+}
+
+json_t *dbi_json_seed(uint64_t seed)
+{
+    return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%" PRIu64, seed);
 }

@@ -3,6 +3,7 @@
 #define DBI_RECORD_JSON_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -17,5 +18,9 @@ int dbi_json_check(const char *text, size_t size, dbi_error *error);
 
 /* The most bytes that jansson has in use at any time while it parses the text. */
 size_t dbi_json_cost(const char *text, size_t size);
+
+/* A seed for settings: an integer, or a string of its digits where it is above INT64_MAX, which an integer of jansson cannot hold. A new reference,
+ * NULL when memory is out. */
+struct json_t *dbi_json_seed(uint64_t seed);
 
 #endif
