@@ -116,16 +116,25 @@ bool dbi_method_needs_teacher(const dbi_method *method)
     return false;
 }
 
+/* NULL when memory is out. */
+static json_t *weights_of(const dbi_method *m)
+{
+    json_t *weights = json_object();
+    for (int i = 0; weights && i < DBI_TERMS; i++)
+        if (json_object_set_new(weights, dbi_terms[i].name, json_real(m->weight[i]))) {
+            json_decref(weights);
+            weights = NULL;
+        }
+    return weights;
+}
+
 json_t *dbi_method_settings(const dbi_method *m, int64_t total_steps, dbi_error *error)
 {
     char transform[64], normalize[64];
     dbi_transform_format(&m->transform, transform);
     dbi_normalize_format(&m->normalize, normalize);
-    json_t *weights = json_object();
-    for (int i = 0; i < DBI_TERMS; i++)
-        json_object_set_new(weights, dbi_terms[i].name, json_real(m->weight[i]));
     json_t *settings = json_pack("{s:s, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:b, s:b, s:f, s:f, s:i, s:s, s:s, s:f, s:f, s:f, s:s, s:I}",
-                                 "method", m->name, "weights", weights, "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp,
+                                 "method", m->name, "weights", weights_of(m), "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp,
                                  "ramp-steps", (json_int_t)m->ramp_steps, "ramp-every", (json_int_t)m->ramp_every, "gamma", m->gamma, "uncertainty",
                                  (int)m->uncertainty, "cross-entropy", (int)m->cross_entropy, "dropout", m->dropout, "teacher-noise",
                                  m->teacher_noise, "passes", m->passes, "transform", transform, "sdf-normalize", normalize, "lr", m->rate, "momentum",

@@ -34,6 +34,8 @@ int dbi_history_add(dbi_record *record, const char *tool, const json_t *settings
     if (!json_is_array(history)) {
         if (history)
             dbi_fail(error, "metadata \"history\" is not an array");
+        else if (!dbi_meta_get(record, "history"))
+            dbi_fail(error, "out of memory");
         json_decref(entry);
     } else if (json_array_append_new(history, entry)) {
         dbi_fail(error, "out of memory");

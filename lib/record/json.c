@@ -95,6 +95,20 @@ json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error)
     return json;
 }
 
+/* Not by json_dumps, which leaves out what does not fit when memory is short. */
+char *dbi_json_text(const json_t *value, size_t flags)
+{
+    const size_t size = json_dumpb(value, NULL, 0, flags);
+    char *text = size ? malloc(size + 1) : NULL;
+    if (text && json_dumpb(value, text, size, flags) != size) {
+        free(text);
+        return NULL;
+    }
+    if (text)
+        text[size] = 0;
+    return text;
+}
+
 json_t *dbi_json_seed(uint64_t seed)
 {
     return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%" PRIu64, seed);

@@ -19,6 +19,9 @@ int dbi_json_check(const char *text, size_t size, dbi_error *error);
 /* The most bytes that jansson has in use at any time while it parses the text. */
 size_t dbi_json_cost(const char *text, size_t size);
 
+/* The text of a value, to be freed with free(); NULL when memory is out or a string is not UTF-8. flags: jansson's. */
+char *dbi_json_text(const struct json_t *value, size_t flags);
+
 /* A seed for settings: an integer, or a string of its digits where it is above INT64_MAX, which an integer of jansson cannot hold. A new reference,
  * NULL when memory is out. */
 struct json_t *dbi_json_seed(uint64_t seed);

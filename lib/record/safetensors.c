@@ -56,34 +56,57 @@ static json_t *metadata_object(const dbi_record *record, dbi_error *error)
     return object;
 }
 
+/* NULL when memory is out. */
 static json_t *tensor_object(const dbi_part *part)
 {
     json_t *shape = json_array();
-    for (int i = 0; i < part->tensor->ndim; i++)
-        json_array_append_new(shape, json_integer(part->tensor->shape[i]));
+    for (int i = 0; shape && i < part->tensor->ndim; i++)
+        if (json_array_append_new(shape, json_integer(part->tensor->shape[i]))) {
+            json_decref(shape);
+            return NULL;
+        }
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dbi_dtype_name(part->tensor->dtype), "shape", shape, "data_offsets", (json_int_t)part->begin,
                      (json_int_t)part->end);
+}
+
+static int put_tensor(json_t *header, const dbi_part *part, dbi_error *error)
+{
+    const char *name = part->tensor->name;
+    json_t *object = tensor_object(part);
+    if (!object)
+        return dbi_fail(error, "out of memory");
+    if (!strcmp(name, metadata_key) || json_object_set(header, name, object)) {
+        json_decref(object);
+        return dbi_fail(error, "a tensor cannot be called \"%s\"", name);
+    }
+    json_decref(object);
+    return 0;
+}
+
+static int fill_header(json_t *header, const dbi_record *record, const dbi_layout *layout, dbi_error *error)
+{
+    if (record->meta_count) {
+        json_t *metadata = metadata_object(record, error);
+        if (!metadata)
+            return -1;
+        if (json_object_set_new(header, metadata_key, metadata))
+            return dbi_fail(error, "out of memory");
+    }
+    for (size_t i = 0; i < layout->count; i++)
+        if (put_tensor(header, &layout->parts[i], error))
+            return -1;
+    return 0;
 }
 
 static json_t *header_object(const dbi_record *record, const dbi_layout *layout, dbi_error *error)
 {
     json_t *header = json_object();
-    if (record->meta_count) {
-        json_t *metadata = metadata_object(record, error);
-        if (!metadata || json_object_set_new(header, metadata_key, metadata)) {
-            json_decref(header);
-            return NULL;
-        }
-    }
-    for (size_t i = 0; i < layout->count; i++) {
-        const char *name = layout->parts[i].tensor->name;
-        if (!strcmp(name, metadata_key) || json_object_set_new(header, name, tensor_object(&layout->parts[i]))) {
-            dbi_fail(error, "a tensor cannot be called \"%s\"", name);
-            json_decref(header);
-            return NULL;
-        }
-    }
-    return header;
+    if (!header)
+        dbi_fail(error, "out of memory");
+    else if (!fill_header(header, record, layout, error))
+        return header;
+    json_decref(header);
+    return NULL;
 }
 
 /* length + JSON + spaces */
@@ -97,7 +120,15 @@ static int header_bytes(const json_t *header, char **bytes, size_t *size, dbi_er
     if (!all)
         return dbi_fail(error, "out of memory");
     memcpy(all, &(uint64_t){padded}, 8);
-    json_dumpb(header, all + 8, length, JSON_COMPACT);
+    int status = 0;
+    if (json_dumpb(header, all + 8, length, JSON_COMPACT) != length)
+        status = dbi_fail(error, "out of memory");
+    else if (dbi_json_check(all + 8, length, error)) /* nobody could read it */
+        status = dbi_fail_in(error, "the header's JSON");
+    if (status) {
+        free(all);
+        return -1;
+    }
     memset(all + 8 + length, ' ', padded - length);
     *bytes = all;
     *size = 8 + padded;
