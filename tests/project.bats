@@ -27,6 +27,35 @@ programs() {
     [ ! -e student ]
 }
 
+# all_or_error OUTPUT COMMAND...: whichever allocation of jansson's fails, the command fails without the output, or writes what it writes otherwise.
+all_or_error() {
+    local output=$1 n
+    shift
+    "$@"
+    mv "$output" whole
+    for ((n = 1; ; n++)); do
+        rm -f short "$output"
+        if LD_PRELOAD=$PWD/short_memory.so SHORT=$n "$@" 2>error; then
+            cmp "$output" whole || fail "allocation $n: $*"
+            [ -e short ] || break
+        else
+            [ ! -e "$output" ] && grep -q '^dbisl-[a-z]*: .' error || fail "allocation $n: $*"
+        fi
+    done
+    [ "$n" -gt 10 ]
+}
+
+@test "jansson without memory: outputs are whole or not there" {
+    [ -z "${SANITIZED:-}" ] || skip "a sanitizer must be the first library"
+    need cc
+    cd "$BATS_TEST_TMPDIR"
+    cc -D_GNU_SOURCE -shared -fPIC -o short_memory.so "$ROOT/tests/short_memory.c"
+    dbisl-phantom --train 1 --test 0 --size 16 -o D
+    dbisl-preprocess --label D/labelsTr/phantom_001.nii.gz D/imagesTr/phantom_001.nii.gz -o case.st
+    all_or_error out.json dbisl-info --json -o out.json case.st
+    all_or_error out.st dbisl-sdf case.st -o out.st
+}
+
 @test "the page of the file format and the library agree on the level of cases" {
     local level
     level=$(sed -n 's/.*DBI_LEVEL_OF_CASES = \([0-9]*\).*/\1/p' "$ROOT"/lib/record/*.h)

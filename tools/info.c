@@ -180,14 +180,33 @@ static json_t *metadata_json(const dbi_record *record)
     return metadata;
 }
 
+static bool is_utf8(const char *text)
+{
+    for (; *text; text++) {
+        const unsigned char c = (unsigned char)*text;
+        const int more = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
+        for (int i = 0; i < more; i++)
+            if ((*++text & 0xc0) != 0x80)
+                return false;
+        if (more < 0)
+            return false;
+    }
+    return true;
+}
+
+/* A file's name that is not UTF-8 has no place in JSON. */
+static json_t *name_json(const char *name)
+{
+    return is_utf8(name) ? json_string(name) : json_null();
+}
+
 static int print_json(dbi_sink *out, const char *name, size_t index, const dbi_record *record, dbi_error *error)
 {
     char checksum[33];
     if (dbi_record_checksum(record, checksum, error))
         return -1;
-    json_t *file = json_string(name); /* a name that is not UTF-8 has no place in JSON */
-    json_t *document = json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", file ? file : json_null(), "record", (json_int_t)index, "checksum", checksum,
-                                 "tensors", tensors_json(record), "metadata", metadata_json(record));
+    json_t *document = json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", name_json(name), "record", (json_int_t)index, "checksum", checksum, "tensors",
+                                 tensors_json(record), "metadata", metadata_json(record));
     char *text = document ? dbi_json_text(document, JSON_COMPACT) : NULL;
     json_decref(document);
     int result = text ? dbi_sink_printf(out, error, "%s\n", text) : dbi_fail(error, "out of memory");
