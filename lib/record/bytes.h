@@ -25,9 +25,11 @@ int dbi_sink_flush(dbi_sink *sink, dbi_error *error);
 int dbi_sink_commit(dbi_sink *sink, dbi_error *error); /* and free; on failure the target is as it was */
 void dbi_sink_abort(dbi_sink *sink);                   /* and free; NULL is allowed */
 
-/* The two steps of a commit on their own, for programs that must publish several files together: prepare (flush, sync and close everything; when it
- * fails, abort), then publish (rename; frees, whether it fails or not). */
+/* The two steps of a commit on their own, for programs that must publish several files together: prepare each (flush and sync everything; when it
+ * fails, abort), then publish them all (rename; frees them, whether it fails or not; NULLs among them are left out). When one cannot be published, those
+ * before it are taken back, and all targets are as they were. What cannot be undone: a kill in between, and the loss of an old file where the file
+ * system does not exchange two names, as NFS does not. */
 int dbi_sink_prepare(dbi_sink *sink, dbi_error *error);
-int dbi_sink_publish(dbi_sink *sink, dbi_error *error);
+int dbi_sink_publish(dbi_sink *const *sinks, size_t count, dbi_error *error);
 
 #endif

@@ -328,16 +328,14 @@ static void free_writer(dbi_writer *writer)
     free(writer);
 }
 
-int dbi_writer_prepare(dbi_writer *writer, dbi_error *error)
+dbi_sink *dbi_writer_prepare(dbi_writer *writer, dbi_error *error)
 {
-    return dbi_sink_prepare(writer->sink, error);
-}
-
-int dbi_writer_publish(dbi_writer *writer, dbi_error *error)
-{
-    int result = dbi_sink_publish(writer->sink, error);
+    dbi_sink *sink = writer->sink;
     free_writer(writer);
-    return result;
+    if (!dbi_sink_prepare(sink, error))
+        return sink;
+    dbi_sink_abort(sink);
+    return NULL;
 }
 
 int dbi_writer_commit(dbi_writer *writer, dbi_error *error)

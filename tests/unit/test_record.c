@@ -1046,7 +1046,7 @@ static void test_sink(void **state)
     data = get_file("target", &size);
     assert_string_equal((char *)data, "old");
     free(data);
-    assert_int_equal(dbi_sink_publish(sink, &error), 0);
+    assert_int_equal(dbi_sink_publish(&sink, 1, &error), 0);
     data = get_file("target", &size);
     assert_string_equal((char *)data, "new");
     free(data);
@@ -1098,25 +1098,61 @@ static void test_exit(void **state)
     }
 }
 
+static void assert_holds(const char *path, const char *text)
+{
+    size_t size;
+    uint8_t *data = get_file(path, &size);
+    assert_string_equal((char *)data, text);
+    free(data);
+}
+
+static dbi_sink *prepared(const char *path)
+{
+    dbi_sink *sink = dbi_sink_open(path, &error);
+    assert_int_equal(dbi_sink_printf(sink, &error, "new"), 0);
+    assert_int_equal(dbi_sink_prepare(sink, &error), 0);
+    return sink;
+}
+
 /* Files that belong together: nothing is there before all are written. */
 static void test_together(void **state)
 {
     (void)state;
     dbi_record *record = sample(0);
-    dbi_writer *student = dbi_writer_open("student", NULL, &error), *teacher = dbi_writer_open("teacher", NULL, &error);
-    assert_int_equal(dbi_writer_put(student, record, &error), 0);
-    assert_int_equal(dbi_writer_put(teacher, record, &error), 0);
-    assert_int_equal(dbi_writer_prepare(student, &error), 0);
-    assert_int_equal(dbi_writer_prepare(teacher, &error), 0);
+    dbi_writer *writer = dbi_writer_open("student", NULL, &error);
+    assert_int_equal(dbi_writer_put(writer, record, &error), 0);
+    put_file("second", "old", 3);
+    dbi_sink *sinks[] = {dbi_writer_prepare(writer, &error), NULL, prepared("second"), prepared("third")};
     assert_int_equal(access("student", F_OK), -1);
-    assert_int_equal(dbi_writer_publish(student, &error), 0);
-    assert_int_equal(dbi_writer_publish(teacher, &error), 0);
-    assert_int_equal(count_records("student") + count_records("teacher"), 2);
-    dbi_writer *never = dbi_writer_open("never", NULL, &error);
-    assert_int_equal(dbi_writer_publish(never, &error), -1);
-    assert_int_equal(access("never", F_OK), -1);
-    dbi_writer_abort(NULL);
+    assert_holds("second", "old");
+    assert_int_equal(dbi_sink_publish(sinks, 4, &error), 0);
+    assert_int_equal(count_records("student"), 1);
+    assert_holds("second", "new");
+    assert_holds("third", "new");
+    assert_int_equal(access(".student.part", F_OK) & access(".second.part", F_OK) & access(".third.part", F_OK), -1);
     dbi_record_free(record);
+    dbi_writer_abort(NULL);
+}
+
+/* When one of them cannot be published, none is: an old file is as it was, a new one is not there. */
+static void test_not_together(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        unlink("second");
+        put_file("first", "old", 3);
+        dbi_sink *sinks[] = {prepared("first"), prepared("second"), way ? prepared("last") : dbi_sink_open("last", &error)};
+        if (way == 1)
+            assert_int_equal(mkdir("last", 0777), 0);
+        if (way == 2)
+            assert_int_equal(unlink(".last.part"), 0); /* what cannot be foreseen */
+        assert_int_equal(dbi_sink_publish(sinks, 3, &error), -1);
+        assert_said(way == 0 ? "last: not written completely" : way == 1 ? "last: Is a directory" : "last: No such file");
+        assert_holds("first", "old");
+        assert_int_equal(access("second", F_OK), -1);
+        assert_int_equal(access(".first.part", F_OK) & access(".second.part", F_OK) & access(".last.part", F_OK), -1);
+        rmdir("last");
+    }
 }
 
 static size_t pack(uint8_t *to, size_t room, const char *text)
@@ -1335,6 +1371,7 @@ int main(void)
         cmocka_unit_test(test_sink),
         cmocka_unit_test(test_exit),
         cmocka_unit_test(test_together),
+        cmocka_unit_test(test_not_together),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_archives),
         cmocka_unit_test(test_compression_names),
