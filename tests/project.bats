@@ -63,6 +63,20 @@ all_or_error() {
     grep -A1 'cases, which are read more often than' "$ROOT/man/dbisl-format.5" | grep -qx "written, at $level\."
 }
 
+@test "a wrong word for an option is answered with the right ones" {
+    local options=("sdf --normalize|none, max or clip:T" "sdf --transform|exact, levelset or conv:H,RADIUS" "init --compress|none, zstd or zstd:LEVEL"
+        "train-step --seg-loss|dice or dice\\+ce" "train-step --method|supervised, mean-teacher, ua-mt, dtc or dbisl"
+        "train-step --schedule|constant, every:N, at:S.* or poly" "train-step --without|cross, consistency, pseudo or uncertainty"
+        "predict --output|any of label, prob, logits, sdf and uncertainty" "predict --head|[a-z]*, [a-z]* or [a-z]*" "predict --weights|uniform or gaussian"
+        "predict --precision|fp32, tf32 or bf16" "predict --format|st.zst, nii.gz or nii" "restore --from|label, prob, sdf or uncertainty")
+    local one program option
+    for one in "${options[@]}"; do
+        read -r program option <<<"${one%|*}"
+        expect 2 "dbisl-$program" "$option=foo" </dev/null
+        grep -qE -- "^dbisl-$program: $option: \"foo\": choose ${one#*|}" <<<"$stderr" || fail "dbisl-$program $option=foo: $stderr"
+    done
+}
+
 @test "a program's --help and its manual page have the same options" {
     expect 0 "$ROOT/scripts/check-options" "$BIN" "$ROOT/man"
 }

@@ -103,7 +103,7 @@ static void parse_ramp(struct argp_state *state, const char *arg, dbi_method *me
     const double value = strtod(arg, &end);
     const bool percent = !strcmp(end, "%");
     if (end == arg || (*end && !percent) || !(value >= 0 && value <= 1e9) || (percent && value > 100))
-        argp_error(state, "--ramp: \"%s\" is neither a number of steps nor a percentage", arg);
+        argp_error(state, "--ramp: \"%s\": give steps, such as 4000, or a percentage, such as 40%%", arg);
     method->ramp = percent ? value / 100 : 0;
     method->ramp_steps = percent ? 0 : (int64_t)value;
 }
@@ -124,7 +124,7 @@ static void change(struct argp_state *state, int key, const char *arg, dbi_metho
     case KEY_SEG_LOSS:
         m->cross_entropy = !strcmp(arg, "dice+ce");
         if (!m->cross_entropy && strcmp(arg, "dice"))
-            argp_error(state, "--seg-loss: \"%s\" is neither dice nor dice+ce", arg);
+            argp_error(state, "--seg-loss: \"%s\": choose dice or dice+ce", arg);
         break;
     case KEY_BETA:
         m->beta = tool_number(state, "beta", arg, 0, 1e6);

@@ -62,7 +62,7 @@ int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
         m.gamma = 2;
         m.uncertainty = true;
     } else {
-        return dbi_fail(error, "\"%s\" is none of supervised, mean-teacher, ua-mt, dtc, dbisl", name);
+        return dbi_fail(error, "\"%s\": choose supervised, mean-teacher, ua-mt, dtc or dbisl", name);
     }
     snprintf(m.name, sizeof m.name, "%s", name);
     *method = m;
@@ -105,7 +105,7 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
                 method->weight[*term] = 0;
             return 0;
         }
-    return dbi_fail(error, "\"%s\" is none of cross, consistency, pseudo, uncertainty", component);
+    return dbi_fail(error, "\"%s\": choose cross, consistency, pseudo or uncertainty", component);
 }
 
 bool dbi_method_needs_teacher(const dbi_method *method)
@@ -203,7 +203,7 @@ int dbi_schedule_check(const char *schedule, dbi_error *error)
 {
     double factor;
     if (strlen(schedule) >= sizeof((dbi_method *)0)->schedule || !parse_schedule(schedule, 0, 1, &factor))
-        return dbi_fail(error, "\"%.80s\" is none of constant, every:N, at:S[,S...] (steps or percentages), poly[:POWER]", schedule);
+        return dbi_fail(error, "\"%.80s\": choose constant, every:N, at:S[,S...] (steps or percentages) or poly[:POWER]", schedule);
     return 0;
 }
 

@@ -65,7 +65,7 @@ int dbi_predict_outputs_parse(const char *text, unsigned *outputs, dbi_error *er
         size_t length = strcspn(p, ",");
         unsigned output = output_named(p, length);
         if (!output)
-            return dbi_fail(error, "\"%.*s\" is none of label, prob, logits, sdf, uncertainty", (int)length, p);
+            return dbi_fail(error, "\"%.*s\": choose any of label, prob, logits, sdf and uncertainty", (int)length, p);
         if (*outputs & output)
             return dbi_fail(error, "\"%.*s\" is there twice", (int)length, p);
         *outputs |= output;

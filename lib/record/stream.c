@@ -238,7 +238,7 @@ int dbi_compression_parse(const char *text, dbi_compression *compression, dbi_er
     char *end = "?";
     long level = !strncmp(text, prefix, sizeof prefix - 1) ? strtol(text + sizeof prefix - 1, &end, 10) : 0;
     if (*end || level < 1 || level > 19)
-        return dbi_fail(error, "\"%s\" is none of none, zstd, zstd:1 to zstd:19", text);
+        return dbi_fail(error, "\"%s\": choose none, zstd or zstd:LEVEL (LEVEL from 1 to 19)", text);
     compression->level = (int)level;
     return 0;
 }

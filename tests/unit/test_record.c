@@ -1309,6 +1309,7 @@ static void test_compression_names(void **state)
     static const char *const bad[] = {"", "gzip", "zstd:", "zstd:0", "zstd:20", "zstd:3x", "zstd7", "zstd:-1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(dbi_compression_parse(bad[i], &compression, &error), -1);
+    assert_string_equal(error.text, "\"zstd:-1\": choose none, zstd or zstd:LEVEL (LEVEL from 1 to 19)");
 }
 
 static dbi_summary summary_of(dbi_dtype dtype, const void *data, int64_t count)
