@@ -8,8 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "record/bytes.h"
+#include "record/checksum.h"
 #include "record/json.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 #include "record/summary.h"
 #include "tool.h"
 

@@ -10,6 +10,8 @@
 #include "image/case.h"
 #include "image/restore.h"
 #include "predict/predict.h"
+#include "record/checksum.h"
+#include "record/metadata.h"
 
 enum {
     KEY_WINDOW = 1,

@@ -12,6 +12,7 @@
 #include "base/parallel.h"
 #include "base/version.h"
 #include "devices.h"
+#include "record/sink.h"
 
 static const char *program = "dbisl";
 static bool quiet, progress, line_open;

@@ -6,10 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cohort/ahead.h"
 #include "device/trainer.h"
+#include "distance/normalize.h"
 #include "method/batch.h"
 #include "method/run.h"
 #include "net/checkpoint.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 
 enum {
     KEY_METHOD = 0x100,

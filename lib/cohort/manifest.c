@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "record/lines.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 
 static const char header[] = "path\tid\tpart";
 

@@ -8,8 +8,8 @@
 #include "base/parallel.h"
 #include "cohort/phantom.h"
 #include "image/nifti.h"
-#include "record/bytes.h"
 #include "record/json.h"
+#include "record/sink.h"
 
 /* Test scans have indices of their own range, so that they do not depend on the number of training scans. */
 #define FIRST_TEST 100000

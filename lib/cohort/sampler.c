@@ -8,7 +8,9 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "record/history.h"
 #include "record/json.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 /* Streams of random numbers of a sample: j its place in the batch, j + STREAM_NOISE its noise; STREAM_CASES draws the cases of the batch. */

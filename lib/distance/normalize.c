@@ -1,9 +1,10 @@
+#include "distance/normalize.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "distance/edt.h"
 #include "distance/number.h"
 
 int dbi_normalize_parse(const char *text, dbi_normalize *normalize, dbi_error *error)

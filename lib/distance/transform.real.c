@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "distance/conv.real.h"
 #include "distance/levelset.real.h"
+#include "distance/normalize.h"
 #include "distance/normalize.real.h"
 #include "distance/squares.h"
 

@@ -11,6 +11,8 @@
 #include "image/geometry.h"
 #include "image/resample.h"
 #include "image/scan.h"
+#include "record/history.h"
+#include "record/metadata.h"
 
 /* A case on its way: what the steps share. */
 typedef struct work {

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "image/gzip.h"
 #include "image/nifti.h"
+#include "record/sink.h"
 
 /* Millimetres per unit of the file. */
 static double unit_of(int units)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "record/metadata.h"
 
 void dbi_grid_spacing(const dbi_grid *grid, double spacing[3])
 {

@@ -1,5 +1,7 @@
 #include "method/method.h"
 
+#include "distance/normalize.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>

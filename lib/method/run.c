@@ -9,6 +9,9 @@
 #include <xxhash.h>
 
 #include "base/version.h"
+#include "record/checksum.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 
 struct dbi_run {
     json_t *history;

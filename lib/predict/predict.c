@@ -13,6 +13,9 @@
 #include "device/slide.h"
 #include "image/case.h"
 #include "image/components.h"
+#include "record/checksum.h"
+#include "record/history.h"
+#include "record/metadata.h"
 
 /* What nets were found to take: on a GPU it takes as long to find as a scan takes. */
 enum { KNOWN_NETS = 16 };

@@ -1,8 +1,11 @@
+#include "record/history.h"
+
 #include <jansson.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "base/version.h"
+#include "record/metadata.h"
 #include "record/private.h"
 
 /* The entry's inputs, from pairs of role and checksum. */

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "record/json.h"
+#include "record/metadata.h"
 #include "record/private.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -17,7 +17,7 @@ static const char metadata_key[] = "__metadata__";
 
 static int by_offset(const void *a, const void *b)
 {
-    const dbi_part *p = a, *q = b;
+    const dbi_tensor_place *p = a, *q = b;
     if (p->begin != q->begin)
         return p->begin < q->begin ? -1 : 1;
     return (p->end > q->end) - (p->end < q->end);
@@ -37,7 +37,7 @@ static int lay_out(const dbi_record *record, dbi_tensor_places *layout, dbi_erro
             uint64_t begin = layout->size;
             if (__builtin_add_overflow(begin, dbi_tensor_bytes(tensor), &layout->size) || layout->size > INT64_MAX)
                 return dbi_fail(error, "the tensors are too large together");
-            layout->parts[i] = (dbi_part){tensor, begin, layout->size};
+            layout->parts[i] = (dbi_tensor_place){tensor, begin, layout->size};
         }
     return 0;
 }
@@ -57,7 +57,7 @@ static json_t *metadata_object(const dbi_record *record, dbi_error *error)
 }
 
 /* NULL when memory is out. */
-static json_t *tensor_object(const dbi_part *part)
+static json_t *tensor_object(const dbi_tensor_place *part)
 {
     json_t *shape = json_array();
     for (int i = 0; shape && i < part->tensor->ndim; i++)
@@ -69,7 +69,7 @@ static json_t *tensor_object(const dbi_part *part)
                      (json_int_t)part->end);
 }
 
-static int put_tensor(json_t *header, const dbi_part *part, dbi_error *error)
+static int put_tensor(json_t *header, const dbi_tensor_place *part, dbi_error *error)
 {
     const char *name = part->tensor->name;
     json_t *object = tensor_object(part);
@@ -149,33 +149,6 @@ int dbi_header_make(const dbi_record *record, char **bytes, size_t *size, dbi_te
     return 0;
 }
 
-int dbi_record_checksum(const dbi_record *record, char text[33], dbi_error *error)
-{
-    char *header;
-    size_t size;
-    dbi_tensor_places layout;
-    if (dbi_header_make(record, &header, &size, &layout, error))
-        return -1;
-    XXH3_state_t *state = XXH3_createState();
-    bool ok = state && XXH3_128bits_reset(state) == XXH_OK && XXH3_128bits_update(state, header, size) == XXH_OK;
-    for (size_t i = 0; ok && i < layout.count; i++)
-        ok = XXH3_128bits_update(state, layout.parts[i].tensor->data, dbi_tensor_bytes(layout.parts[i].tensor)) == XXH_OK;
-    if (ok) {
-        XXH128_canonical_t canonical;
-        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-        static const char digit[] = "0123456789abcdef";
-        for (int i = 0; i < 16; i++) {
-            text[2 * i] = digit[canonical.digest[i] >> 4];
-            text[2 * i + 1] = digit[canonical.digest[i] & 15];
-        }
-        text[32] = 0;
-    }
-    XXH3_freeState(state);
-    free(layout.parts);
-    free(header);
-    return ok ? 0 : dbi_fail(error, "out of memory");
-}
-
 static int by_text(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -221,7 +194,7 @@ static int parse_shape(const char *name, const json_t *shape, int64_t sizes[DBI_
     return 0;
 }
 
-static int parse_tensor(dbi_record *record, const char *name, const json_t *object, dbi_part *part, dbi_error *error)
+static int parse_tensor(dbi_record *record, const char *name, const json_t *object, dbi_tensor_place *part, dbi_error *error)
 {
     if (!json_is_object(object))
         return dbi_fail(error, "tensor \"%s\" is not described by an object", name);
@@ -243,7 +216,7 @@ static int parse_tensor(dbi_record *record, const char *name, const json_t *obje
     if (dbi_tensor_bytes(tensor) != (size_t)(end - begin))
         return dbi_fail(error, "tensor \"%s\" has %zu bytes by its shape and %zu by its data_offsets", name, dbi_tensor_bytes(tensor),
                         (size_t)(end - begin));
-    *part = (dbi_part){tensor, (uint64_t)begin, (uint64_t)end};
+    *part = (dbi_tensor_place){tensor, (uint64_t)begin, (uint64_t)end};
     return 0;
 }
 
@@ -270,7 +243,7 @@ static int check_layout(dbi_tensor_places *layout, dbi_error *error)
 {
     qsort(layout->parts, layout->count, sizeof *layout->parts, by_offset);
     for (size_t i = 0; i < layout->count; i++) {
-        const dbi_part *part = &layout->parts[i];
+        const dbi_tensor_place *part = &layout->parts[i];
         if (part->begin != layout->size)
             return dbi_fail(error, "tensor \"%s\" %s", part->tensor->name,
                             part->begin < layout->size ? "overlaps the one before it" : "leaves a hole before it");

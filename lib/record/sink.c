@@ -1,16 +1,18 @@
+#include "record/sink.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "record/bytes.h"
 
 enum { BUFFER = 1 << 16, PIPE = 1 << 18 };
 

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "record/bytes.h"
 #include "record/input.h"
 #include "record/private.h"
 #include "record/safetensors.h"
+#include "record/sink.h"
 
 struct dbi_reader {
     dbi_input *input;

@@ -3,6 +3,7 @@
 #define DBI_RECORD_STREAM_H
 
 #include "record/record.h"
+#include "record/sink.h"
 
 /* Reading. path: NULL or "-" is standard input. Errors name the file and the record ("x.st.zst: record 1: ..."). */
 typedef struct dbi_reader dbi_reader;
@@ -38,7 +39,7 @@ int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *erro
 int dbi_writer_commit(dbi_writer *writer, dbi_error *error);
 /* For programs that publish several files together: writes everything to disk and frees the writer. Its sink is left, prepared for dbi_sink_publish;
  * NULL with an error: the target is as it was. */
-struct dbi_sink *dbi_writer_prepare(dbi_writer *writer, dbi_error *error);
+dbi_sink *dbi_writer_prepare(dbi_writer *writer, dbi_error *error);
 /* Removes what was written and frees. NULL is allowed. */
 void dbi_writer_abort(dbi_writer *writer);
 

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "image/case.h"
 #include "image/scan.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 struct dbi_label_reader {

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "record/json.h"
+#include "record/sink.h"
 #include "score/summary.h"
 
 static int append(dbi_table *table, const char *id, int64_t classes, dbi_table_case **added, dbi_error *error)

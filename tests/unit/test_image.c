@@ -19,6 +19,8 @@
 #include "image/resample.h"
 #include "image/restore.h"
 #include "image/scan.h"
+#include "record/bytes.h"
+#include "record/sink.h"
 
 enum { X = 13, Y = 11, Z = 9, COUNT = X * Y * Z };
 static const int64_t shape[3] = {X, Y, Z};

@@ -24,7 +24,11 @@
 
 #include "base/random.h"
 #include "record/bytes.h"
+#include "record/checksum.h"
+#include "record/history.h"
 #include "record/json.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 #include "record/stream.h"
 #include "record/summary.h"
 

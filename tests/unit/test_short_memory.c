@@ -15,8 +15,12 @@
 #include "method/method.h"
 #include "method/run.h"
 #include "record/bytes.h"
+#include "record/checksum.h"
+#include "record/history.h"
 #include "record/json.h"
+#include "record/metadata.h"
 #include "record/record.h"
+#include "record/sink.h"
 #include "score/table.h"
 
 static size_t calls, failing; /* of jansson's allocations, from 1; 0: none fails */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "cohort/split.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 enum { CASES = 12 };
