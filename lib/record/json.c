@@ -79,8 +79,9 @@ int dbi_json_check(const char *text, size_t size, dbi_error *error)
 static bool memory_is_there(size_t size)
 {
     void *volatile memory = malloc(size); /* volatile, so that the compiler does not leave it out */
+    const bool there = memory;
     free(memory);
-    return memory;
+    return there;
 }
 
 json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error)
