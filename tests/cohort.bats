@@ -188,6 +188,21 @@ END
     dbisl-info batch.st | grep -q preprocessing
 }
 
+@test "sample: the history holds every seed of 64 bits as it was given" {
+    need_python
+    local seed
+    for seed in 0 9223372036854775807 9223372036854775808 18446744073709551615; do
+        sample --seed "$seed" --count 1 --compress none -o batch.st
+        "$PYTHON" - batch.st "$seed" <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+meta = json.loads(data[8:8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
+seed = json.loads(meta["history"])[0]["settings"]["seed"]
+assert meta["seed"] == sys.argv[2] and str(seed) == sys.argv[2] and isinstance(seed, str) == (int(sys.argv[2]) >= 2 ** 63), seed
+END
+    done
+}
+
 @test "sample: without the labels of the unlabelled cases the batches are the same, and there is no truth" {
     cp -r "$D/cases" "$D/split.tsv" .
     sample --count 6 -o before.st.zst

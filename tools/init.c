@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "net/checkpoint.h"
+#include "record/checksum.h"
+#include "record/history.h"
 #include "tool.h"
 
 typedef struct arguments {

@@ -1,6 +1,6 @@
 /* dbisl-metrics: predictions and references -> scores. */
 #include "image/components.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 #include "score/table.h"
 #include "tool.h"
 

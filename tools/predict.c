@@ -13,6 +13,8 @@
 #include "image/restore.h"
 #include "image/scan.h"
 #include "predict/predict.h"
+#include "record/checksum.h"
+#include "record/metadata.h"
 
 enum {
     KEY_WINDOW = 1,
@@ -158,7 +160,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_FORMAT:
         if (strcmp(arg, "st.zst") && !dbi_format_writes(arg))
-            argp_error(state, "--format: \"%s\" is none of st.zst, nii.gz, nii", arg);
+            argp_error(state, "--format: \"%s\": choose st.zst, nii.gz or nii", arg);
         s->format = arg;
         return 0;
     case KEY_SPACING:

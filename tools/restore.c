@@ -28,7 +28,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_FROM:
         if (strcmp(arg, "label") && strcmp(arg, "prob") && strcmp(arg, "sdf") && strcmp(arg, "uncertainty"))
-            argp_error(state, "--from: \"%s\" is none of label, prob, sdf, uncertainty", arg);
+            argp_error(state, "--from: \"%s\": choose label, prob, sdf or uncertainty", arg);
         o->from = arg;
         return 0;
     case KEY_LARGEST:

@@ -1,4 +1,5 @@
 /* dbisl-sample: cases -> a stream of augmented, cropped batches. */
+#include "cohort/ahead.h"
 #include "sampling.h"
 
 typedef struct arguments {

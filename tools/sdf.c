@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "distance/normalize.h"
 #include "maps/maps.h"
+#include "record/checksum.h"
+#include "record/history.h"
 #include "tool.h"
 
 typedef struct arguments {

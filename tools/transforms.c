@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "maps/comparison.h"
+#include "record/sink.h"
 #include "record/stream.h"
 #include "tool.h"
 

@@ -8,6 +8,9 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "record/history.h"
+#include "record/json.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 /* Streams of random numbers of a sample: j its place in the batch, j + STREAM_NOISE its noise; STREAM_CASES draws the cases of the batch. */
@@ -195,7 +198,9 @@ static int check_cases(dbi_sampler *s, dbi_error *error)
             return -1;
     if (!s->distance)
         return 0;
-    json_t *json = json_loads(s->distance, 0, NULL);
+    json_t *json = dbi_json_parse(s->distance, strlen(s->distance), error);
+    if (!json)
+        return dbi_fail_in(error, "metadata \"sdf\" of the cases is not JSON");
     const char *normalize = json_string_value(json_object_get(json, "normalize"));
     s->clipped = normalize && !strncmp(normalize, "clip", 4);
     json_decref(json);
@@ -509,8 +514,8 @@ static int add_metadata(const dbi_sampler *s, uint32_t step, dbi_record *batch, 
         (s->classes && dbi_meta_set_int(batch, "classes", s->classes, error)) || dbi_meta_set(batch, "preprocessing", s->preprocessing, error) ||
         dbi_meta_set(batch, "sdf", t->labeled ? s->distance : NULL, error))
         return -1;
-    json_t *settings = json_pack("{s:[I,I,I],s:i,s:i,s:I,s:b,s:b,s:b,s:b,s:f,s:f}", "patch", (json_int_t)t->patch[0], (json_int_t)t->patch[1],
-                                 (json_int_t)t->patch[2], "labeled", t->labeled, "unlabeled", t->unlabeled, "seed", (json_int_t)t->seed, "truth",
+    json_t *settings = json_pack("{s:[I,I,I],s:i,s:i,s:o,s:b,s:b,s:b,s:b,s:f,s:f}", "patch", (json_int_t)t->patch[0], (json_int_t)t->patch[1],
+                                 (json_int_t)t->patch[2], "labeled", t->labeled, "unlabeled", t->unlabeled, "seed", dbi_json_seed(t->seed), "truth",
                                  t->truth, "flip", t->flip, "flip_z", t->flip_z, "turn", t->turn, "intensity", t->intensity, "noise", t->noise);
     int result = settings ? dbi_history_add(batch, "sample", settings, error, NULL) : dbi_fail(error, "out of memory");
     json_decref(settings);

@@ -14,6 +14,8 @@
 #include "image/scan.h"
 #include "image/source.h"
 #include "image/voxels.h"
+#include "record/history.h"
+#include "record/metadata.h"
 
 /* A case on its way: what the steps share. */
 typedef struct work {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "image/resample.h"
+#include "record/metadata.h"
 
 static json_t *integers(const int64_t values[3])
 {

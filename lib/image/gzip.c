@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "base/memory.h"
+#include "record/sink.h"
 
 enum { BLOCK = 1 << 20, TOGETHER = 16 };
 

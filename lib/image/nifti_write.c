@@ -9,7 +9,7 @@
 #include "image/gzip.h"
 #include "image/names.h"
 #include "image/nifti.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 
 /* The header's contents in nifticlib's structure, which lives on the stack and owns nothing. */
 static void describe(const dbi_volume *volume, const dbi_source *source, bool two, nifti_image *nim)

@@ -7,6 +7,7 @@
 
 #include "image/formats.h"
 #include "image/grid_json.h"
+#include "record/metadata.h"
 
 enum { MOST_UNITS = 7 }; /* three bits of a NIfTI header */
 

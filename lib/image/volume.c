@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "image/grid_json.h"
+#include "record/metadata.h"
 
 void dbi_grid_spacing(const dbi_grid *grid, double spacing[3])
 {

@@ -13,6 +13,9 @@
 #include "device/slide.h"
 #include "image/components.h"
 #include "image/preparation.h"
+#include "record/checksum.h"
+#include "record/history.h"
+#include "record/metadata.h"
 
 /* What nets were found to take: some devices need as long to find it out as a scan takes. */
 enum { KNOWN_NETS = 16 };
@@ -65,7 +68,7 @@ int dbi_predict_outputs_parse(const char *text, unsigned *outputs, dbi_error *er
         size_t length = strcspn(p, ",");
         unsigned output = output_named(p, length);
         if (!output)
-            return dbi_fail(error, "\"%.*s\" is none of label, prob, logits, sdf, uncertainty", (int)length, p);
+            return dbi_fail(error, "\"%.*s\": choose any of label, prob, logits, sdf and uncertainty", (int)length, p);
         if (*outputs & output)
             return dbi_fail(error, "\"%.*s\" is there twice", (int)length, p);
         *outputs |= output;
@@ -482,22 +485,29 @@ static int finish_checksum(checksum_work *w, dbi_error *error)
     return w->status ? dbi_fail(error, "%s", w->error.text) : 0;
 }
 
+/* NULL when memory is out. */
+static json_t *names_of_outputs(unsigned outputs)
+{
+    json_t *names = json_array();
+    for (int i = 0; names && i < OUTPUTS; i++)
+        if (outputs & output_names[i].output && json_array_append_new(names, json_string(output_names[i].name))) {
+            json_decref(names);
+            names = NULL;
+        }
+    return names;
+}
+
 static int add_history(const dbi_predictor *p, dbi_record *out, const char *input_checksum, const char *checksum, const int64_t window[3],
                        const int64_t stride[3], dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
-    json_t *outputs = json_array();
-    for (int i = 0; i < OUTPUTS; i++)
-        if (s->outputs & output_names[i].output)
-            json_array_append_new(outputs, json_string(output_names[i].name));
     json_t *settings = json_pack("{s:[I,I,I], s:[I,I,I], s:s, s:s, s:f, s:b, s:o}", "window", (json_int_t)window[0], (json_int_t)window[1],
                                  (json_int_t)window[2], "stride", (json_int_t)stride[0], (json_int_t)stride[1], (json_int_t)stride[2], "weights",
                                  s->weights == DBI_WEIGHTS_GAUSSIAN ? "gaussian" : "uniform", "head", dbi_head_name(s->head), "threshold",
-                                 s->threshold, "largest", s->largest, "output", outputs);
-    if (settings && needs_step(s))
-        json_object_set_new(settings, "k", json_real(p->k));
-    int status = settings ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
-                          : dbi_fail(error, "out of memory");
+                                 s->threshold, "largest", s->largest, "output", names_of_outputs(s->outputs));
+    const bool whole = settings && (!needs_step(s) || !json_object_set_new(settings, "k", json_real(p->k)));
+    int status = whole ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
+                       : dbi_fail(error, "out of memory");
     json_decref(settings);
     return status;
 }

@@ -1,3 +1,5 @@
+#include "record/metadata.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>

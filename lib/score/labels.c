@@ -9,6 +9,7 @@
 #include "image/scan.h"
 #include "image/source.h"
 #include "image/voxels.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 struct dbi_label_reader {

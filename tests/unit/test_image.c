@@ -26,7 +26,10 @@
 #include "image/restore.h"
 #include "image/scan.h"
 #include "image/source.h"
+#include "record/bytes.h"
 #include "record/json.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 
 enum { X = 13, Y = 11, Z = 9, COUNT = X * Y * Z };
 static const int64_t shape[3] = {X, Y, Z};

@@ -12,7 +12,10 @@
 #include <cmocka.h>
 
 #include "base/parallel.h"
+#include "cohort/ahead.h"
 #include "cohort/sampler.h"
+#include "record/checksum.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 enum { CASES = 7, LABELED = 3, CLASSES = 3 };

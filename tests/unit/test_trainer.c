@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "devices.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 static dbi_record *fixture;

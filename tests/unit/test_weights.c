@@ -12,6 +12,7 @@
 
 #include "net/checkpoint.h"
 #include "net/weights.f64.h"
+#include "record/metadata.h"
 
 static const dbi_arch arch = {2, 3, 2};
 
