@@ -47,7 +47,8 @@ warp_flags = -std=c++17 -fno-exceptions -fno-rtti -D__CUDACC__ -Itests/emulated/
 emulated_sources := $(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))
 emulated := $(emulated_sources:%.cu=$(BUILD)/emulated/%.o) $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/emulated/*.c)))
 library := $(BUILD)/libdbisl.a
-tool_sources := $(filter-out tools/tool.c tools/sampling.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
+tool_sources := $(filter-out tools/tool.c tools/files.c tools/sampling.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
+shared := $(BUILD)/tools/tool.o $(BUILD)/tools/files.o
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
@@ -89,7 +90,7 @@ $(filter-out $(warp_sources:%.cu=$(BUILD)/emulated/%.o),$(emulated_sources:%.cu=
 $(library): $(lib_objects)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
 
-$(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
+$(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(shared) $(library)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(libs) -o $@
 
@@ -192,7 +193,7 @@ bundle_link = @mkdir -p $(@D); $(if $(V),,printf '  %-4s %s\n' LINK $@;) $(CC) $
 $(bundle)/bin/dbisl: $(BUILD)/tools/dbisl.o
 	$(bundle_link) -o $@
 
-$(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(filter-out %/dbisl,$(programs))): $(bundle)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(library)
+$(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(filter-out %/dbisl,$(programs))): $(bundle)/bin/dbisl-%: $(BUILD)/tools/%.o $(shared) $(library)
 	$(bundle_link) $(libs) -o $@
 
 $(sampling:%=$(bundle)/bin/%): $(BUILD)/tools/sampling.o

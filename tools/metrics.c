@@ -94,6 +94,8 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-metrics", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS, options, parse,
                "PREDICTION REFERENCE [PREDICTION REFERENCE...]", "Scores predicted labels against reference labels.", &a, &tool);
+    tool_reads_all(a.files);
+    tool_writes(tool.output, TOOL_TEXT, NULL);
     dbi_table table = {.settings = a.settings};
     table.settings.seed = tool.seed;
     for (int i = 0; i < a.files.count; i += 2) {
