@@ -47,11 +47,13 @@ static bool is_standard(const char *path)
 static file *add(list *to, const char *name, const struct stat *is, const char *in_folder)
 {
     file *files = realloc(to->files, (to->count + 1) * sizeof *files);
-    if (!files)
+    if (files)
+        to->files = files;
+    else
         out_of_memory();
-    to->files = files;
-    files[to->count] = (file){.name = copy(name), .device = is->st_dev, .inode = is->st_ino, .in_folder = copy(in_folder)};
-    return &files[to->count++];
+    file *added = &to->files[to->count++];
+    *added = (file){.name = copy(name), .device = is->st_dev, .inode = is->st_ino, .in_folder = copy(in_folder)};
+    return added;
 }
 
 static bool same_file(const file *a, const file *b)
