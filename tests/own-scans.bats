@@ -186,3 +186,18 @@ made() {
     expect 0 pipeline own DATA=d RUNS=run
     grep -qx 'There is nothing to score: there are no test scans.' <<<"$output" || fail "$output"
 }
+
+@test "thick slices along the first axis go through to the end" {
+    need_python numpy
+    local name
+    mkdir -p d/imagesTr d/labelsTr d/imagesTs
+    for name in a b c t; do
+        "$PYTHON" "$ROOT/tests/scans.py" make d/imagesTr/$name.nii.gz shape=12,20,20 spacing=4,0.6,0.6
+    done
+    mv d/imagesTr/t.nii.gz d/imagesTs
+    for name in a b; do
+        "$PYTHON" "$ROOT/tests/scans.py" make d/labelsTr/$name.nii.gz shape=12,20,20 spacing=4,0.6,0.6 kind=label classes=1
+    done
+    expect 0 pipeline own DATA=d RUNS=run table nifti
+    [ -s run/dbisl/nifti/t.nii.gz ]
+}
