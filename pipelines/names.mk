@@ -11,7 +11,7 @@ cannot_take = $(error pipelines cannot take this name: $(1); rename it)
 
 # $(call check_path,VARIABLE): the variable is empty or names one file or folder.
 check_path = $(if $(or $(word 2,$($(1))),$(if $(strip $($(1))),$(findstring $(blank),$($(1))))),$(error $(1)=$($(1)): blanks are not possible there; \
-    rename it, or make a link without blanks to it))$(if $(call odd,$(odd_in_paths),$($(1))),$(call cannot_take,$(1)=$($(1))))
+    rename it, or make a link without blanks to it))$(if $(call odd,$(odd_in_paths),$($(1)))$(filter -%,$($(1))),$(call cannot_take,$(1)=$($(1))))
 # $(call check_paths,NAMES), $(call check_ids,IDS)
 check_names = $(if $(call odd,$(1),$(2)),$(foreach n,$(2),$(if $(call odd,$(1),$(n)),$(call cannot_take,$(n)))))
 check_paths = $(call check_names,$(odd_in_paths),$(1))

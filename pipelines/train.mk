@@ -174,6 +174,9 @@ checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p
 # Of one method: options of sample and train-step that hold for the whole run.
 common = --seed $(SEED)$(if $(TRUTH), --truth)
 sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) $(common)
+# Said at once, and not after the first method's training.
+$(if $(filter-out cases describe,$(or $(MAKECMDGOALS),table)),$(foreach m,$(METHODS),$(if $(UNLABELED_IDS)$(filter 0,$(call batch_unlabeled,$(m))),,$(error \
+    the method $(m) learns from unlabelled scans, and there are none: METHODS=supervised does without))))
 last_unlabeled = $(or $(LAST_BATCH_UNLABELED_$(1)),$(filter 0,$(BATCH_UNLABELED_$(1))),$(LAST_BATCH_UNLABELED))
 sampling_last = $(LAST_SAMPLE_FLAGS) --labeled $(LAST_BATCH_LABELED) --unlabeled $(call last_unlabeled,$(1)) $(common)
 sampling_from = $(if $(filter $(last),$(2)),$(call sampling_last,$(1)),$(call sampling,$(1)))

@@ -89,6 +89,7 @@ made() {
     stops 'CHECKPOINT=my net: blanks are not possible there' pipeline transforms CHECKPOINT="my net"
     stops 'this name: RUNS=r;id>RAN;' pipeline demo RUNS='r;id>RAN;'
     stops 'this name: RUNS=' pipeline ablation PIPELINE=demo RUNS='r`id>RAN`'
+    stops 'this name: RUNS=-r; rename' pipeline own DATA=d RUNS=-r
     stops 'this name: DATA=' pipeline own DATA='d$$(id>RAN)'
     stops 'this name: t`id>RAN`' pipeline ablation PIPELINE=demo RESULTS='t`id>RAN`'
     absent RAN
@@ -107,6 +108,10 @@ made() {
     stops 'd/labelsTr/009.nii.gz has no scan: d/imagesTr/009.nii.gz is not there' pipeline own DATA=d
     rm d/labelsTr/* d/labelsTs/*
     stops 'none of the scans in d/imagesTr is left with a label' pipeline own DATA=d
+    empty d/labelsTr/{001,002}.nii.gz
+    stops 'the method dbisl learns from unlabelled scans, and there are none: METHODS=supervised' pipeline own DATA=d
+    expect 0 pipeline own DATA=d METHODS=supervised RUNS=run -n
+    expect 0 pipeline own DATA=d RUNS=run -n cases
     printf '%s\n' one two one >train.list
     stops 'one is named twice' pipeline la DATA=. LABELED=1 TRAIN_TO=2 TEST_FROM=3 TEST_TO=3
 }
