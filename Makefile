@@ -17,7 +17,7 @@ package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
 # -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
 all_cflags := -std=gnu17 -fopenmp -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
-all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
+all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I$(BUILD)/f64/lib -I$(BUILD)/f64/tests/unit -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
 cuda_libs = $(if $(cuda),-L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lpthread)
 libs = -lnifti2 -lznz $(package_libs) -ldnnl $(cuda_libs) -lm
 # The last architecture is embedded as PTX too.
@@ -34,21 +34,22 @@ NVCC ?= $(CUDA_HOME)/bin/nvcc
 NVCCFLAGS ?= -O3
 cuda := $(if $(filter 0 no off,$(CUDA)),,$(shell CC='$(CC)' CXX='$(CXX)' NVCC='$(NVCC)' CUDA_HOME='$(CUDA_HOME)' CUDNN_ROOT='$(CUDNN_ROOT)' CACHE='$(BUILD)/cuda' scripts/find-cuda))
 
-lib_sources := $(filter-out $(if $(cuda),lib/cuda/absent.c),$(sort $(wildcard lib/*/*.c)))
+all_sources := $(sort $(wildcard lib/*/*.c))
+lib_sources := $(if $(cuda),$(all_sources),$(filter-out lib/cuda/%,$(all_sources)))
 cuda_sources := $(sort $(wildcard lib/cuda/*.cu))
 real_sources := $(filter %.real.c,$(lib_sources))
-plain_sources := $(filter-out %.real.c,$(lib_sources))
-lib_objects := $(plain_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f32.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o) \
+f64_headers := $(patsubst %.real.h,$(BUILD)/f64/%.f64.h,$(wildcard lib/*/*.real.h tests/unit/*.real.h))
+lib_objects := $(lib_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o) \
     $(if $(cuda),$(cuda_sources:%.cu=$(BUILD)/%.cu.o))
 # The CUDA device's sources but for the calls of CUDA itself, compiled for the host: what the unit tests of the device run. Kernels for tensor cores are
 # templates: they are compiled as C++, against what stands in for CUDA's own header.
 warp_sources := lib/cuda/spread.cu lib/cuda/tiled.cu
 warp_flags = -std=c++17 -fno-exceptions -fno-rtti -D__CUDACC__ -Itests/emulated/toolkit -include cuda_runtime.h $(all_cppflags) $(WARNINGS) -Wno-unknown-pragmas $(CFLAGS)
 emulated_sources := $(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))
-emulated := $(emulated_sources:%.cu=$(BUILD)/emulated/%.o) $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/emulated/*.c)))
+emulated := $(emulated_sources:%.cu=$(BUILD)/emulated/%.o) $(patsubst %.c,$(BUILD)/%.o,$(filter lib/cuda/%,$(all_sources))) $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/emulated/*.c)))
 library := $(BUILD)/libdbisl.a
-tool_sources := $(filter-out tools/tool.c tools/files.c tools/sampling.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
-shared := $(BUILD)/tools/tool.o $(BUILD)/tools/files.o
+tool_sources := $(filter-out tools/tool.c tools/files.c tools/devices.c tools/sampling.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
+shared := $(BUILD)/tools/tool.o $(BUILD)/tools/files.o $(BUILD)/tools/devices.o
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
@@ -63,17 +64,22 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2);)
 .PHONY: all
 all: $(programs) ## build the programs into $(BUILD)/bin (the default)
 
-$(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/libraries
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/libraries $(f64_headers)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c $< -o $@
 
-$(BUILD)/%.f32.o: %.real.c $(BUILD)/flags | $(BUILD)/libraries
+# Double precision is made from the sources for single precision.
+$(BUILD)/f64/%.f64.h: %.real.h scripts/double-precision
 	@mkdir -p $(@D)
-	$(call say,CC,'$< (float)')$(CC) $(all_cppflags) -DDBI_REAL_BITS=32 $(all_cflags) -MMD -MP -c $< -o $@
+	@scripts/double-precision $< > $@
 
-$(BUILD)/%.f64.o: %.real.c $(BUILD)/flags | $(BUILD)/libraries
+$(BUILD)/f64/%.f64.c: %.real.c scripts/double-precision
 	@mkdir -p $(@D)
-	$(call say,CC,'$< (double)')$(CC) $(all_cppflags) -DDBI_REAL_BITS=64 $(all_cflags) -MMD -MP -c $< -o $@
+	@scripts/double-precision $< > $@
+
+$(BUILD)/%.f64.o: $(BUILD)/f64/%.f64.c $(BUILD)/flags | $(BUILD)/libraries $(f64_headers)
+	@mkdir -p $(@D)
+	$(call say,CC,'$*.real.c (double)')$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c $< -o $@
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
@@ -89,6 +95,8 @@ $(filter-out $(warp_sources:%.cu=$(BUILD)/emulated/%.o),$(emulated_sources:%.cu=
 
 $(library): $(lib_objects)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tools/devices.o: all_cppflags += $(if $(cuda),-DDBI_WITH_CUDA)
 
 $(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(shared) $(library)
 	@mkdir -p $(@D)
@@ -118,11 +126,13 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(library)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -lcmocka -o $@
 
+$(BUILD)/tests/bench_gpu: $(BUILD)/tools/devices.o
+
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(library)
 	@mkdir -p $(@D)
-	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $^ $(libs) -o $@
+	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(libs) -o $@
 
-.PRECIOUS: $(BUILD)/%.o
+.PRECIOUS: $(BUILD)/%.o $(BUILD)/f64/%.f64.c $(BUILD)/f64/%.f64.h
 .PHONY: units
 units: $(unit_tests) $(bench_programs) $(gpu_tests)
 
@@ -167,6 +177,7 @@ full_files := $(sort $(wildcard tests/full/*.bats))
 
 .PHONY: check
 check: all units ## run the unit tests and the tool tests; ends with "N passed, N failed"
+	@scripts/check-layers '$(BUILD)'
 	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs' tests/run $(unit_tests) $(bats_files)
 
 .PHONY: check-full
@@ -201,7 +212,7 @@ $(sampling:%=$(bundle)/bin/%): $(BUILD)/tools/sampling.o
 $(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%): $(bundle)/bin/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/emulated/conv.o $(library)
 	$(bundle_link) $(libs) -lcmocka -o $@
 
-$(bundle)/bin/bench_gpu: $(BUILD)/tests/bench/bench_gpu.o $(library)
+$(bundle)/bin/bench_gpu: $(BUILD)/tests/bench/bench_gpu.o $(BUILD)/tools/devices.o $(library)
 	$(bundle_link) $(libs) -o $@
 
 # CASES: a folder of cases to go with it; CUDNN=0: without cuDNN.
@@ -236,14 +247,15 @@ c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/emulated
 shell_files := setup.sh .ci/run tests/run tests/helper.bash tests/bench/run $(sort $(wildcard scripts/* examples/*.sh))
 
 .PHONY: lint
-lint: all ## clang-format, cppcheck, shellcheck, mandoc, and that --help and the manual pages agree
+lint: all ## clang-format, cppcheck, shellcheck, mandoc, the layers, and that --help and the manual pages agree
 	clang-format --dry-run -Werror $(c_files)
-	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --suppressions-list=.cppcheck --enable=warning,portability -D_GNU_SOURCE -DDBI_REAL_BITS=32 \
-	    -Ilib -Itools $(filter %.c,$(c_files))
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr --suppressions-list=.cppcheck --enable=warning,portability -D_GNU_SOURCE \
+	    -Ilib -Itools -I$(BUILD)/f64/lib $(filter %.c,$(c_files))
 	shellcheck $(shell_files)
 	shellcheck --severity=warning --exclude=SC2154 $(bats_files) $(full_files) $(gpu_bats) # variables that bats sets
 	mandoc -T lint -W warning $(man_pages)
 	scripts/check-options '$(BUILD)/bin' man
+	scripts/check-layers '$(BUILD)'
 
 # --- pipelines -------------------------------------------------------------------------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ edit() {
     expect_usage "${step[@]}" --split split.tsv --patch 16,16,16 both.st
     expect_usage "${step[@]}" --split split.tsv --patch 16,16,16 --labeled 0 --unlabeled 0
     expect_fault 'nothing: No such file' "${step[@]}" --split nothing --patch 16,16,16
-    expect_fault 'split.tsv: batch 0: a patch of 16,16,15 voxels' "${step[@]}" --split split.tsv --patch 16,16,15 --labeled 1
+    expect_fault 'split.tsv: batch 0: a patch: size 16x16x15: the network takes multiples of 16' "${step[@]}" --split split.tsv --patch 16,16,15 --labeled 1
     head -c 1000 phantom_002.st.zst >"$out/torn.st.zst"
     sed "s,phantom_002.st.zst,$out/torn.st.zst," split.tsv >"$out/split.tsv"
     sed "s,^phantom,$PWD/phantom," -i "$out/split.tsv"

@@ -71,8 +71,8 @@ static void parse_window(struct argp_state *state, settings *s, const char *text
         return;
     tool_ints3(state, "window", text, 1, 65536, s->predict.window);
     for (int a = 0; a < 3; a++)
-        if (s->predict.window[a] % DBI_WINDOW_MULTIPLE)
-            argp_error(state, "--window: \"%s\" is not made of multiples of %d", text, DBI_WINDOW_MULTIPLE);
+        if (s->predict.window[a] % DBI_NET_MULTIPLE)
+            argp_error(state, "--window: \"%s\" is not made of multiples of %d", text, DBI_NET_MULTIPLE);
 }
 
 static bool ends_with(const char *text, const char *end)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "distance/maps.h"
+#include "maps/maps.h"
 #include "tool.h"
 
 typedef struct arguments {
@@ -65,7 +65,7 @@ static int add_history(dbi_record *record, const arguments *a, const char *check
 }
 
 /* A label without foreground is more often a mistake than a finding: a warning is for probabilities and for those who asked. */
-static int convert(dbi_record *record, const arguments *a, const char *device, bool *empty, dbi_error *error)
+static int convert(dbi_record *record, const arguments *a, const dbi_device *device, bool *empty, dbi_error *error)
 {
     char checksum[33];
     if (dbi_record_checksum(record, checksum, error) || dbi_record_add_sdf(record, a->from_prob, &a->transform, &a->normalize, device, empty, error))
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     int got;
     for (int index = 0; (got = dbi_reader_next(reader, &record, &error)) > 0; index++) {
         bool empty;
-        if (convert(record, &a, tool.device, &empty, &error)) {
+        if (convert(record, &a, &tool.device, &empty, &error)) {
             dbi_fail_in(&error, "%s: record %d", name, index);
             got = -1;
         } else if (empty) {

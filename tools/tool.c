@@ -11,7 +11,7 @@
 
 #include "base/parallel.h"
 #include "base/version.h"
-#include "cuda/device.h"
+#include "devices.h"
 
 static const char *program = "dbisl";
 static bool quiet, progress, line_open;
@@ -38,6 +38,7 @@ static const struct {
 typedef struct parse_state {
     tool_options *out;
     unsigned shared;
+    bool any; /* --device auto */
     dbi_precision precision;
     bool nondeterministic;
     void *input;
@@ -47,31 +48,31 @@ typedef struct parse_state {
 static void parse_device(struct argp_state *state, parse_state *s, const char *arg)
 {
     dbi_error error;
-    dbi_cuda_device device;
-    if (dbi_is_cuda(arg) && !strchr(arg, ',')) {
-        if (dbi_cuda_parse(arg, &device, &error))
-            tool_usage(state, "device", &error);
-    } else if (strcmp(arg, "cpu") && strcmp(arg, "auto") && (strcmp(arg, "reference") || !(s->shared & TOOL_DEVICE))) {
-        argp_error(state, "--device: \"%s\" is none of cpu, cuda, cuda:N, auto%s", arg, s->shared & TOOL_DEVICE ? ", reference" : "");
-    }
-    s->out->device = arg;
+    s->any = !strcmp(arg, "auto");
+    if (s->any)
+        return;
+    if (devices_find(arg, &s->out->device, &error))
+        tool_usage(state, "device", &error);
+    if (!(s->shared & TOOL_DEVICE) && !strcmp(s->out->device.table->name, "reference"))
+        argp_error(state, "--device: \"%s\": choose cpu, cuda, cuda:N or auto", arg);
 }
 
-/* auto becomes cuda or cpu; of cuda the name is completed, and it is looked whether it can be used. */
+/* Whether the device can be used is found out when all options are known. auto: a GPU where one can be used. */
 static void choose_device(const parse_state *s)
 {
-    static char name[64];
     dbi_error error;
-    const bool any = !strcmp(s->out->device, "auto");
-    if (!any && !dbi_is_cuda(s->out->device))
+    dbi_device *device = &s->out->device;
+    if (s->any)
+        devices_find("cuda", device, NULL);
+    device->precision = s->precision;
+    device->fast = s->nondeterministic;
+    if (!devices_check(device, &error))
         return;
-    snprintf(name, sizeof name, "%s,%s%s", any ? "cuda" : s->out->device, dbi_precision_name(s->precision), s->nondeterministic ? ",fast" : "");
-    const bool usable = !dbi_cuda_check_device(name, &error);
-    if (!usable && !any) {
-        dbi_fail_in(&error, "--device %s", s->out->device);
+    if (!s->any) {
+        dbi_fail_in(&error, device->index ? "--device %s:%d" : "--device %s", device->table->name, device->index);
         tool_die(&error);
     }
-    s->out->device = usable ? name : "cpu";
+    devices_find("cpu", device, NULL);
 }
 
 static error_t parse_shared(int key, char *arg, struct argp_state *state)
@@ -118,8 +119,9 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
         s->nondeterministic = !strcmp(arg, "no");
         return 0;
     case ARGP_KEY_END:
-        if (s->precision != DBI_PRECISION_FP32 && (!strcmp(s->out->device, "cpu") || !strcmp(s->out->device, "reference")))
-            argp_error(state, "--precision: %s is for --device cuda; %s computes in fp32", dbi_precision_name(s->precision), s->out->device);
+        if (s->precision != DBI_PRECISION_FP32 && !s->any && !s->out->device.table->precisions)
+            argp_error(state, "--precision: %s is for --device cuda; %s computes in fp32", dbi_precision_name(s->precision),
+                       s->out->device.table->name);
         return 0;
     case KEY_PROGRESS:
         s->out->progress = true;
@@ -141,7 +143,8 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
     program = name;
     argp_err_exit_status = TOOL_USAGE;
     argp_program_version_hook = print_version;
-    *out = (tool_options){.device = "cpu"};
+    *out = (tool_options){0};
+    devices_find("cpu", &out->device, NULL);
     struct argp_option mine[sizeof shared_options / sizeof *shared_options + 1] = {0};
     int count = 0;
     for (size_t i = 0; i < sizeof shared_options / sizeof *shared_options; i++)

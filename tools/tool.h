@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "device/device.h"
 #include "record/bytes.h"
 #include "record/stream.h"
 
@@ -28,7 +29,7 @@ typedef struct tool_options {
     int threads;        /* 0: all cores */
     uint64_t seed;
     dbi_compression compression;
-    const char *device;   /* as for a net, precision included; default "cpu". A CUDA device has been found usable */
+    dbi_device device;    /* the CPU where nothing was asked for; it has been found usable */
     bool quiet, progress; /* progress: asked for, or stderr is a terminal, and not quiet */
 } tool_options;
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/trainer.h"
 #include "method/batch.h"
 #include "method/run.h"
 #include "net/checkpoint.h"
@@ -270,7 +271,7 @@ typedef struct training {
     const arguments *arguments;
     const tool_options *common;
     dbi_checkpoint *student, *teacher;
-    dbi_trainer_f32 *trainer;
+    dbi_trainer *trainer;
     dbi_loss_shape shape; /* of the trainer */
     dbi_run *run;
     dbi_sink *log;
@@ -304,7 +305,7 @@ static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
 static int finish_step(training *s, dbi_error *error)
 {
     dbi_step_log log;
-    if (dbi_trainer_finish_f32(s->trainer, &log, error))
+    if (dbi_trainer_finish(s->trainer, &log, error))
         return -1;
     const int64_t step = s->student->step - (s->submitted - s->finished);
     if (s->log && dbi_log_row(s->log, step, &log, error))
@@ -319,7 +320,7 @@ static int finish_steps(training *s, dbi_error *error)
     while (s->finished < s->submitted)
         if (finish_step(s, error))
             return -1;
-    return s->trainer ? dbi_trainer_fetch_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, error) : 0;
+    return s->trainer ? dbi_trainer_fetch(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, error) : 0;
 }
 
 /* For predict: a network sees best in windows of the size that it has learned on, the last one where there were several. */
@@ -338,11 +339,12 @@ static int need_trainer(training *s, const dbi_loss_shape *shape, dbi_error *err
         return 0;
     if (finish_steps(s, error) || note_patch(s->student, shape->size, error))
         return -1;
-    dbi_trainer_close_f32(s->trainer);
+    dbi_trainer_close(s->trainer);
     s->shape = *shape;
-    s->trainer = dbi_trainer_open_f32(&a->method, a->total_steps, s->common->seed, &s->student->layout, s->common->device, &s->shape, error);
+    const dbi_training start = {&a->method, a->total_steps, s->common->seed, &s->student->layout, s->shape};
+    s->trainer = dbi_trainer_open(&s->common->device, &start, error);
     if (s->trainer && a->ema >= 0)
-        dbi_trainer_average_f32(s->trainer, a->ema, a->warmup);
+        dbi_trainer_average(s->trainer, a->ema, a->warmup);
     return s->trainer ? 0 : -1;
 }
 
@@ -362,7 +364,7 @@ static int train_on(training *s, dbi_record *record, dbi_error *error)
         agree_regression(s->student, &a->method, error) || need_trainer(s, &batch.shape, error))
         goto done;
     const dbi_samples_f32 samples = {batch.image, batch.label, batch.label_sdf, batch.truth};
-    if (dbi_trainer_submit_f32(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, error) ||
+    if (dbi_trainer_submit(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, error) ||
         dbi_run_add(s->run, record, error))
         goto done;
     s->submitted++;
@@ -490,7 +492,7 @@ static void close_training(training *s)
 {
     dbi_sink_abort(s->log);
     dbi_run_close(s->run);
-    dbi_trainer_close_f32(s->trainer);
+    dbi_trainer_close(s->trainer);
     dbi_checkpoint_free(s->student);
     dbi_checkpoint_free(s->teacher);
 }

@@ -1,7 +1,7 @@
 /* dbisl-transforms: labels or probabilities -> how close each transform comes to their exact distance. */
 #include <string.h>
 
-#include "distance/comparison.h"
+#include "maps/comparison.h"
 #include "record/stream.h"
 #include "tool.h"
 

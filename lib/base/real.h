@@ -1,11 +1,8 @@
-/* Included last by the sources that are compiled for float and for double (*.real.c, with -DDBI_REAL_BITS=32 and 64): `real` is the type of
- * the arithmetic, R(name) the name of a function or type in that precision. */
-#if DBI_REAL_BITS == 64
-#define real    double
-#define R(name) name##_f64
-#elif DBI_REAL_BITS == 32
-#define real    float
-#define R(name) name##_f32
-#else
-#error "compile a .real.c file with -DDBI_REAL_BITS=32 or 64"
+/* The type of the arithmetic in sources and headers named *.real.c and *.real.h, which exist in two precisions. They are written for single precision, with
+ * names that end in _f32; scripts/double-precision makes the second of them, *.f64.c and *.f64.h, with _f64 for _f32 and double for real. */
+#ifndef DBI_BASE_REAL_H
+#define DBI_BASE_REAL_H
+
+typedef float real;
+
 #endif

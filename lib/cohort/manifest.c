@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cohort/lines.h"
+#include "record/lines.h"
 #include "record/bytes.h"
 
 static const char header[] = "path\tid\tpart";

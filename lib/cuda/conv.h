@@ -22,8 +22,7 @@ typedef struct dbi_convs dbi_convs;
 
 /* Chooses an algorithm for each layer's passes, from the cache (algorithms.h) where it knows them. gradients: the two backward passes will be wanted too.
  * *workspace: bytes that each call needs. */
-dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace,
-                          dbi_error *error);
+dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error);
 void dbi_convs_close(dbi_convs *convs);
 
 /* What a forward convolution can do on the way, where it can (dbi_convs_chunks): take moments, or normalize. */

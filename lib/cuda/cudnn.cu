@@ -193,7 +193,7 @@ static void candidates_free(candidates *c)
 }
 
 /* Is the configuration allowed? As PyTorch judges: tensor cores round float factors to 10 bits, some engines convert the inputs further down. */
-static bool allowed(descriptor configuration, const dbi_cuda_device *device)
+static bool allowed(descriptor configuration, const dbi_device *device)
 {
     descriptor engine;
     int64_t got = 0;
@@ -214,7 +214,7 @@ static bool allowed(descriptor configuration, const dbi_cuda_device *device)
 }
 
 /* Adds what one of cuDNN's heuristics proposes, in its order. */
-static void propose(candidates *c, descriptor graph, cudnnBackendHeurMode_t mode, const dbi_cuda_device *device)
+static void propose(candidates *c, descriptor graph, cudnnBackendHeurMode_t mode, const dbi_device *device)
 {
     descriptor heuristics, proposed[MOST_CANDIDATES];
     int64_t wanted = 0, got = 0;
@@ -277,7 +277,7 @@ typedef struct plan {
 } plan;
 
 struct dbi_convs {
-    dbi_cuda_device device;
+    dbi_device device;
     cudnnHandle_t handle;
     int layers;
     bool up[DBI_MAX_LAYERS];
@@ -440,8 +440,7 @@ static int prepare(dbi_convs *c, const dbi_conv_shape *shapes, dbi_error *error)
     return 0;
 }
 
-dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace,
-                          dbi_error *error)
+dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error)
 {
     dbi_convs *c = (dbi_convs *)calloc(1, sizeof *c);
     *workspace = 0;

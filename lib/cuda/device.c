@@ -1,62 +1,89 @@
 #include "cuda/device.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "cuda/host_maps.h"
+#include "cuda/host_net.h"
+#include "cuda/slide.h"
+#include "cuda/trainer.h"
 
-static const char *const precisions[] = {[DBI_PRECISION_FP32] = "fp32", [DBI_PRECISION_TF32] = "tf32", [DBI_PRECISION_BF16] = "bf16"};
-enum { MAX_DEVICE = 1023 };
-
-bool dbi_is_cuda(const char *name)
+static void *net_open(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error)
 {
-    return !strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':' || name[4] == ',');
+    return dbi_cuda_host_net_open(device, shape, error);
 }
 
-const char *dbi_precision_name(dbi_precision precision)
+static void net_close(void *net)
 {
-    return precisions[precision];
+    dbi_cuda_host_net_close(net);
 }
 
-static int find_precision(const char *name, size_t length)
+static int net_forward(void *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf, dbi_error *error)
 {
-    for (int i = 0; i < (int)(sizeof precisions / sizeof *precisions); i++)
-        if (strlen(precisions[i]) == length && !memcmp(precisions[i], name, length))
-            return i;
-    return -1;
+    return dbi_cuda_host_net_forward(net, weights, pass, image, logits, sdf, error);
 }
 
-int dbi_precision_parse(const char *name, dbi_precision *precision, dbi_error *error)
+/* The weights are on the device. */
+static int net_backward(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
 {
-    int found = find_precision(name, strlen(name));
-    if (found < 0)
-        return dbi_fail(error, "\"%s\" is none of fp32, tf32, bf16", name);
-    *precision = (dbi_precision)found;
-    return 0;
+    (void)weights;
+    return dbi_cuda_host_net_backward(net, dlogits, dsdf, gradient, error);
 }
 
-int dbi_cuda_parse(const char *name, dbi_cuda_device *device, dbi_error *error)
+static void *trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error)
 {
-    *device = (dbi_cuda_device){.precision = DBI_PRECISION_FP32};
-    if (!dbi_is_cuda(name))
-        return dbi_fail(error, "\"%s\" is no CUDA device", name);
-    const char *p = name + 4;
-    if (*p == ':') {
-        char *end;
-        long index = strtol(p + 1, &end, 10);
-        if (p[1] < '0' || p[1] > '9' || (*end && *end != ',') || index > MAX_DEVICE)
-            return dbi_fail(error, "\"%s\": the device's number is missing or wrong (cuda:0)", name);
-        device->index = (int)index;
-        p = end;
-    }
-    while (*p == ',') {
-        size_t length = strcspn(++p, ",");
-        int precision = find_precision(p, length);
-        if (precision >= 0)
-            device->precision = (dbi_precision)precision;
-        else if (length == 4 && !memcmp(p, "fast", 4))
-            device->fast = true;
-        else
-            return dbi_fail(error, "\"%s\": \"%.*s\" is none of fp32, tf32, bf16, fast", name, (int)length, p);
-        p += length;
-    }
-    return 0;
+    return dbi_cuda_trainer_open(device, training, error);
 }
+
+static void trainer_close(void *trainer)
+{
+    dbi_cuda_trainer_close(trainer);
+}
+
+static void trainer_average(void *trainer, double decay, bool warmup)
+{
+    dbi_cuda_trainer_average(trainer, decay, warmup);
+}
+
+static int trainer_submit(void *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples, int64_t step,
+                          dbi_error *error)
+{
+    return dbi_cuda_trainer_submit(trainer, student, teacher, samples, step, error);
+}
+
+static int trainer_finish(void *trainer, dbi_step_log *log, dbi_error *error)
+{
+    return dbi_cuda_trainer_finish(trainer, log, error);
+}
+
+static int trainer_fetch(void *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher, dbi_error *error)
+{
+    return dbi_cuda_trainer_fetch(trainer, student, teacher, error);
+}
+
+static int trainer_gradient(void *trainer, float *gradient, dbi_error *error)
+{
+    return dbi_cuda_trainer_gradient(trainer, gradient, error);
+}
+
+static int slide(void *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *run, const float *image,
+                 const dbi_window_means *means, const dbi_slide_label *label, dbi_error *error)
+{
+    return dbi_cuda_slide_run(net, weights, same_weights, run, image, means, label, error);
+}
+
+const dbi_device_table dbi_cuda = {.name = "cuda",
+                                   .precisions = true,
+                                   .check = dbi_cuda_select,
+                                   .describe = dbi_cuda_describe,
+                                   .net_open = net_open,
+                                   .net_close = net_close,
+                                   .net_bytes = dbi_cuda_host_net_bytes,
+                                   .net_forward = net_forward,
+                                   .net_backward = net_backward,
+                                   .trainer_open = trainer_open,
+                                   .trainer_close = trainer_close,
+                                   .trainer_average = trainer_average,
+                                   .trainer_submit = trainer_submit,
+                                   .trainer_finish = trainer_finish,
+                                   .trainer_fetch = trainer_fetch,
+                                   .trainer_gradient = trainer_gradient,
+                                   .slide = slide,
+                                   .maps = dbi_cuda_host_maps};

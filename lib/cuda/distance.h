@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#include "distance/transform.h"
+#include "distance/transform.real.h"
 
 typedef struct dbi_cuda_transform dbi_cuda_transform;
 

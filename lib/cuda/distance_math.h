@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 #include "distance/feet.h"
-#include "distance/levelset.h"
+#include "distance/levelset.real.h"
 
 #ifdef __cplusplus
 }

@@ -70,17 +70,16 @@ static int run_exact(work *w, const uint8_t *label, int64_t voxels, int64_t clas
                : 0;
 }
 
-int dbi_cuda_host_maps(const char *device, const uint8_t *label, const float *prob, const dbi_transform *transform, const dbi_normalize *normalize,
-                       const int64_t shape[3], int64_t classes, float *out, dbi_error *error)
+int dbi_cuda_host_maps(const dbi_device *device, const uint8_t *label, const float *prob, const dbi_transform *transform,
+                       const dbi_normalize *normalize, const int64_t shape[3], int64_t classes, float *out, dbi_error *error)
 {
     static const double voxel[3] = {1, 1, 1};
     const int64_t voxels = shape[0] * shape[1] * shape[2];
     const size_t bytes = (size_t)voxels * sizeof(float);
     const bool exact = label && transform->kind == DBI_TRANSFORM_EXACT;
-    dbi_cuda_device d;
     work w;
     memset(&w, 0, sizeof w);
-    int status = dbi_cuda_parse(device, &d, error) || dbi_cuda_select(&d, error) || dbi_stream_open(&w.stream, error) ||
+    int status = dbi_cuda_select(device, error) || dbi_stream_open(&w.stream, error) ||
                  (exact ? !(w.sdf = dbi_cuda_sdf_new(shape, voxel, normalize, 1, classes, &w.arena, error))
                         : !(w.transform = dbi_cuda_transform_new(transform, normalize, shape, 1, false, &w.arena, error))) ||
                  dbi_arena_need(&w.arena, &w.label, label ? (size_t)voxels : 0, error) ||

@@ -1,4 +1,5 @@
-/* The network on the device for callers with arrays of the host. */
+#include "cuda/host_net.h"
+
 #include <stdlib.h>
 
 #include "cuda/net.h"
@@ -7,7 +8,7 @@
 struct dbi_cuda_host_net {
     const dbi_layout *layout;
     int64_t batch, voxels;
-    bool training, have_weights;
+    bool have_weights;
     dbi_cuda_net *net;
     dbi_stream stream;
     dbi_arena arena;
@@ -26,37 +27,34 @@ static size_t output_bytes(const dbi_cuda_host_net *h)
 }
 
 /* Everything but the memory itself. */
-static dbi_cuda_host_net *plan(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training, dbi_error *error)
+static dbi_cuda_host_net *plan(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error)
 {
-    dbi_cuda_device d;
+    const dbi_layout *layout = shape->layout;
     dbi_cuda_host_net *h = (dbi_cuda_host_net *)calloc(1, sizeof *h);
     if (!h) {
         dbi_fail(error, "out of memory");
         return NULL;
     }
     h->layout = layout;
-    h->batch = batch;
-    h->voxels = size[0] * size[1] * size[2];
-    h->training = training;
+    h->batch = shape->batch;
+    h->voxels = shape->size[0] * shape->size[1] * shape->size[2];
     const size_t parameters = layout->parameters * sizeof(float), outputs = output_bytes(h);
-    if (dbi_cuda_parse(device, &d, error) || dbi_cuda_select(&d, error) || dbi_stream_open(&h->stream, error) ||
-        !(h->net = dbi_cuda_net_new(layout, &d, batch, size, training, &h->arena, error)) ||
+    if (dbi_cuda_select(device, error) || dbi_stream_open(&h->stream, error) || !(h->net = dbi_cuda_net_new(device, shape, &h->arena, error)) ||
         dbi_arena_need(&h->arena, &h->parameters, parameters, error) ||
         dbi_arena_need(&h->arena, &h->statistics, layout->statistics * sizeof(float), error) ||
         dbi_arena_need(&h->arena, &h->image, image_bytes(h), error) || dbi_arena_need(&h->arena, &h->logits, outputs, error) ||
         dbi_arena_need(&h->arena, &h->sdf, outputs, error) || dbi_arena_need(&h->arena, &h->block, sizeof *h->block, error) ||
-        (training && (dbi_arena_need(&h->arena, &h->dlogits, outputs, error) || dbi_arena_need(&h->arena, &h->dsdf, outputs, error) ||
-                      dbi_arena_need(&h->arena, &h->gradient, parameters, error)))) {
+        (shape->training && (dbi_arena_need(&h->arena, &h->dlogits, outputs, error) || dbi_arena_need(&h->arena, &h->dsdf, outputs, error) ||
+                             dbi_arena_need(&h->arena, &h->gradient, parameters, error)))) {
         dbi_cuda_host_net_close(h);
         return NULL;
     }
     return h;
 }
 
-dbi_cuda_host_net *dbi_cuda_host_net_open(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training,
-                                          dbi_error *error)
+dbi_cuda_host_net *dbi_cuda_host_net_open(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error)
 {
-    dbi_cuda_host_net *h = plan(layout, device, batch, size, training, error);
+    dbi_cuda_host_net *h = plan(device, shape, error);
     if (h && dbi_arena_open(&h->arena, error)) {
         dbi_cuda_host_net_close(h);
         return NULL;
@@ -74,9 +72,9 @@ void dbi_cuda_host_net_close(dbi_cuda_host_net *h)
     free(h);
 }
 
-size_t dbi_cuda_host_net_bytes(const dbi_layout *layout, const char *device, int64_t batch, const int64_t size[3], bool training)
+size_t dbi_cuda_host_net_bytes(const dbi_device *device, const dbi_net_shape *shape)
 {
-    dbi_cuda_host_net *h = plan(layout, device, batch, size, training, NULL);
+    dbi_cuda_host_net *h = plan(device, shape, NULL);
     const size_t bytes = h ? h->arena.bytes : SIZE_MAX;
     dbi_cuda_host_net_close(h);
     return bytes;
@@ -146,8 +144,7 @@ int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, co
 
 int dbi_cuda_host_net_backward(dbi_cuda_host_net *h, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
 {
-    return !h->training ? dbi_fail(error, "a backward pass without a forward pass that was kept")
-           : dbi_cuda_put(h->stream, h->dlogits, dlogits, output_bytes(h), error) || dbi_cuda_put(h->stream, h->dsdf, dsdf, output_bytes(h), error) ||
+    return dbi_cuda_put(h->stream, h->dlogits, dlogits, output_bytes(h), error) || dbi_cuda_put(h->stream, h->dsdf, dsdf, output_bytes(h), error) ||
                    dbi_cuda_net_backward(h->net, h->stream, h->parameters, h->sdf, h->dlogits, h->dsdf, h->gradient, error) ||
                    dbi_cuda_get(h->stream, gradient, h->gradient, h->layout->parameters * sizeof(float), error) || dbi_cuda_wait(h->stream, error)
                ? -1

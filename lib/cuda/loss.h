@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#include "method/loss.h"
+#include "method/step.h"
 
 typedef struct dbi_cuda_loss dbi_cuda_loss;
 

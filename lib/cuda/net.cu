@@ -28,8 +28,6 @@
 #undef STORE
 
 /* PyTorch's BatchNorm3d. */
-#define EPSILON       1e-5
-#define RUNNING_SHARE 0.1
 
 /* Chunks side by side in a block that adds their sums, of how many of them a thread loads at once, and what is left after the first fold. */
 enum { FINISH_ROWS = DBI_FINISH / DBI_GROUP, FINISH_ROUNDS = 5, FINISH_PARTS = 8 * DBI_GROUP };
@@ -62,14 +60,16 @@ DBI_HD void put_statistics(const statistics_arguments *a, int64_t c, double sum,
 {
     const double n = (double)a->count, away = sum / n, within = squares - sum * away;
     const double mean = (double)a->chunk_shift[c] + away, variance = within > 0 ? within / n : 0;
-    const double inverse = 1 / sqrt(variance + EPSILON);
+    const double inverse = 1 / sqrt(variance + DBI_NORM_EPSILON);
     a->inverse[c] = inverse;
     a->mean[c] = (float)mean;
     a->scale[c] = (float)((double)a->gamma[c] * inverse);
     a->shift[c] = a->beta[c];
     if (a->update) {
-        a->running_mean[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_mean[c] + RUNNING_SHARE * (mean + (double)a->bias[c]));
-        a->running_variance[c] = (float)((1 - RUNNING_SHARE) * (double)a->running_variance[c] + RUNNING_SHARE * variance * n / (n - 1));
+        a->running_mean[c] =
+            (float)((1 - DBI_NORM_RUNNING_SHARE) * (double)a->running_mean[c] + DBI_NORM_RUNNING_SHARE * (mean + (double)a->bias[c]));
+        a->running_variance[c] =
+            (float)((1 - DBI_NORM_RUNNING_SHARE) * (double)a->running_variance[c] + DBI_NORM_RUNNING_SHARE * variance * n / (n - 1));
     }
 }
 
@@ -128,7 +128,7 @@ DBI_HD void running(const running_arguments *a, int64_t block, int thread, int p
     (void)phase;
     (void)shared;
     for (int c = thread; c < a->layer[block].channels; c += DBI_FINISH) {
-        const double inverse = 1 / sqrt((double)a->running[a->layer[block].variance + c] + EPSILON);
+        const double inverse = 1 / sqrt((double)a->running[a->layer[block].variance + c] + DBI_NORM_EPSILON);
         a->layer[block].to_inverse[c] = inverse;
         a->layer[block].to_mean[c] = (float)((double)a->running[a->layer[block].mean + c] - (double)a->parameters[a->layer[block].bias + c]);
         a->layer[block].to_scale[c] = (float)((double)a->parameters[a->layer[block].gamma + c] * inverse);
@@ -277,16 +277,6 @@ static size_t activation_bytes(const dbi_cuda_net *net, int layer)
     return (bytes + 255) / 256 * 256;
 }
 
-/* The last layer that reads layer l's output; the number of layers for the heads. */
-static int last_reader(const dbi_layout *layout, int l)
-{
-    int last = l + 1;
-    for (int t = l + 1; t < layout->layers; t++)
-        if (layout->layer[t].skip == l)
-            last = t;
-    return last;
-}
-
 /* Without training: gives each layer, in their order, the lowest place where nothing lies that is still read. */
 static size_t place_activations(dbi_cuda_net *net)
 {
@@ -296,7 +286,7 @@ static size_t place_activations(dbi_cuda_net *net)
         const size_t bytes = activation_bytes(net, l);
         size_t at = 0;
         for (int j = 0; j < l; j++) {
-            const bool read = last_reader(layout, j) >= l;
+            const bool read = dbi_layout_last_reader(layout, j) >= l;
             if (read && at < net->z_at[j] + activation_bytes(net, j) && net->z_at[j] < at + bytes) {
                 at = net->z_at[j] + activation_bytes(net, j);
                 j = -1; /* the new place may hit an earlier one */
@@ -339,7 +329,7 @@ static void make_table(dbi_cuda_net *net)
     }
 }
 
-static int open_convs(dbi_cuda_net *net, const dbi_cuda_device *device, size_t *workspace, dbi_error *error)
+static int open_convs(dbi_cuda_net *net, const dbi_device *device, size_t *workspace, dbi_error *error)
 {
     dbi_conv_shape shapes[DBI_MAX_LAYERS];
     for (int l = 0; l < net->layout->layers; l++) {
@@ -361,7 +351,7 @@ static int open_convs(dbi_cuda_net *net, const dbi_cuda_device *device, size_t *
 static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
-    const int widest = dbi_padded(16 * layout->arch.filters), last = layout->layers - 1;
+    const int widest = dbi_padded(dbi_layout_widest(layout)), last = layout->layers - 1;
     const size_t size = element_size(net), image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
     const size_t outputs = 2 * (size_t)layout->arch.classes, head_chunks = (size_t)net->tiling[last].chunks;
     size_t partial = 0, counts = 0;
@@ -398,9 +388,9 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
                : 0;
 }
 
-dbi_cuda_net *dbi_cuda_net_new(const dbi_layout *layout, const dbi_cuda_device *device, int64_t batch, const int64_t size[3], bool training,
-                               dbi_arena *arena, dbi_error *error)
+dbi_cuda_net *dbi_cuda_net_new(const dbi_device *device, const dbi_net_shape *shape, dbi_arena *arena, dbi_error *error)
 {
+    const dbi_layout *layout = shape->layout;
     size_t workspace = 0;
     dbi_cuda_net *net = (dbi_cuda_net *)calloc(1, sizeof *net);
     if (!net) {
@@ -408,12 +398,12 @@ dbi_cuda_net *dbi_cuda_net_new(const dbi_layout *layout, const dbi_cuda_device *
         return NULL;
     }
     net->layout = layout;
-    net->batch = batch;
-    memcpy(net->size, size, sizeof net->size);
-    net->training = training;
+    net->batch = shape->batch;
+    memcpy(net->size, shape->size, sizeof net->size);
+    net->training = shape->training;
     net->bf16 = device->precision == DBI_PRECISION_BF16;
     for (int l = 0; l < layout->layers; l++)
-        net->tiling[l] = dbi_tiling_make(batch * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
+        net->tiling[l] = dbi_tiling_make(shape->batch * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
     make_table(net);
     if (open_convs(net, device, &workspace, error) || need_memory(net, arena, workspace, error)) {
         dbi_cuda_net_free(net);
@@ -610,18 +600,6 @@ static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, 
            a.z = (const element *)z_of(net, last); a.logits = logits; a.sdf = sdf; a.all = all; a.voxels = voxels_at(net, 0););
 }
 
-static int check_pass(const dbi_cuda_net *net, const dbi_cuda_pass *pass, dbi_error *error)
-{
-    if (pass->keep && !net->training)
-        return dbi_fail(error, "a net that was not opened for training cannot keep a pass");
-    if (!(pass->dropout >= 0 && pass->dropout < 1))
-        return dbi_fail(error, "dropout %g is not in [0, 1)", pass->dropout);
-    for (int l = 0; pass->statistics == DBI_BATCH_STATISTICS && l < net->layout->layers; l++)
-        if (net->tiling[l].voxels < 2)
-            return dbi_fail(error, "a batch's statistics need more than one value per channel: take a larger patch or more samples");
-    return 0;
-}
-
 /* One layer: convolution, normalization, dropout, sum; the last one's normalization is in the heads. */
 static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running, const dbi_cuda_pass *pass,
                          float *logits, float *sdf, dbi_error *error)
@@ -673,7 +651,7 @@ int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *para
                          float *logits, float *sdf, dbi_error *error)
 {
     net->kept = false;
-    if (check_pass(net, pass, error) || take_image(net, stream, image, error) ||
+    if (take_image(net, stream, image, error) ||
         (pass->statistics == DBI_RUNNING_STATISTICS && running_statistics(net, stream, parameters, running, error)))
         return -1;
     for (int l = 0; l < net->layout->layers; l++)
@@ -782,7 +760,7 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
     if (head_gradients(net, stream, &h, gradient, error))
         return -1;
     for (int l = last; l >= 0; l--) {
-        const int reader = last_reader(layout, l);
+        const int reader = dbi_layout_last_reader(layout, l);
         source from;
         memset(&from, 0, sizeof from);
         from.heads = h;

@@ -39,7 +39,7 @@ static int find_devices(int *count, dbi_error *error)
     return dbi_fail(error, "no GPU can be used: %s", cudaGetErrorString(status));
 }
 
-int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error)
+int dbi_cuda_select(const dbi_device *device, dbi_error *error)
 {
     int count = 0;
     cudaDeviceProp p;
@@ -54,12 +54,6 @@ int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error)
     return DBI_CUDA(cudaSetDevice(device->index), error) || dbi_cudnn_load(error) ? -1 : 0;
 }
 
-int dbi_cuda_check_device(const char *name, dbi_error *error)
-{
-    dbi_cuda_device device;
-    return dbi_cuda_parse(name, &device, error) || dbi_cuda_select(&device, error) ? -1 : 0;
-}
-
 /* Operations of dense matrix products that one multiprocessor does in a clock: NVIDIA's white papers on the generations. */
 static double operations_per_clock(int major, int minor, dbi_precision precision)
 {
@@ -68,19 +62,18 @@ static double operations_per_clock(int major, int minor, dbi_precision precision
     return precision == DBI_PRECISION_FP32 ? fp32 : precision == DBI_PRECISION_TF32 ? bf16 / 2 : bf16;
 }
 
-int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error)
+int dbi_cuda_describe(const dbi_device *device, dbi_device_facts *facts, dbi_error *error)
 {
-    dbi_cuda_device device;
     cudaDeviceProp p;
     int clock = 0, memory_clock = 0; /* kHz */
-    if (dbi_cuda_parse(name, &device, error) || dbi_cuda_select(&device, error) || DBI_CUDA(cudaGetDeviceProperties(&p, device.index), error) ||
-        DBI_CUDA(cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, device.index), error) ||
-        DBI_CUDA(cudaDeviceGetAttribute(&memory_clock, cudaDevAttrMemoryClockRate, device.index), error))
+    if (dbi_cuda_select(device, error) || DBI_CUDA(cudaGetDeviceProperties(&p, device->index), error) ||
+        DBI_CUDA(cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, device->index), error) ||
+        DBI_CUDA(cudaDeviceGetAttribute(&memory_clock, cudaDevAttrMemoryClockRate, device->index), error))
         return -1;
     memcpy(facts->name, p.name, sizeof facts->name);
     facts->name[sizeof facts->name - 1] = 0;
     facts->bandwidth = 2e3 * memory_clock * p.memoryBusWidth / 8; /* two transfers a clock */
-    facts->arithmetic = 1e3 * clock * p.multiProcessorCount * operations_per_clock(p.major, p.minor, device.precision);
+    facts->arithmetic = 1e3 * clock * p.multiProcessorCount * operations_per_clock(p.major, p.minor, device->precision);
     return 0;
 }
 

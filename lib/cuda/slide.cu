@@ -1,10 +1,10 @@
 #include "cuda/slide.h"
 
 #include "cuda/common.h"
-#include "cuda/net.h"
+#include "cuda/host_net.h"
 #include "cuda/stream.h"
 
-/* One launch for each window: the host knows where they lie (predict/window.h), and of windows that overlap each is added after the one before. */
+/* One launch for each window: the host knows where they lie (device/window.h), and of windows that overlap each is added after the one before. */
 
 /* ---- Cutting: outside of the scan a window repeats the scan's outermost voxels ---- */
 
@@ -120,12 +120,12 @@ typedef struct work {
     dbi_event done[SLOTS];
     int64_t extent[3], size[3], scan_voxels, window_voxels;
     float *scan, *weight[3];
-    float *score[4]; /* as in dbi_scores, NULL where not needed */
+    float *score[4]; /* as in dbi_window_means, NULL where not needed */
     uint8_t *label;
     int *broken;
 } work;
 
-static void scores_of(const dbi_scores *scores, float *of[4])
+static void scores_of(const dbi_window_means *scores, float *of[4])
 {
     of[0] = scores->seg;
     of[1] = scores->step;
@@ -276,7 +276,7 @@ static int get_scores(const work *w, float *const scores[4], const dbi_slide_lab
 }
 
 int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide, const float *image,
-                       const dbi_scores *scores, const dbi_slide_label *label, dbi_error *error)
+                       const dbi_window_means *scores, const dbi_slide_label *label, dbi_error *error)
 {
     float *wanted[4];
     work w;
@@ -291,7 +291,7 @@ int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, b
     scores_of(scores, wanted);
     if (take_room(&w, wanted, label, error)) {
         dbi_arena_close(&w.arena);
-        return DBI_CUDA_NO_ROOM;
+        return DBI_NO_ROOM;
     }
     const int status = dbi_event_open(&w.done[0], error) || dbi_event_open(&w.done[1], error) || put_scan(&w, image, error) ||
                        run_batches(&w, net, weights, same_weights, error) || get_scores(&w, wanted, label, error);

@@ -9,9 +9,6 @@
 extern "C" {
 #endif
 
-/* Makes the device the calling thread's, and checks that it can be used, see dbi_cuda_check_device. */
-int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error);
-
 int dbi_stream_open(dbi_stream *stream, dbi_error *error);
 void dbi_stream_close(dbi_stream stream); /* NULL is allowed, here and below */
 

@@ -177,42 +177,36 @@ static int open_slots(dbi_cuda_trainer *t, dbi_error *error)
     return 0;
 }
 
-/* Bounds that no network reaches, so that sizes below cannot overflow. */
-static int check_shape(const dbi_loss_shape *s, const dbi_layout *layout, dbi_error *error)
+dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error)
 {
-    const double values = (double)s->batch * (double)(s->classes + layout->arch.channels + 32 * layout->arch.filters) * (double)s->size[0] *
-                          (double)s->size[1] * (double)s->size[2];
-    for (int d = 0; d < 3; d++)
-        if (s->size[d] < 16 || s->size[d] % 16)
-            return dbi_fail(error, "size %lldx%lldx%lld: the network takes multiples of 16", (long long)s->size[0], (long long)s->size[1],
-                            (long long)s->size[2]);
-    return s->batch < 1 || s->labeled < 0 || s->labeled > s->batch || values > 1e15 ? dbi_fail(error, "the batch is too large") : 0;
-}
-
-dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *device,
-                                        const dbi_loss_shape *shape, dbi_error *error)
-{
-    dbi_cuda_device d;
-    const int64_t unlabeled = shape->batch - shape->labeled;
-    if (dbi_cuda_parse(device, &d, error) || check_shape(shape, layout, error) || dbi_cuda_select(&d, error))
+    const dbi_loss_shape *shape = &training->shape;
+    const dbi_method *method = training->method;
+    dbi_net_shape student_shape, teacher_shape;
+    if (dbi_cuda_select(device, error))
         return NULL;
+    memset(&student_shape, 0, sizeof student_shape);
+    student_shape.layout = training->layout;
+    student_shape.batch = shape->batch;
+    memcpy(student_shape.size, shape->size, sizeof student_shape.size);
+    teacher_shape = student_shape;
+    student_shape.training = true;
+    teacher_shape.batch = shape->batch - shape->labeled;
     dbi_cuda_trainer *t = (dbi_cuda_trainer *)calloc(1, sizeof *t);
     if (!t) {
         dbi_fail(error, "out of memory");
         return NULL;
     }
     t->method = *method;
-    t->total_steps = total_steps;
-    t->seed = seed;
+    t->total_steps = training->total_steps;
+    t->seed = training->seed;
     t->shape = *shape;
-    t->layout = layout;
+    t->layout = training->layout;
     t->average = -1;
-    t->parts = lay_out(shape, layout->arch.channels);
+    t->parts = lay_out(shape, training->layout->arch.channels);
     if (dbi_stream_open(&t->stream, error) || dbi_stream_open(&t->side, error) || dbi_stream_open(&t->copies, error) ||
         dbi_event_open(&t->forked, error) || dbi_event_open(&t->joined, error) ||
-        !(t->student_net = dbi_cuda_net_new(layout, &d, shape->batch, shape->size, true, &t->arena, error)) ||
-        (dbi_method_needs_teacher(method) && unlabeled &&
-         !(t->teacher_net = dbi_cuda_net_new(layout, &d, unlabeled, shape->size, false, &t->arena, error))) ||
+        !(t->student_net = dbi_cuda_net_new(device, &student_shape, &t->arena, error)) ||
+        (dbi_method_needs_teacher(method) && teacher_shape.batch && !(t->teacher_net = dbi_cuda_net_new(device, &teacher_shape, &t->arena, error))) ||
         !(t->loss = dbi_cuda_loss_new(method, shape, &t->arena, error)) || need_memory(t, error) || dbi_arena_open(&t->arena, error) ||
         open_slots(t, error)) {
         dbi_cuda_trainer_close(t);

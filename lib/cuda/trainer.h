@@ -9,16 +9,15 @@
 extern "C" {
 #endif
 
-#include "method/trainer.h"
+#include "device/device.h"
 
 typedef struct dbi_cuda_trainer dbi_cuda_trainer;
 
-/* As dbi_trainer_open_f32; device: see cuda/device.h. */
-dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *device,
-                                        const dbi_loss_shape *shape, dbi_error *error);
+/* As in dbi_device_table; see device/trainer.h. */
+dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error);
 void dbi_cuda_trainer_close(dbi_cuda_trainer *trainer); /* NULL is allowed */
 
-/* The functions of method/trainer.real.h. The weights are read by the first submission alone, and written by dbi_cuda_trainer_fetch. */
+/* The weights are read by the first submission alone, and written by dbi_cuda_trainer_fetch. */
 void dbi_cuda_trainer_average(dbi_cuda_trainer *trainer, double decay, bool warmup);
 int dbi_cuda_trainer_submit(dbi_cuda_trainer *trainer, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher, const dbi_samples_f32 *samples,
                             int64_t step, dbi_error *error);

@@ -5,9 +5,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "distance/transform.h"
-
-#define DBI_REAL_HEADER "distance/conv.real.h"
-#include "base/each_real.h"
+#include "distance/transform.real.h"
 
 #endif

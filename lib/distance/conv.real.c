@@ -1,4 +1,4 @@
-#include "distance/conv.h"
+#include "distance/conv.real.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -9,16 +9,10 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 
-#include "base/real.h"
-
 /* Two ways to the same sums. When the smallest weight exp(-radius/h) is far from underflow, sums of products are exact enough: a correlation with
  * one positive kernel. Otherwise (long radius, low temperature, whole volumes) every term is kept as a logarithm. The first is hundreds of times
  * faster, and the paper's h and radius are in its reach. */
-#if DBI_REAL_BITS == 64
-#define REACH 300
-#else
-#define REACH 60
-#endif
+static const int reach = sizeof(real) == sizeof(double) ? 300 : 60;
 
 /* Terms this much (in log) below the largest are lost in rounding. */
 #define LOST 40
@@ -41,7 +35,7 @@ static window window_of(const dbi_transform *transform, const int64_t shape[3])
 
 static bool is_short(const dbi_transform *transform)
 {
-    return transform->radius && transform->radius <= REACH * transform->h;
+    return transform->radius && transform->radius <= reach * transform->h;
 }
 
 /* The rows of the kernel along z whose offsets (dx, dy) are equally long have equal weights: their lines are added up first, and the weights applied
@@ -255,7 +249,7 @@ static int sum_logs(const window *w, const int64_t shape[3], const real *q, real
     return 0;
 }
 
-int R(dbi_conv_logs)(const dbi_transform *transform, const int64_t shape[3], const real *p, real *log_in, real *log_out, dbi_error *error)
+int dbi_conv_logs_f32(const dbi_transform *transform, const int64_t shape[3], const real *p, real *log_in, real *log_out, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     const window w = window_of(transform, shape);
@@ -302,8 +296,8 @@ static double gather(const window *w, const int64_t shape[3], int64_t x, int64_t
     return w->h * sum;
 }
 
-int R(dbi_conv_gradient)(const dbi_transform *transform, const int64_t shape[3], const real *log_in, const real *log_out, const real *g, real *dp,
-                         dbi_error *error)
+int dbi_conv_gradient_f32(const dbi_transform *transform, const int64_t shape[3], const real *log_in, const real *log_out, const real *g, real *dp,
+                          dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     const window w = window_of(transform, shape);

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "distance/envelope.h"
-#include "distance/normalize.h"
+#include "distance/normalize.real.h"
 #include "distance/squares.h"
 
 /* One array holds both sides: a voxel's squared distance to the other side, with the sign of its own. The contiguous axis is scanned. The other two

@@ -9,7 +9,4 @@
 /* The gradient's floor: dS/dp at a foot is 1 / |grad p|, and |grad p| counts as at least this much per voxel. */
 #define DBI_LEVELSET_FLOOR 0.05
 
-#define DBI_REAL_HEADER "distance/levelset.real.h"
-#include "base/each_real.h"
-
 #endif

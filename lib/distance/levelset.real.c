@@ -1,4 +1,4 @@
-#include "distance/levelset.h"
+#include "distance/levelset.real.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -9,8 +9,6 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "distance/feet.h"
-
-#include "base/real.h"
 
 /* The feet on the edges along one axis share the grid's coordinates in the other two, so that an exact transform that begins with their own axis
  * finds the nearest of them: at first along the line they are on, where positions between voxels are no difficulty, and then from line to line.
@@ -190,9 +188,8 @@ static inline double square_to(const crossed_edge *e, int64_t x, int64_t y, int6
     return away[0] * away[0] + away[1] * away[1] + away[2] * away[2];
 }
 
-#if DBI_REAL_BITS == 64
-/* The squares are floats: doubles are measured again. */
-static void measure(const int64_t shape[3], const real *p, int64_t x, const dbi_feet *feet, real *s)
+/* The squares are floats: where doubles are wanted, the distances are measured again. */
+static void measure_again(const int64_t shape[3], const real *p, int64_t x, const dbi_feet *feet, real *s)
 {
     crossed_edge e = {.number = DBI_NO_EDGE};
     for (int64_t y = 0; y < shape[1]; y++)
@@ -204,7 +201,7 @@ static void measure(const int64_t shape[3], const real *p, int64_t x, const dbi_
             s[at] = p[at] > 0.5 ? away : -away;
         }
 }
-#else
+
 DBI_CLONES static void measure(const int64_t shape[3], const real *p, int64_t x, const dbi_feet *feet, real *s)
 {
     const int64_t first = x * shape[1] * shape[2];
@@ -213,9 +210,8 @@ DBI_CLONES static void measure(const int64_t shape[3], const real *p, int64_t x,
         s[at] = p[at] > (real)0.5 ? away : -away;
     }
 }
-#endif
 
-int R(dbi_levelset)(const int64_t shape[3], const real *p, double limit, real *s, uint32_t *foot, dbi_error *error)
+int dbi_levelset_f32(const int64_t shape[3], const real *p, double limit, real *s, uint32_t *foot, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     float *square = NULL;
@@ -227,7 +223,7 @@ int R(dbi_levelset)(const int64_t shape[3], const real *p, double limit, real *s
     if (!status) {
 #pragma omp parallel for schedule(static)
         for (int64_t x = 0; x < shape[0]; x++)
-            measure(shape, p, x, &(dbi_feet){square, foot}, s);
+            (sizeof(real) == sizeof(double) ? measure_again : measure)(shape, p, x, &(dbi_feet){square, foot}, s);
     }
     free(square);
     dbi_feet_free(&other);
@@ -281,7 +277,7 @@ static inline void add_voxel(batch *s, const crossed_edge *e, int64_t x, int64_t
     s->factor[k] = factor;
 }
 
-int R(dbi_levelset_gradient)(const int64_t shape[3], const real *p, const uint32_t *foot, const real *g, real *dp, dbi_error *error)
+int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint32_t *foot, const real *g, real *dp, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     double *sum = dbi_alloc((size_t)count, sizeof *sum, error);

@@ -7,7 +7,4 @@
 #include "base/error.h"
 #include "distance/edt.h"
 
-#define DBI_REAL_HEADER "distance/normalize.real.h"
-#include "base/each_real.h"
-
 #endif

@@ -3,9 +3,7 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "distance/normalize.h"
-
-#include "base/real.h"
+#include "distance/normalize.real.h"
 
 static void apply_none(int64_t count, real far, real *s, real *slope)
 {
@@ -80,7 +78,7 @@ static int apply_max(const int64_t shape[3], int64_t count, real *s, real *slope
     return 0;
 }
 
-int R(dbi_normalize_apply)(const dbi_normalize *normalize, const int64_t shape[3], const double spacing[3], real *s, real *slope, dbi_error *error)
+int dbi_normalize_apply_f32(const dbi_normalize *normalize, const int64_t shape[3], const double spacing[3], real *s, real *slope, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1], z = (double)shape[2] * spacing[2];

@@ -1,4 +1,4 @@
-#include "distance/transform.h"
+#include "distance/transform.real.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -28,7 +28,4 @@ typedef struct dbi_transform {
 int dbi_transform_parse(const char *text, dbi_transform *transform, dbi_error *error);
 void dbi_transform_format(const dbi_transform *transform, char text[64]);
 
-#define DBI_REAL_HEADER "distance/transform.real.h"
-#include "base/each_real.h"
-
 #endif

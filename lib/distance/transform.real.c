@@ -1,4 +1,4 @@
-#include "distance/transform.h"
+#include "distance/transform.real.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -7,14 +7,12 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "distance/conv.h"
-#include "distance/levelset.h"
-#include "distance/normalize.h"
+#include "distance/conv.real.h"
+#include "distance/levelset.real.h"
+#include "distance/normalize.real.h"
 #include "distance/squares.h"
 
-#include "base/real.h"
-
-struct R(dbi_tape) {
+struct dbi_tape_f32 {
     dbi_transform transform;
     int64_t shape[3], count;
     real *slope;            /* of the normalization; 0 where no gradient passes */
@@ -25,7 +23,7 @@ struct R(dbi_tape) {
 
 static const double voxels[3] = {1, 1, 1};
 
-void R(dbi_tape_free)(R(dbi_tape) * tape)
+void dbi_tape_free_f32(dbi_tape_f32 *tape)
 {
     if (!tape)
         return;
@@ -37,7 +35,7 @@ void R(dbi_tape_free)(R(dbi_tape) * tape)
     free(tape);
 }
 
-static int exact(R(dbi_tape) * t, const real *p, double limit, real *s, dbi_error *error)
+static int exact(dbi_tape_f32 *t, const real *p, double limit, real *s, dbi_error *error)
 {
     uint8_t *label = dbi_alloc((size_t)t->count, sizeof *label, error);
     float *square = label ? dbi_alloc((size_t)t->count, sizeof *square, error) : NULL;
@@ -58,11 +56,11 @@ static int exact(R(dbi_tape) * t, const real *p, double limit, real *s, dbi_erro
     return status;
 }
 
-static int conv(R(dbi_tape) * t, const real *p, real *s, dbi_error *error)
+static int conv(dbi_tape_f32 *t, const real *p, real *s, dbi_error *error)
 {
     t->log_in = dbi_alloc((size_t)t->count, sizeof *t->log_in, error);
     t->log_out = t->log_in ? dbi_alloc((size_t)t->count, sizeof *t->log_out, error) : NULL;
-    if (!t->log_out || R(dbi_conv_logs)(&t->transform, t->shape, p, t->log_in, t->log_out, error))
+    if (!t->log_out || dbi_conv_logs_f32(&t->transform, t->shape, p, t->log_in, t->log_out, error))
         return -1;
     const real h = (real)t->transform.h;
 #pragma omp parallel for schedule(static)
@@ -72,7 +70,7 @@ static int conv(R(dbi_tape) * t, const real *p, real *s, dbi_error *error)
 }
 
 /* Beyond its radius the soft distance knows only on which side it is. reached: 0 where s was set, may be NULL. */
-static void cap(const R(dbi_tape) * t, real *s, real *reached)
+static void cap(const dbi_tape_f32 *t, real *s, real *reached)
 {
     const double x = (double)t->shape[0], y = (double)t->shape[1], z = (double)t->shape[2];
     const real most = t->transform.radius ? (real)t->transform.radius : (real)sqrt(x * x + y * y + z * z);
@@ -85,10 +83,10 @@ static void cap(const R(dbi_tape) * t, real *s, real *reached)
     }
 }
 
-static int levelset(R(dbi_tape) * t, const real *p, double limit, real *s, bool keep, dbi_error *error)
+static int levelset(dbi_tape_f32 *t, const real *p, double limit, real *s, bool keep, dbi_error *error)
 {
     t->foot = dbi_alloc((size_t)t->count, sizeof *t->foot, error);
-    if (!t->foot || R(dbi_levelset)(t->shape, p, limit, s, t->foot, error))
+    if (!t->foot || dbi_levelset_f32(t->shape, p, limit, s, t->foot, error))
         return -1;
     if (keep) {
         t->p = dbi_alloc((size_t)t->count, sizeof *t->p, error);
@@ -100,7 +98,7 @@ static int levelset(R(dbi_tape) * t, const real *p, double limit, real *s, bool 
 }
 
 /* Runs the transform and the normalization; the tape keeps what was computed on the way. */
-static int run(R(dbi_tape) * t, const dbi_normalize *normalize, const real *p, real *s, bool keep, dbi_error *error)
+static int run(dbi_tape_f32 *t, const dbi_normalize *normalize, const real *p, real *s, bool keep, dbi_error *error)
 {
     const double limit = normalize->kind == DBI_NORMALIZE_CLIP ? normalize->t : 0;
     if (keep && !(t->slope = dbi_alloc((size_t)t->count, sizeof *t->slope, error)))
@@ -123,19 +121,19 @@ static int run(R(dbi_tape) * t, const dbi_normalize *normalize, const real *p, r
         break;
     }
     if (!status)
-        status = R(dbi_normalize_apply)(normalize, t->shape, voxels, s, t->slope, error);
+        status = dbi_normalize_apply_f32(normalize, t->shape, voxels, s, t->slope, error);
     for (int64_t i = 0; i < t->count && !status && reached; i++)
         t->slope[i] *= reached[i];
     free(reached);
     return status;
 }
 
-int R(dbi_transform_forward)(const dbi_transform *transform, const dbi_normalize *normalize, const int64_t shape[3], const real *p, real *s,
-                             R(dbi_tape) * *tape, dbi_error *error)
+int dbi_transform_forward_f32(const dbi_transform *transform, const dbi_normalize *normalize, const int64_t shape[3], const real *p, real *s,
+                              dbi_tape_f32 **tape, dbi_error *error)
 {
     if (tape)
         *tape = NULL;
-    R(dbi_tape) *t = dbi_alloc(1, sizeof *t, error);
+    dbi_tape_f32 *t = dbi_alloc(1, sizeof *t, error);
     if (!t)
         return -1;
     t->transform = *transform;
@@ -146,15 +144,15 @@ int R(dbi_transform_forward)(const dbi_transform *transform, const dbi_normalize
     else
         status = t->count ? run(t, normalize, p, s, tape != NULL, error) : 0;
     if (status || !tape)
-        R(dbi_tape_free)(t);
+        dbi_tape_free_f32(t);
     else
         *tape = t;
     return status;
 }
 
-int R(dbi_transform_backward)(const R(dbi_tape) * tape, const real *ds, real *dp, dbi_error *error)
+int dbi_transform_backward_f32(const dbi_tape_f32 *tape, const real *ds, real *dp, dbi_error *error)
 {
-    const R(dbi_tape) *t = tape;
+    const dbi_tape_f32 *t = tape;
     if (t->transform.kind == DBI_TRANSFORM_EXACT || !t->count)
         return 0;
     real *g = dbi_alloc((size_t)t->count, sizeof *g, error);
@@ -163,8 +161,8 @@ int R(dbi_transform_backward)(const R(dbi_tape) * tape, const real *ds, real *dp
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < t->count; i++)
         g[i] = t->slope[i] != 0 ? ds[i] * t->slope[i] : 0;
-    int status = t->transform.kind == DBI_TRANSFORM_CONV ? R(dbi_conv_gradient)(&t->transform, t->shape, t->log_in, t->log_out, g, dp, error)
-                                                         : R(dbi_levelset_gradient)(t->shape, t->p, t->foot, g, dp, error);
+    int status = t->transform.kind == DBI_TRANSFORM_CONV ? dbi_conv_gradient_f32(&t->transform, t->shape, t->log_in, t->log_out, g, dp, error)
+                                                         : dbi_levelset_gradient_f32(t->shape, t->p, t->foot, g, dp, error);
     free(g);
     return status;
 }

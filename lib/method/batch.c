@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "net/pass.h"
 
 /* How the record's distances are normalized: the member "normalize" of the metadata "sdf". */
 static int read_normalize(const dbi_record *record, dbi_normalize *normalize, dbi_error *error)
@@ -111,10 +112,8 @@ int dbi_batch_open(const dbi_record *record, const dbi_arch *arch, const dbi_met
     batch->shape = (dbi_loss_shape){image->shape[0], labeled, arch->classes, {image->shape[2], image->shape[3], image->shape[4]}};
     if (labeled < 1 || labeled > image->shape[0])
         return dbi_fail(error, "%lld labelled samples in a batch of %lld", (long long)labeled, (long long)image->shape[0]);
-    for (int i = 0; i < 3; i++)
-        if (batch->shape.size[i] < 16 || batch->shape.size[i] % 16)
-            return dbi_fail(error, "a patch of %lld,%lld,%lld voxels: the network needs multiples of 16", (long long)batch->shape.size[0],
-                            (long long)batch->shape.size[1], (long long)batch->shape.size[2]);
+    if (dbi_net_size_check(batch->shape.size, error))
+        return dbi_fail_in(error, "a patch");
     const int64_t label_shape[4] = {labeled, image->shape[2], image->shape[3], image->shape[4]};
     const int64_t truth_shape[4] = {image->shape[0] - labeled, image->shape[2], image->shape[3], image->shape[4]};
     const dbi_tensor *label = dbi_record_need(record, "label", DBI_U8, 4, label_shape, error);

@@ -2,7 +2,7 @@
 #ifndef DBI_METHOD_BATCH_H
 #define DBI_METHOD_BATCH_H
 
-#include "method/loss.h"
+#include "method/step.h"
 #include "net/arch.h"
 #include "record/record.h"
 

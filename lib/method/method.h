@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "distance/transform.h"
+#include "distance/transform.real.h"
 
 /* With Y the label and R its signed distance, p the student's probability, r its signed distance, T_r2s(r) = sigmoid(k r), T_s2r the transform of
  * distance/transform.h, and y~, r~ the teacher's pseudo-label and pseudo-distance:

@@ -2,7 +2,7 @@
 #ifndef DBI_METHOD_RUN_H
 #define DBI_METHOD_RUN_H
 
-#include "method/trainer.h"
+#include "method/step.h"
 #include "record/bytes.h"
 #include "record/record.h"
 

@@ -71,16 +71,16 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
         return dbi_fail(error, "%d filters: from 1 to %d are possible", arch->filters, MAX_FILTERS);
     memset(layout, 0, sizeof *layout);
     layout->arch = *arch;
-    int f = arch->filters, skip[4];
+    int f = arch->filters, skip[DBI_NET_LEVELS];
     char name[32];
-    for (int level = 0; level < 4; level++) {
+    for (int level = 0; level < DBI_NET_LEVELS; level++) {
         int out = f << level;
         skip[level] = add_stage(layout, down[level], depth[level], level ? out : arch->channels, out, level);
         snprintf(name, sizeof name, "%s_dw", down[level]);
         add_layer(layout, name, 0, DBI_LAYER_DOWN, out, 2 * out, level + 1);
     }
-    layout->layer[add_stage(layout, "block_five", 3, 16 * f, 16 * f, 4)].dropout = true;
-    for (int level = 3; level >= 0; level--) {
+    layout->layer[add_stage(layout, "block_five", 3, f << DBI_NET_LEVELS, f << DBI_NET_LEVELS, DBI_NET_LEVELS)].dropout = true;
+    for (int level = DBI_NET_LEVELS - 1; level >= 0; level--) {
         int out = f << level;
         snprintf(name, sizeof name, "%s_up", up[level]);
         add_layer(layout, name, 0, DBI_LAYER_UP, 2 * out, out, level)->skip = skip[level];
@@ -90,4 +90,21 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
     layout->sdf_head = add_head(layout, "out_conv");
     layout->seg_head = add_head(layout, "out_conv2");
     return 0;
+}
+
+int dbi_layout_widest(const dbi_layout *layout)
+{
+    int widest = 0;
+    for (int l = 0; l < layout->layers; l++)
+        widest = layout->layer[l].out > widest ? layout->layer[l].out : widest;
+    return widest;
+}
+
+int dbi_layout_last_reader(const dbi_layout *layout, int l)
+{
+    int last = l + 1;
+    for (int t = l + 1; t < layout->layers; t++)
+        if (layout->layer[t].skip == l)
+            last = t;
+    return last;
 }

@@ -43,6 +43,9 @@ typedef struct dbi_named {
 /* Labels are bytes. */
 enum { DBI_MAX_CLASSES = 255 };
 
+/* The encoder halves its input so many times; sizes have to be multiples. */
+enum { DBI_NET_LEVELS = 4, DBI_NET_MULTIPLE = 1 << DBI_NET_LEVELS };
+
 enum { DBI_MAX_LAYERS = 32, DBI_MAX_TENSORS = 6 * DBI_MAX_LAYERS + 4 };
 
 typedef struct dbi_layout {
@@ -59,7 +62,9 @@ typedef struct dbi_layout {
 /* Fills the layout; refuses impossible numbers. */
 int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error);
 
-#define DBI_REAL_HEADER "net/weights.real.h"
-#include "base/each_real.h"
+/* Channels of the widest layer. */
+int dbi_layout_widest(const dbi_layout *layout);
+/* The last layer that reads layer l's output; the number of layers for the heads. */
+int dbi_layout_last_reader(const dbi_layout *layout, int l);
 
 #endif

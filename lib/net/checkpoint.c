@@ -66,7 +66,7 @@ dbi_checkpoint *dbi_checkpoint_from_record(const dbi_record *record, dbi_error *
     /* The size follows from three numbers in the metadata: before they make us allocate, the first and the largest kernel must be there. */
     const dbi_tensor *first = dbi_record_find(record, "block_one.conv.0.weight"), *large = dbi_record_find(record, "block_five.conv.0.weight");
     if (!first || !large || first->ndim != 5 || first->shape[0] != arch.filters || large->ndim != 5 ||
-        large->shape[0] != 16 * (int64_t)arch.filters) {
+        large->shape[0] != (int64_t)arch.filters << DBI_NET_LEVELS) {
         dbi_fail(error, "the tensors are not those of a dual V-Net with %d filters", arch.filters);
         return NULL;
     }

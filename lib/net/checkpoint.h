@@ -2,7 +2,7 @@
 #ifndef DBI_NET_CHECKPOINT_H
 #define DBI_NET_CHECKPOINT_H
 
-#include "net/weights.h"
+#include "net/weights.real.h"
 #include "record/stream.h"
 
 typedef struct dbi_checkpoint {

@@ -1,4 +1,4 @@
-#include "net/weights.h"
+#include "net/weights.real.h"
 
 #include <jansson.h>
 #include <string.h>

@@ -17,7 +17,4 @@ int dbi_arch_from_record(const dbi_record *record, dbi_arch *arch, dbi_error *er
  * warm-up, so that the first averages are not dominated by the fresh weights; `decay` without. */
 double dbi_average_decay(int64_t step, double decay, bool warmup);
 
-#define DBI_REAL_HEADER "net/weights_io.real.h"
-#include "base/each_real.h"
-
 #endif

@@ -1,4 +1,4 @@
-#include "net/weights.h"
+#include "net/weights.real.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -8,15 +8,13 @@
 #include "base/memory.h"
 #include "base/random.h"
 
-#include "base/real.h"
-
-int R(dbi_weights_new)(R(dbi_weights) * weights, const dbi_layout *layout, bool momentum, dbi_error *error)
+int dbi_weights_new_f32(dbi_weights_f32 *weights, const dbi_layout *layout, bool momentum, dbi_error *error)
 {
-    *weights = (R(dbi_weights)){.layout = layout};
+    *weights = (dbi_weights_f32){.layout = layout};
     if (!(weights->parameters = dbi_alloc(layout->parameters, sizeof(real), error)) ||
         !(weights->statistics = dbi_alloc(layout->statistics, sizeof(real), error)) ||
         (momentum && !(weights->momentum = dbi_alloc(layout->parameters, sizeof(real), error)))) {
-        R(dbi_weights_free)(weights);
+        dbi_weights_free_f32(weights);
         return -1;
     }
     for (int l = 0; l < layout->layers; l++) {
@@ -27,12 +25,12 @@ int R(dbi_weights_new)(R(dbi_weights) * weights, const dbi_layout *layout, bool 
     return 0;
 }
 
-void R(dbi_weights_free)(R(dbi_weights) * weights)
+void dbi_weights_free_f32(dbi_weights_f32 *weights)
 {
     free(weights->parameters);
     free(weights->momentum);
     free(weights->statistics);
-    *weights = (R(dbi_weights)){0};
+    *weights = (dbi_weights_f32){0};
 }
 
 /* torch.nn.init's fan-in: the size of dimension 1 times the kernel's, also for transposed convolutions. */
@@ -41,7 +39,7 @@ static double fan_in(const dbi_named *weight)
     return (double)(weight->shape[1] * weight->shape[2] * weight->shape[3] * weight->shape[4]);
 }
 
-static void fill_normal(R(dbi_weights) * weights, int index, double deviation, uint64_t seed)
+static void fill_normal(dbi_weights_f32 *weights, int index, double deviation, uint64_t seed)
 {
     const dbi_named *tensor = &weights->layout->tensor[index];
     dbi_random random;
@@ -50,7 +48,7 @@ static void fill_normal(R(dbi_weights) * weights, int index, double deviation, u
         weights->parameters[tensor->offset + i] = (real)(float)(deviation * dbi_random_normal(&random));
 }
 
-static void fill_uniform(R(dbi_weights) * weights, int index, double bound, uint64_t seed)
+static void fill_uniform(dbi_weights_f32 *weights, int index, double bound, uint64_t seed)
 {
     const dbi_named *tensor = &weights->layout->tensor[index];
     dbi_random random;
@@ -59,14 +57,14 @@ static void fill_uniform(R(dbi_weights) * weights, int index, double bound, uint
         weights->parameters[tensor->offset + i] = (real)(float)(bound * (2 * dbi_random_uniform(&random) - 1));
 }
 
-static void fill(R(dbi_weights) * weights, int index, real value)
+static void fill(dbi_weights_f32 *weights, int index, real value)
 {
     const dbi_named *tensor = &weights->layout->tensor[index];
     for (size_t i = 0; i < tensor->count; i++)
         weights->parameters[tensor->offset + i] = value;
 }
 
-void R(dbi_weights_init)(R(dbi_weights) * weights, uint64_t seed)
+void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed)
 {
     const dbi_layout *layout = weights->layout;
     for (int l = 0; l < layout->layers; l++) {
@@ -118,7 +116,7 @@ static void batches_name(const dbi_named *weight, char name[96])
     strcpy(name + stem, "num_batches_tracked");
 }
 
-static int load_batches(R(dbi_weights) * weights, const dbi_record *record, dbi_error *error)
+static int load_batches(dbi_weights_f32 *weights, const dbi_record *record, dbi_error *error)
 {
     char name[96];
     batches_name(&weights->layout->tensor[weights->layout->layer[0].weight + 2], name);
@@ -133,7 +131,7 @@ static int load_batches(R(dbi_weights) * weights, const dbi_record *record, dbi_
     return 0;
 }
 
-int R(dbi_weights_load)(R(dbi_weights) * weights, const dbi_record *record, dbi_error *error)
+int dbi_weights_load_f32(dbi_weights_f32 *weights, const dbi_record *record, dbi_error *error)
 {
     const dbi_layout *layout = weights->layout;
     char name[96];
@@ -171,7 +169,7 @@ static int store_tensor(dbi_record *record, const char *name, const dbi_named *a
     return 0;
 }
 
-int R(dbi_weights_store)(const R(dbi_weights) * weights, dbi_record *record, dbi_error *error)
+int dbi_weights_store_f32(const dbi_weights_f32 *weights, dbi_record *record, dbi_error *error)
 {
     const dbi_layout *layout = weights->layout;
     char name[96];
@@ -197,7 +195,7 @@ int R(dbi_weights_store)(const R(dbi_weights) * weights, dbi_record *record, dbi
     return 0;
 }
 
-void R(dbi_sgd_step)(R(dbi_weights) * weights, const dbi_sgd *sgd, const real *gradient)
+void dbi_sgd_step_f32(dbi_weights_f32 *weights, const dbi_sgd *sgd, const real *gradient)
 {
     real rate = (real)sgd->rate, keep = (real)sgd->momentum, decay = (real)sgd->weight_decay;
     real *w = weights->parameters, *m = weights->momentum;
@@ -215,7 +213,7 @@ static void average_array(real *to, const real *from, size_t count, real a, real
         to[i] = a * to[i] + b * from[i];
 }
 
-void R(dbi_average)(R(dbi_weights) * teacher, const R(dbi_weights) * student, double a)
+void dbi_average_f32(dbi_weights_f32 *teacher, const dbi_weights_f32 *student, double a)
 {
     const dbi_layout *layout = teacher->layout;
     average_array(teacher->parameters, student->parameters, layout->parameters, (real)a, (real)(1 - a));

@@ -1,26 +1,8 @@
 #include "predict/postprocess.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "base/parallel.h"
-
-static const char *const head_names[] = {"seg", "sdf", "both"};
-
-int dbi_head_parse(const char *text, dbi_head *head, dbi_error *error)
-{
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(text, head_names[i])) {
-            *head = (dbi_head)i;
-            return 0;
-        }
-    return dbi_fail(error, "\"%s\" is none of seg, sdf, both", text);
-}
-
-const char *dbi_head_name(dbi_head head)
-{
-    return head_names[head];
-}
 
 static float unit(float p)
 {

@@ -4,17 +4,7 @@
 
 #include <stdint.h>
 
-#include "base/error.h"
-
-typedef enum dbi_head {
-    DBI_HEAD_SEG, /* p = sigmoid(logits) */
-    DBI_HEAD_SDF, /* p = sigmoid(k sdf) */
-    DBI_HEAD_BOTH /* the mean of the two */
-} dbi_head;
-
-/* "seg", "sdf" or "both"; and back. */
-int dbi_head_parse(const char *text, dbi_head *head, dbi_error *error);
-const char *dbi_head_name(dbi_head head);
+#include "net/head.h"
 
 /* seg and step: the two heads' probabilities; the one that neither `head` nor uncertainty needs may be NULL. prob [K,X,Y,Z] may be one of them. Rounding of
  * the means is clipped to [0, 1].

@@ -9,12 +9,10 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "cuda/device.h"
-#include "cuda/slide.h"
+#include "device/net.h"
+#include "device/slide.h"
 #include "image/case.h"
 #include "image/components.h"
-#include "net/net.h"
-#include "predict/slide.h"
 
 /* What nets were found to take: on a GPU it takes as long to find as a scan takes. */
 enum { KNOWN_NETS = 16 };
@@ -31,10 +29,10 @@ struct dbi_predictor {
     dbi_checkpoint *checkpoint;
     dbi_predict_settings settings;
     double k;
-    dbi_net_f32 *net; /* of the last case */
-    int64_t size[3];  /* its window */
-    int64_t batch;    /* and how many of them it takes at once */
-    bool seen;        /* it has had a pass, so that it knows the weights */
+    dbi_net *net;    /* of the last case */
+    int64_t size[3]; /* its window */
+    int64_t batch;   /* and how many of them it takes at once */
+    bool seen;       /* it has had a pass, so that it knows the weights */
     known_nets *known;
     /* On a GPU. */
     int64_t most_batch; /* less when more have once been too many */
@@ -134,7 +132,7 @@ void dbi_predictor_close(dbi_predictor *predictor)
 {
     if (!predictor)
         return;
-    dbi_net_close_f32(predictor->net);
+    dbi_net_close(predictor->net);
     free(predictor->known);
     free(predictor);
 }
@@ -155,7 +153,7 @@ static size_t net_bytes(const dbi_predictor *p, const int64_t window[3], int64_t
     for (int i = 0; i < KNOWN_NETS; i++)
         if (k->net[i].batch == batch && !memcmp(k->net[i].window, window, sizeof k->net[i].window))
             return k->net[i].bytes;
-    const size_t bytes = dbi_net_bytes(&p->checkpoint->layout, p->settings.device, batch, window, false);
+    const size_t bytes = dbi_net_bytes(&p->settings.device, &p->checkpoint->layout, batch, window, false);
     memcpy(k->net[k->next].window, window, sizeof k->net[k->next].window);
     k->net[k->next].batch = batch;
     k->net[k->next].bytes = bytes;
@@ -187,10 +185,10 @@ static int read_patch(const dbi_record *meta, int64_t patch[3], dbi_error *error
     bool good = json_array_size(sizes) == 3;
     for (size_t a = 0; good && a < 3; a++) {
         patch[a] = json_integer_value(json_array_get(sizes, a));
-        good = patch[a] >= DBI_WINDOW_MULTIPLE && patch[a] <= LARGEST_PATCH && patch[a] % DBI_WINDOW_MULTIPLE == 0;
+        good = patch[a] >= DBI_NET_MULTIPLE && patch[a] <= LARGEST_PATCH && patch[a] % DBI_NET_MULTIPLE == 0;
     }
     json_decref(sizes);
-    return good ? 0 : dbi_fail(error, "the checkpoint's metadata \"patch\" is not three multiples of %d", DBI_WINDOW_MULTIPLE);
+    return good ? 0 : dbi_fail(error, "the checkpoint's metadata \"patch\" is not three multiples of %d", DBI_NET_MULTIPLE);
 }
 
 static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t window[3], dbi_error *error)
@@ -210,10 +208,10 @@ static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t wi
         for (int a = 1; a < 3; a++)
             longest = window[a] > window[longest] ? a : longest;
         if (window[longest] <= LEAST_WINDOW && bytes == SIZE_MAX) { /* opening it says why not */
-            dbi_net_f32 *net = dbi_net_open_f32(&p->checkpoint->layout, p->settings.device, 1, window, false, error);
+            dbi_net *net = dbi_net_open(&p->settings.device, &p->checkpoint->layout, 1, window, false, error);
             if (!net)
                 return -1;
-            dbi_net_close_f32(net);
+            dbi_net_close(net);
         }
         if (window[longest] <= LEAST_WINDOW)
             return dbi_fail(error, "a scan of %" PRId64 "x%" PRId64 "x%" PRId64 " voxels takes at least %zu MB, %zu MB are allowed", shape[0],
@@ -296,16 +294,16 @@ static int see_window(void *context, const float *image, float *logits, float *s
     dbi_predictor *p = context;
     const dbi_pass pass = {.statistics = DBI_RUNNING_STATISTICS, .same_weights = p->seen};
     p->seen = true;
-    return dbi_net_forward_f32(p->net, &p->checkpoint->weights, &pass, image, logits, sdf, error);
+    return dbi_net_forward(p->net, &p->checkpoint->weights, &pass, image, logits, sdf, error);
 }
 
 static int open_net(dbi_predictor *p, const int64_t size[3], int64_t batch, dbi_error *error)
 {
     if (p->net && p->batch == batch && !memcmp(p->size, size, sizeof p->size))
         return 0;
-    dbi_net_close_f32(p->net); /* first, so that two are never held */
+    dbi_net_close(p->net); /* first, so that two are never held */
     p->seen = false;
-    p->net = dbi_net_open_f32(&p->checkpoint->layout, p->settings.device, batch, size, false, error);
+    p->net = dbi_net_open(&p->settings.device, &p->checkpoint->layout, batch, size, false, error);
     p->batch = batch;
     memcpy(p->size, size, sizeof p->size);
     return p->net ? 0 : -1;
@@ -326,7 +324,7 @@ static int64_t batch_of(const dbi_predictor *p, const int64_t shape[3], const in
 }
 
 /* The means over windows are taken in the tensors of the result: the heads' in "prob" and, where both are needed, "step", which is dropped at the end. */
-static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_scores *scores, dbi_error *error)
+static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_window_means *scores, dbi_error *error)
 {
     const int64_t full[4] = {p->checkpoint->layout.arch.classes, shape[0], shape[1], shape[2]};
     const struct {
@@ -346,28 +344,28 @@ static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t sha
     return 0;
 }
 
-/* 0, -1 or DBI_CUDA_NO_ROOM. */
-static int slide_on_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores,
+/* 0, -1 or DBI_NO_ROOM. */
+static int slide_on_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
                         const dbi_slide_label *label, dbi_error *error)
 {
     const dbi_axis *axis = run->windows->axis;
     if (open_net(p, (const int64_t[]){axis[0].window, axis[1].window, axis[2].window}, batch, error))
-        return DBI_CUDA_NO_ROOM;
-    const int status = dbi_cuda_slide_run(dbi_net_on_cuda(p->net), &p->checkpoint->weights, p->seen, run, image, scores, label, error);
+        return DBI_NO_ROOM;
+    const int status = dbi_net_slide(p->net, &p->checkpoint->weights, p->seen, run, image, scores, label, error);
     p->seen = p->seen || !status;
     return status;
 }
 
 /* Where the GPU has no room for so many windows at once, for half of them; where not even for one and the scan, windows are cut on the host, for this case and
- * all that follow: then DBI_CUDA_NO_ROOM, and a net of one window is open. 0, -1. */
-static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_scores *scores,
+ * all that follow: then DBI_NO_ROOM, and a net of one window is open. 0, -1. */
+static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
                           const dbi_slide_label *label, dbi_error *error)
 {
     dbi_error why;
     int status;
-    while ((status = slide_on_gpu(p, run, batch, image, scores, label, &why)) == DBI_CUDA_NO_ROOM && batch > 1)
+    while ((status = slide_on_gpu(p, run, batch, image, scores, label, &why)) == DBI_NO_ROOM && batch > 1)
         p->most_batch = batch /= 2;
-    if (status && (status != DBI_CUDA_NO_ROOM || !p->net))
+    if (status && (status != DBI_NO_ROOM || !p->net))
         return dbi_fail(error, "%s", why.text);
     if (status) {
         p->on_host = true;
@@ -377,10 +375,10 @@ static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch,
 }
 
 /* Adds to `out` and fills: the label where the means stay on the GPU, and otherwise the means. */
-static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], dbi_record *out, dbi_scores *scores,
-                 bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], dbi_record *out,
+                 dbi_window_means *scores, bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
 {
-    const bool gpu = dbi_is_cuda(p->settings.device) && !p->on_host;
+    const bool gpu = p->settings.device.table->slide && !p->on_host;
     const int64_t *shape = image->shape + 1;
     dbi_windows windows;
     memset(scores, 0, sizeof *scores);
@@ -404,7 +402,7 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
         const dbi_slide_label here = {p->settings.head, p->settings.threshold, label ? label->data : NULL};
         status = slide_with_gpu(p, &run, batch, image->data, scores, label ? &here : NULL, error);
     }
-    if (status == DBI_CUDA_NO_ROOM) {
+    if (status == DBI_NO_ROOM) {
         if (label) /* finish() adds it */
             dbi_record_drop(out, "label");
         status = (label && add_scores(p, out, shape, scores, error)) || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
@@ -415,7 +413,7 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
 }
 
 /* Means over windows -> probability, uncertainty and label, each only where it was asked for. */
-static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_scores *scores, dbi_error *error)
+static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_window_means *scores, dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
     int64_t classes = p->checkpoint->layout.arch.classes, voxels = shape[0] * shape[1] * shape[2];
@@ -509,7 +507,7 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
 {
     const dbi_tensor *image = dbi_record_find(input, "image");
     int64_t shape[3] = {image->shape[1], image->shape[2], image->shape[3]}, window[3], stride[3];
-    dbi_scores scores;
+    dbi_window_means scores;
     bool labeled;
     checksum_work work;
     dbi_record *out = dbi_record_new(error);

@@ -5,9 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "device/device.h"
+#include "device/window.h"
 #include "net/checkpoint.h"
 #include "predict/postprocess.h"
-#include "predict/window.h"
 
 typedef enum dbi_window_choice {
     DBI_WINDOW_TRAINED, /* the checkpoint's metadata `patch`, no larger than the scan has to be, halved until `memory` allows; without it WHOLE */
@@ -28,11 +29,11 @@ typedef struct dbi_predict_settings {
     dbi_window_weights weights;
     dbi_head head;
     unsigned outputs;
-    double threshold;   /* of the label */
-    bool largest;       /* the label keeps each class's largest component */
-    double k;           /* slope of the distance head's step; 0: the checkpoint's */
-    size_t memory;      /* bytes for the scan, the results and the network together; used where the window is not given */
-    const char *device; /* as for a net */
+    double threshold; /* of the label */
+    bool largest;     /* the label keeps each class's largest component */
+    double k;         /* slope of the distance head's step; 0: the checkpoint's */
+    size_t memory;    /* bytes for the scan, the results and the network together; used where the window is not given */
+    dbi_device device;
 } dbi_predict_settings;
 
 typedef struct dbi_predictor dbi_predictor;

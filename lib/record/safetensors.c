@@ -24,9 +24,9 @@ static int by_offset(const void *a, const void *b)
 }
 
 /* Gives every tensor its place; parts stay in the record's order. */
-static int lay_out(const dbi_record *record, dbi_layout *layout, dbi_error *error)
+static int lay_out(const dbi_record *record, dbi_tensor_places *layout, dbi_error *error)
 {
-    *layout = (dbi_layout){.parts = calloc(record->count + 1, sizeof *layout->parts), .count = record->count};
+    *layout = (dbi_tensor_places){.parts = calloc(record->count + 1, sizeof *layout->parts), .count = record->count};
     if (!layout->parts)
         return dbi_fail(error, "out of memory");
     for (size_t element = 8; element; element /= 2)
@@ -65,7 +65,7 @@ static json_t *tensor_object(const dbi_part *part)
                      (json_int_t)part->end);
 }
 
-static json_t *header_object(const dbi_record *record, const dbi_layout *layout, dbi_error *error)
+static json_t *header_object(const dbi_record *record, const dbi_tensor_places *layout, dbi_error *error)
 {
     json_t *header = json_object();
     if (record->meta_count) {
@@ -104,7 +104,7 @@ static int header_bytes(const json_t *header, char **bytes, size_t *size, dbi_er
     return 0;
 }
 
-int dbi_header_make(const dbi_record *record, char **bytes, size_t *size, dbi_layout *layout, dbi_error *error)
+int dbi_header_make(const dbi_record *record, char **bytes, size_t *size, dbi_tensor_places *layout, dbi_error *error)
 {
     json_t *header = NULL;
     if (lay_out(record, layout, error) || !(header = header_object(record, layout, error)) || header_bytes(header, bytes, size, error)) {
@@ -122,7 +122,7 @@ int dbi_record_checksum(const dbi_record *record, char text[33], dbi_error *erro
 {
     char *header;
     size_t size;
-    dbi_layout layout;
+    dbi_tensor_places layout;
     if (dbi_header_make(record, &header, &size, &layout, error))
         return -1;
     XXH3_state_t *state = XXH3_createState();
@@ -216,7 +216,7 @@ static int parse_tensor(dbi_record *record, const char *name, const json_t *obje
     return 0;
 }
 
-static int parse_tensors(dbi_record *record, json_t *header, dbi_layout *layout, dbi_error *error)
+static int parse_tensors(dbi_record *record, json_t *header, dbi_tensor_places *layout, dbi_error *error)
 {
     const char *name;
     json_t *value;
@@ -235,7 +235,7 @@ static int parse_tensors(dbi_record *record, json_t *header, dbi_layout *layout,
 }
 
 /* Sorted by offset, each tensor must begin where the one before it ends. */
-static int check_layout(dbi_layout *layout, dbi_error *error)
+static int check_layout(dbi_tensor_places *layout, dbi_error *error)
 {
     qsort(layout->parts, layout->count, sizeof *layout->parts, by_offset);
     for (size_t i = 0; i < layout->count; i++) {
@@ -251,9 +251,9 @@ static int check_layout(dbi_layout *layout, dbi_error *error)
     return 0;
 }
 
-dbi_record *dbi_header_parse(const char *json, size_t size, dbi_layout *layout, dbi_error *error)
+dbi_record *dbi_header_parse(const char *json, size_t size, dbi_tensor_places *layout, dbi_error *error)
 {
-    *layout = (dbi_layout){0};
+    *layout = (dbi_tensor_places){0};
     if (!size || *json != '{') {
         dbi_fail(error, "the header does not begin with {");
         return NULL;

@@ -73,7 +73,7 @@ void dbi_reader_close(dbi_reader *reader)
     free_reader(reader);
 }
 
-static dbi_record *read_header(dbi_input *input, dbi_layout *layout, dbi_error *error)
+static dbi_record *read_header(dbi_input *input, dbi_tensor_places *layout, dbi_error *error)
 {
     uint64_t length;
     if (dbi_input_read(input, &length, sizeof length, error))
@@ -90,7 +90,7 @@ static dbi_record *read_header(dbi_input *input, dbi_layout *layout, dbi_error *
 
 static dbi_record *read_record(dbi_input *input, dbi_error *error)
 {
-    dbi_layout layout = {0};
+    dbi_tensor_places layout = {0};
     dbi_record *record = read_header(input, &layout, error);
     bool ok = record;
     for (size_t i = 0; ok && i < layout.count; i++) {
@@ -206,7 +206,7 @@ dbi_record *dbi_record_peek(const char *path, dbi_error *error)
     if (!reader)
         return NULL;
     dbi_record *record = NULL;
-    dbi_layout layout = {0};
+    dbi_tensor_places layout = {0};
     int more = dbi_input_begin(reader->input, error);
     if (!more)
         dbi_fail(error, "%s: the file is empty", reader->name);
@@ -295,7 +295,7 @@ int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *erro
 {
     char *header;
     size_t size;
-    dbi_layout layout;
+    dbi_tensor_places layout;
     if (dbi_header_make(record, &header, &size, &layout, error))
         return -1;
     if (!writer->compression.none) {

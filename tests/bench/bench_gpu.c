@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "cuda/device.h"
-#include "method/trainer.h"
+#include "device/trainer.h"
+#include "devices.h"
 #include "net/checkpoint.h"
 #include "predict/predict.h"
 
@@ -61,7 +61,21 @@ static void print_times(const char *what, double *times, int repeats)
     printf("{\"what\": \"%s\", \"median_s\": %.5f, \"min_s\": %.5f", what, times[repeats / 2], times[0]);
 }
 
-static void time_steps(const int64_t size[3], int64_t batch, int repeats, int filters, const char *device)
+/* "cuda:1,bf16": a device and its precision. */
+static dbi_device device_of(const char *text)
+{
+    char name[64];
+    dbi_device device;
+    dbi_error error;
+    const size_t length = strcspn(text, ",");
+    snprintf(name, sizeof name, "%.*s", (int)length, text);
+    if (devices_find(name, &device, &error) || (text[length] && dbi_precision_parse(text + length + 1, &device.precision, &error)) ||
+        devices_check(&device, &error))
+        die(error.text);
+    return device;
+}
+
+static void time_steps(const int64_t size[3], int64_t batch, int repeats, int filters, const dbi_device *device, const char *name)
 {
     const dbi_arch arch = {1, 1, filters};
     const dbi_loss_shape shape = {batch, batch / 2, 1, {size[0], size[1], size[2]}};
@@ -79,10 +93,11 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
     float *image = random_array((size_t)batch * voxels), *label_sdf = calloc((size_t)shape.labeled * voxels + 1, sizeof *label_sdf);
     uint8_t *label = calloc((size_t)shape.labeled * voxels + 1, 1);
     double *times = malloc((size_t)repeats * sizeof *times);
-    dbi_trainer_f32 *trainer = dbi_trainer_open_f32(&method, 6000, 1, &layout, device, &shape, &error);
+    const dbi_training training = {&method, 6000, 1, &layout, shape};
+    dbi_trainer *trainer = dbi_trainer_open(device, &training, &error);
     if (!label_sdf || !label || !times || !trainer)
         die(trainer ? "out of memory" : error.text);
-    dbi_trainer_average_f32(trainer, 0.99, true);
+    dbi_trainer_average(trainer, 0.99, true);
     for (size_t i = 0; i < (size_t)shape.labeled * voxels; i++) {
         label[i] = i % voxels > voxels / 3 && i % voxels < voxels / 2;
         label_sdf[i] = label[i] ? 0.5f : -0.5f;
@@ -91,28 +106,28 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
     const int warm = 5; /* choice of algorithms, recording of the graph */
     double before = 0;
     for (int i = 0; i < warm + repeats; i++) {
-        if (dbi_trainer_submit_f32(trainer, &student, &teacher, &samples, i, &error) || (i && dbi_trainer_finish_f32(trainer, &log, &error)))
+        if (dbi_trainer_submit(trainer, &student, &teacher, &samples, i, &error) || (i && dbi_trainer_finish(trainer, &log, &error)))
             die(error.text);
         const double now = omp_get_wtime();
         if (i >= warm)
             times[i - warm] = now - before;
         before = now;
     }
-    if (dbi_trainer_finish_f32(trainer, &log, &error))
+    if (dbi_trainer_finish(trainer, &log, &error))
         die(error.text);
     char what[128];
     snprintf(what, sizeof what, "step %lldx%lldx%lld batch %d filters %d %s", (long long)size[0], (long long)size[1], (long long)size[2], (int)batch,
-             filters, device);
+             filters, name);
     print_times(what, times, repeats);
-    dbi_cuda_facts facts;
-    if (dbi_is_cuda(device) && !dbi_cuda_describe(device, &facts, &error)) {
+    dbi_device_facts facts;
+    if (device->table->describe && !device->table->describe(device, &facts, &error)) {
         double operations, bytes;
-        bounds(&layout, size, (double)batch, (double)(batch - shape.labeled), strstr(device, "bf16") ? 2 : 4, &operations, &bytes);
+        bounds(&layout, size, (double)batch, (double)(batch - shape.labeled), device->precision == DBI_PRECISION_BF16 ? 2 : 4, &operations, &bytes);
         printf(", \"gpu\": \"%s\", \"gflop\": %.0f, \"gbyte\": %.2f, \"arithmetic_share\": %.3f, \"memory_share\": %.3f", facts.name,
                operations / 1e9, bytes / 1e9, operations / facts.arithmetic / times[repeats / 2], bytes / facts.bandwidth / times[repeats / 2]);
     }
     printf("}\n");
-    dbi_trainer_close_f32(trainer);
+    dbi_trainer_close(trainer);
     dbi_weights_free_f32(&student);
     dbi_weights_free_f32(&teacher);
     free(image);
@@ -121,7 +136,7 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
     free(times);
 }
 
-static void time_scans(const int64_t size[3], int repeats, int filters, const char *device)
+static void time_scans(const int64_t size[3], int repeats, int filters, const dbi_device *device, const char *name)
 {
     const dbi_arch arch = {1, 1, filters};
     const dbi_predict_settings settings = {.choice = DBI_WINDOW_GIVEN,
@@ -131,7 +146,7 @@ static void time_scans(const int64_t size[3], int repeats, int filters, const ch
                                            .outputs = DBI_PREDICT_LABEL,
                                            .threshold = 0.5,
                                            .memory = (size_t)100000 * 1000000,
-                                           .device = device};
+                                           .device = *device};
     dbi_error error;
     dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, false, 1, &error);
     dbi_predictor *predictor = checkpoint ? dbi_predictor_open(checkpoint, &settings, &error) : NULL;
@@ -153,7 +168,7 @@ static void time_scans(const int64_t size[3], int repeats, int filters, const ch
         dbi_record_free(prediction);
     }
     char what[128];
-    snprintf(what, sizeof what, "scan %lldx%lldx%lld filters %d %s", (long long)size[0], (long long)size[1], (long long)size[2], filters, device);
+    snprintf(what, sizeof what, "scan %lldx%lldx%lld filters %d %s", (long long)size[0], (long long)size[1], (long long)size[2], filters, name);
     print_times(what, times, repeats);
     printf("}\n");
     dbi_predictor_close(predictor);
@@ -172,12 +187,13 @@ int main(int argc, char **argv)
     const int64_t size[] = {x, y, z};
     char **rest = argv + (step ? 5 : 4);
     const int repeats = atoi(rest[-1]), filters = *rest ? atoi(*rest) : 16;
-    const char *device = *rest && rest[1] ? rest[1] : "cuda,bf16";
+    const char *name = *rest && rest[1] ? rest[1] : "cuda,bf16";
+    const dbi_device device = device_of(name);
     if (repeats < 1 || (step && atoi(argv[3]) < 2))
         die("at least one repeat, at least two samples");
     if (step)
-        time_steps(size, atoi(argv[3]), repeats, filters, device);
+        time_steps(size, atoi(argv[3]), repeats, filters, &device, name);
     else
-        time_scans(size, repeats, filters, device);
+        time_scans(size, repeats, filters, &device, name);
     return 0;
 }

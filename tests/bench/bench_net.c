@@ -5,9 +5,10 @@
  *   bench_net layers XxYxZ BATCH REPEATS [FILTERS]
  * Each convolution of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of multiply-adds in registers, its
  * bytes (each activation once, and the weights) at that of memory, both measured first. A Markdown table. */
-#include "net/backend.h"
-#include "net/net.h"
-#include "net/weights.h"
+#include "cpu/cpu.h"
+#include "cpu/fast.h"
+#include "device/net.h"
+#include "net/weights.real.h"
 #include "reference.h"
 
 /* --- a whole pass ------------------------------------------------------------------------------------------------------------------------------ */
@@ -15,7 +16,7 @@
 typedef struct task {
     dbi_layout layout;
     dbi_weights_f32 weights;
-    dbi_net_f32 *net;
+    dbi_net *net;
     dbi_pass pass;
     bool step;
     float *image, *logits, *sdf, *dlogits, *dsdf, *gradient;
@@ -27,11 +28,12 @@ static void open_task(task *t, const char *what, const char *device, int64_t bat
 {
     const dbi_arch arch = {1, 1, filters};
     const size_t count = (size_t)(batch * size[0] * size[1] * size[2]);
+    const dbi_device on = {.table = strcmp(device, "cpu") ? &dbi_reference : &dbi_cpu};
     t->step = !strcmp(what, "step");
     if (dbi_layout_make(&arch, &t->layout, &error) || dbi_weights_new_f32(&t->weights, &t->layout, true, &error))
         die(error.text);
     dbi_weights_init_f32(&t->weights, 1);
-    if (!(t->net = dbi_net_open_f32(&t->layout, device, batch, size, t->step, &error)))
+    if (!(t->net = dbi_net_open(&on, &t->layout, batch, size, t->step, &error)))
         die(error.text);
     t->image = random_array(count, 1);
     t->logits = need_memory(sizeof(float) * count);
@@ -47,8 +49,8 @@ static double run_task(task *t)
 {
     const dbi_sgd sgd = {0.01, 0.9, 1e-4};
     const double start = wall_clock();
-    if (dbi_net_forward_f32(t->net, &t->weights, &t->pass, t->image, t->logits, t->sdf, &error) ||
-        (t->step && dbi_net_backward_f32(t->net, &t->weights, t->dlogits, t->dsdf, t->gradient, &error)))
+    if (dbi_net_forward(t->net, &t->weights, &t->pass, t->image, t->logits, t->sdf, &error) ||
+        (t->step && dbi_net_backward(t->net, &t->weights, t->dlogits, t->dsdf, t->gradient, &error)))
         die(error.text);
     if (t->step)
         dbi_sgd_step_f32(&t->weights, &sgd, t->gradient);
@@ -66,7 +68,7 @@ static void whole(const char *what, const char *size_text, const char *device, i
     qsort(times, (size_t)repeats, sizeof *times, by_size);
     printf("{\"what\": \"%s %s batch %d filters %d\", \"median_s\": %.4f, \"min_s\": %.4f, \"peak_rss_mb\": %.1f}\n", what, size_text, (int)batch,
            filters, times[repeats / 2], times[0], peak_mb());
-    dbi_net_close_f32(t.net);
+    dbi_net_close(t.net);
 }
 
 /* --- layer by layer ---------------------------------------------------------------------------------------------------------------------------- */
@@ -89,9 +91,9 @@ static double time_part(const device *d, int layer, part p, int repeats)
     double best = INFINITY;
     for (int i = 0; i <= repeats; i++) {
         const double start = wall_clock();
-        if (p == FORWARD ? dbi_cpu.convolve(d->state, layer, d->in, d->weight, d->result, &error)
-            : p == DATA  ? dbi_cpu.data_gradient(d->state, layer, d->out, d->weight, d->in_gradient, &error)
-                         : dbi_cpu.weight_gradient(d->state, layer, d->in, d->out, d->weight_gradient, &error))
+        if (p == FORWARD ? dbi_backend_fast.convolve(d->state, layer, d->in, d->weight, d->result, &error)
+            : p == DATA  ? dbi_backend_fast.data_gradient(d->state, layer, d->out, d->weight, d->in_gradient, &error)
+                         : dbi_backend_fast.weight_gradient(d->state, layer, d->in, d->out, d->weight_gradient, &error))
             die(error.text);
         if (i)
             best = fmin(best, wall_clock() - start);
@@ -115,8 +117,9 @@ static void layer_row(const device *d, int index, const machine *m, int repeats,
     const int64_t *size = d->shape->size;
     const double voxels = (double)((size[0] >> low) * (size[1] >> low) * (size[2] >> low)),
                  gflop = 2e-9 * taps * l->in * l->out * voxels * (double)d->shape->batch;
-    const size_t from = index ? dbi_cpu.elements(d->shape, l->in, in_level) : (size_t)(d->shape->batch * size[0] * size[1] * size[2]) * (size_t)l->in,
-                 to = dbi_cpu.elements(d->shape, l->out, l->level);
+    const size_t from = index ? dbi_backend_fast.elements(d->shape, l->in, in_level)
+                              : (size_t)(d->shape->batch * size[0] * size[1] * size[2]) * (size_t)l->in,
+                 to = dbi_backend_fast.elements(d->shape, l->out, l->level);
     const double gbyte = 4e-9 * (double)(from + to + (size_t)(l->in * l->out * taps)), bound = fmax(gflop / m->flops, gbyte / m->bytes);
     int count = 0;
     for (int k = 0; k < layout->layers; k++)
@@ -148,12 +151,13 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     if (dbi_layout_make(&arch, &layout, &error))
         die(error.text);
     const dbi_net_shape shape = {&layout, batch, {size[0], size[1], size[2]}, true};
-    device d = {.shape = &shape, .state = dbi_cpu.open(&shape, &scratch, &error)};
+    device d = {.shape = &shape, .state = dbi_backend_fast.open(&shape, &scratch, &error)};
     if (!d.state)
         die(error.text);
-    dbi_cpu.bind(d.state, need_memory(scratch));
+    dbi_backend_fast.bind(d.state, need_memory(scratch));
     for (int l = 0; l < layout.layers; l++) {
-        const size_t out = dbi_cpu.elements(&shape, layout.layer[l].out, layout.layer[l].level), w = layout.tensor[layout.layer[l].weight].count;
+        const size_t out = dbi_backend_fast.elements(&shape, layout.layer[l].out, layout.layer[l].level),
+                     w = layout.tensor[layout.layer[l].weight].count;
         most = out > most ? out : most;
         weights = w > weights ? w : weights;
     }
@@ -175,7 +179,7 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     const double all = sum[FORWARD] + sum[DATA] + sum[WEIGHT];
     printf("| all | | | | %.1f ms | %.1f ms | %.1f ms |\n\nconvolutions %.1f ms, their bounds %.1f ms", 1000 * sum[FORWARD], 1000 * sum[DATA],
            1000 * sum[WEIGHT], 1000 * all, 1000 * bounds);
-    dbi_cpu.close(d.state);
+    dbi_backend_fast.close(d.state);
     free(d.in);
     free(d.out);
     free(d.result);
@@ -186,7 +190,7 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     for (int i = 0; i <= repeats; i++)
         best = fmin(best, run_task(&t));
     printf("; forward and backward pass with SGD %.1f ms, so %.1f ms for all else\n", 1000 * best, 1000 * (best - all));
-    dbi_net_close_f32(t.net);
+    dbi_net_close(t.net);
 }
 
 int main(int argc, char **argv)

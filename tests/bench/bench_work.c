@@ -49,7 +49,8 @@ static void run_pipe(char **argv)
         must(dbi_batch_open(record, &t.student->layout.arch, &t.method, &batch, &error));
         if (!t.trainer) {
             shape = batch.shape;
-            if (!(t.trainer = dbi_trainer_open_f32(&t.method, 2 * TOTAL_STEPS, 1, &t.student->layout, "cpu", &shape, &error)))
+            const dbi_training begin = {&t.method, 2 * TOTAL_STEPS, 1, &t.student->layout, shape};
+            if (!(t.trainer = dbi_trainer_open(&host, &begin, &error)))
                 die(error.text);
         } else if (!same_shape(&shape, &batch.shape)) {
             die("bench_work: batches of different shapes");

@@ -7,14 +7,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cpu/cpu.h"
+#include "device/net.h"
+#include "device/trainer.h"
 #include "distance/edt.h"
-#include "distance/levelset.h"
-#include "method/trainer.h"
+#include "distance/levelset.real.h"
 #include "net/checkpoint.h"
-#include "net/net.h"
 #include "record/stream.h"
 #include "reference.h"
 #include "score/metrics.h"
+
+static const dbi_device host = {.table = &dbi_cpu};
 
 extern char **environ;
 
@@ -47,7 +50,7 @@ static void must(int status)
 typedef struct training {
     dbi_checkpoint *student, *teacher;
     dbi_method method;
-    dbi_trainer_f32 *trainer;
+    dbi_trainer *trainer;
     dbi_samples_f32 samples;
 } training;
 
@@ -58,8 +61,8 @@ static void train(void *context)
     training *t = context;
     dbi_step_log log;
     /* Half way, where the unsupervised terms count. */
-    must(dbi_trainer_step_f32(t->trainer, &t->student->weights, t->teacher ? &t->teacher->weights : NULL, &t->samples,
-                              TOTAL_STEPS / 2 + t->student->step, &log, &error));
+    must(dbi_trainer_step(t->trainer, &t->student->weights, t->teacher ? &t->teacher->weights : NULL, &t->samples, TOTAL_STEPS / 2 + t->student->step,
+                          &log, &error));
     t->student->step++;
     if (t->teacher)
         must(dbi_checkpoint_average(t->teacher, t->student, 0.99, true, &error));
@@ -96,8 +99,8 @@ static void *open_step(char **argv)
             }
         }
     t->samples = (dbi_samples_f32){image, label, sdf, NULL};
-    const dbi_loss_shape shape = {batch, labeled, 1, {size[0], size[1], size[2]}};
-    if (!(t->trainer = dbi_trainer_open_f32(&t->method, 2 * TOTAL_STEPS, 1, &t->student->layout, "cpu", &shape, &error)))
+    const dbi_training start = {&t->method, 2 * TOTAL_STEPS, 1, &t->student->layout, {batch, labeled, 1, {size[0], size[1], size[2]}}};
+    if (!(t->trainer = dbi_trainer_open(&host, &start, &error)))
         die(error.text);
     return t;
 }
@@ -106,7 +109,7 @@ static void *open_step(char **argv)
 
 typedef struct inference {
     dbi_checkpoint *checkpoint;
-    dbi_net_f32 *net;
+    dbi_net *net;
     float *image, *logits, *sdf;
 } inference;
 
@@ -114,7 +117,7 @@ static void infer(void *context)
 {
     inference *n = context;
     const dbi_pass pass = {.statistics = DBI_RUNNING_STATISTICS};
-    must(dbi_net_forward_f32(n->net, &n->checkpoint->weights, &pass, n->image, n->logits, n->sdf, &error));
+    must(dbi_net_forward(n->net, &n->checkpoint->weights, &pass, n->image, n->logits, n->sdf, &error));
 }
 
 static void *open_infer(char **argv)
@@ -124,7 +127,7 @@ static void *open_infer(char **argv)
     parse_size(argument(argv, 0), size);
     const dbi_arch arch = {1, 1, number(argv, 1)};
     if (!(n->checkpoint = dbi_checkpoint_new(&arch, false, 1, &error)) ||
-        !(n->net = dbi_net_open_f32(&n->checkpoint->layout, "cpu", 1, size, false, &error)))
+        !(n->net = dbi_net_open(&host, &n->checkpoint->layout, 1, size, false, &error)))
         die(error.text);
     const size_t voxels = (size_t)(size[0] * size[1] * size[2]);
     n->image = random_array(voxels, 1);

@@ -12,25 +12,19 @@
 bool dbi_emulated_backwards, dbi_emulated_rounding;
 size_t dbi_emulated_memory, dbi_emulated_held, dbi_emulated_most, dbi_emulated_limit = SIZE_MAX;
 
-int dbi_cuda_check_device(const char *name, dbi_error *error)
-{
-    dbi_cuda_device device;
-    return dbi_cuda_parse(name, &device, error);
-}
-
 int dbi_cuda_check(int status, const char *what, dbi_error *error);
 int dbi_cuda_check(int status, const char *what, dbi_error *error)
 {
     return status ? dbi_fail(error, "CUDA: %s: it failed", what) : 0;
 }
 
-int dbi_cuda_describe(const char *name, dbi_cuda_facts *facts, dbi_error *error)
+int dbi_cuda_describe(const dbi_device *device, dbi_device_facts *facts, dbi_error *error)
 {
     (void)facts;
-    return dbi_fail(error, "%s is emulated", name);
+    return dbi_fail(error, "%s is emulated", device->table->name);
 }
 
-int dbi_cuda_select(const dbi_cuda_device *device, dbi_error *error)
+int dbi_cuda_select(const dbi_device *device, dbi_error *error)
 {
     return device->index ? dbi_fail(error, "there is no device cuda:%d: one is emulated", device->index) : 0;
 }
@@ -75,8 +69,7 @@ struct dbi_convs {
     dbi_layer_kind kind[DBI_MAX_LAYERS];
 };
 
-dbi_convs *dbi_convs_open(const dbi_cuda_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace,
-                          dbi_error *error)
+dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error)
 {
     (void)gradients;
     dbi_convs *c = dbi_alloc(1, sizeof *c, error);

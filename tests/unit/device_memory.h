@@ -16,7 +16,7 @@ static int open_device(void **state)
 {
     (void)state;
     dbi_error error = {""};
-    const dbi_cuda_device device = {.index = 0};
+    const dbi_device device = {.index = 0};
     if (dbi_cuda_select(&device, &error) || dbi_stream_open(&test_stream, &error)) {
         print_error("%s\n", error.text);
         return -1;

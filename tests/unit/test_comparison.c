@@ -13,7 +13,7 @@
 #include "base/random.h"
 #include "distance/blur.h"
 #include "distance/closeness.h"
-#include "distance/comparison.h"
+#include "maps/comparison.h"
 
 static const int64_t shape[3] = {23, 14, 19};
 enum { COUNT = 23 * 14 * 19 };

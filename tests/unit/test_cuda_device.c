@@ -1,4 +1,4 @@
-/* The small parts of the CUDA device: names, memory, division among threads, conversions, random numbers, the file of convolutions. */
+/* The small parts of the CUDA device: precisions, memory, division among threads, conversions, random numbers, the file of convolutions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,37 +20,10 @@
 #include "cuda/device.h"
 #include "emulated.h"
 
-static void test_names(void **state)
+static void test_precisions(void **state)
 {
     (void)state;
     dbi_error error;
-    dbi_cuda_device d;
-    static const struct {
-        const char *name;
-        dbi_cuda_device device;
-    } good[] = {{"cuda", {0, DBI_PRECISION_FP32, false}},
-                {"cuda:0", {0, DBI_PRECISION_FP32, false}},
-                {"cuda:17,tf32", {17, DBI_PRECISION_TF32, false}},
-                {"cuda,bf16,fast", {0, DBI_PRECISION_BF16, true}},
-                {"cuda:1,fast,fp32", {1, DBI_PRECISION_FP32, true}}};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        assert_true(dbi_is_cuda(good[i].name));
-        assert_int_equal(dbi_cuda_parse(good[i].name, &d, &error), 0);
-        assert_int_equal(d.index, good[i].device.index);
-        assert_int_equal(d.precision, good[i].device.precision);
-        assert_int_equal(d.fast, good[i].device.fast);
-    }
-    static const char *const bad[] = {"cuda:", "cuda:x",  "cuda:-1",    "cuda: 1",     "cuda:1x", "cuda:99999999999999999999",
-                                      "cuda,", "cuda,bf", "cuda,bf16,", "cuda:0,,fast"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_true(dbi_is_cuda(bad[i]));
-        assert_int_equal(dbi_cuda_parse(bad[i], &d, &error), -1);
-    }
-    static const char *const others[] = {"", "cpu", "cud", "cuda0", "CUDA", "cudafast"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        assert_false(dbi_is_cuda(others[i]));
-        assert_int_equal(dbi_cuda_parse(others[i], &d, &error), -1);
-    }
     dbi_precision precision;
     for (int p = DBI_PRECISION_FP32; p <= DBI_PRECISION_BF16; p++) {
         assert_int_equal(dbi_precision_parse(dbi_precision_name((dbi_precision)p), &precision, &error), 0);
@@ -344,7 +317,7 @@ static void test_no_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_precisions),
         cmocka_unit_test(test_arena),
         cmocka_unit_test(test_tilings),
         cmocka_unit_test(test_divide),

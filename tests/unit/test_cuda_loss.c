@@ -13,6 +13,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "cpu/loss.real.h"
 #include "cuda/loss.h"
 #include "cuda/loss_math.h"
 #include "device_memory.h"

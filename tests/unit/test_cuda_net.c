@@ -12,9 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEVICES_WITH_CUDA
+#include "devices.h"
 #include "emulated.h"
-#include "net/net.h"
-#include "net/weights.h"
+#include "net/weights.f64.h"
+#include "net/weights.real.h"
 #include "record/stream.h"
 
 typedef struct sample_case {
@@ -117,7 +119,7 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
         REAL *gradient = zeros(r->layout.parameters, sizeof *gradient);                                                                              \
         for (size_t i = 0; i < r->in; i++)                                                                                                           \
             image[i] = (REAL)r->image[i];                                                                                                            \
-        dbi_net_##SUFFIX *net = dbi_net_open_##SUFFIX(&r->layout, device, c->batch, c->size, true, &error);                                          \
+        net_##SUFFIX *net = net_open_##SUFFIX(&r->layout, device, c->batch, c->size, true, &error);                                                  \
         if (!net)                                                                                                                                    \
             fail_msg("%s", error.text);                                                                                                              \
         dbi_pass pass = {.statistics = c->statistics,                                                                                                \
@@ -127,7 +129,7 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
                          .seed = 0x123456789abcdef,                                                                                                  \
                          .role = DBI_ROLE_DROPOUT,                                                                                                   \
                          .step = 7};                                                                                                                 \
-        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                           \
+        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                               \
         assert_int_equal(w.batches, 1);                                                                                                              \
         for (size_t i = 0; i < r->out; i++) {                                                                                                        \
             r->logits[i] = outs[i];                                                                                                                  \
@@ -135,25 +137,23 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
             outs[2 * r->out + i] = (REAL)r->dlogits[i];                                                                                              \
             outs[3 * r->out + i] = (REAL)r->dsdf[i];                                                                                                 \
         }                                                                                                                                            \
-        assert_int_equal(dbi_net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), 0);                             \
-        assert_int_equal(dbi_net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), -1);                            \
-        dbi_net_close_##SUFFIX(net);                                                                                                                 \
+        assert_int_equal(net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), 0);                                 \
+        assert_int_equal(net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), -1);                                \
+        net_close_##SUFFIX(net);                                                                                                                     \
         for (size_t i = 0; i < r->layout.parameters; i++)                                                                                            \
             r->gradient[i] = gradient[i];                                                                                                            \
         for (size_t i = 0; i < r->layout.statistics; i++)                                                                                            \
             r->statistics[i] = w.statistics[i];                                                                                                      \
-        net = dbi_net_open_##SUFFIX(&r->layout, device, c->batch, c->size, false, &error); /* buffers are shared now */                              \
+        net = net_open_##SUFFIX(&r->layout, device, c->batch, c->size, false, &error); /* buffers are shared now */                                  \
         assert_non_null(net);                                                                                                                        \
         pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};                                                                                     \
-        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                           \
+        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                               \
         memset(outs, 0, r->out * sizeof *outs);                                                                                                      \
         pass.same_weights = true;                                                                                                                    \
-        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                           \
-        pass.keep = true;                                                                                                                            \
-        assert_int_equal(dbi_net_forward_##SUFFIX(net, &w, &pass, image, outs + r->out, outs + 2 * r->out, &error), -1);                             \
+        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                               \
         for (size_t i = 0; i < r->out; i++)                                                                                                          \
             r->evaluated[i] = outs[i];                                                                                                               \
-        dbi_net_close_##SUFFIX(net);                                                                                                                 \
+        net_close_##SUFFIX(net);                                                                                                                     \
         dbi_weights_free_##SUFFIX(&w);                                                                                                               \
         dbi_weights_free_f32(&fresh);                                                                                                                \
         free(image);                                                                                                                                 \
@@ -364,12 +364,12 @@ static void test_outputs_agree_with_pytorch(void **state)
     double *got = zeros(count, sizeof *got), *expected = zeros(count, sizeof *expected);
     for (int d = 0; d < 3; d++)
         for (int mode = 0; mode < (sanitized() ? 1 : 2); mode++) {
-            dbi_net_f32 *net = dbi_net_open_f32(&layout, devices[d].device, 2, size, false, &error);
+            net_f32 *net = net_open_f32(&layout, devices[d].device, 2, size, false, &error);
             if (!net)
                 fail_msg("%s", error.text);
             const dbi_pass pass = {.statistics = mode ? DBI_BATCH_STATISTICS : DBI_RUNNING_STATISTICS};
-            assert_int_equal(dbi_net_forward_f32(net, &w, &pass, dbi_record_find(fixture, "image")->data, out, out + count, &error), 0);
-            dbi_net_close_f32(net);
+            assert_int_equal(net_forward_f32(net, &w, &pass, dbi_record_find(fixture, "image")->data, out, out + count, &error), 0);
+            net_close_f32(net);
             for (int o = 0; o < 2; o++) {
                 snprintf(name, sizeof name, "%s.%s", modes[mode], o ? "sdf" : "logits");
                 const dbi_tensor *tensor = dbi_record_find(fixture, name);
@@ -454,23 +454,23 @@ static void test_bad_passes(void **state)
     dbi_layout layout;
     const int64_t size[] = {16, 16, 16}, odd[] = {16, 17, 16};
     assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, 2}, &layout, &error), 0);
-    assert_null(dbi_net_open_f32(&layout, "cuda", 1, odd, false, &error));
-    assert_null(dbi_net_open_f32(&layout, "cuda:x", 1, size, false, &error));
-    assert_null(dbi_net_open_f32(&layout, "cuda,half", 1, size, false, &error));
-    assert_non_null(strstr(error.text, "fp32"));
-    assert_null(dbi_net_open_f64(&layout, "cuda", 1, size, false, &error));
-    assert_true(dbi_net_bytes(&layout, "cuda", 1, size, false) < dbi_net_bytes(&layout, "cuda", 1, size, true));
-    assert_true(dbi_net_bytes(&layout, "cuda", 1, odd, false) == SIZE_MAX);
-    dbi_net_f32 *net = dbi_net_open_f32(&layout, "cuda", 1, size, true, &error);
+    assert_null(net_open_f32(&layout, "cuda", 1, odd, false, &error));
+    assert_non_null(strstr(error.text, "multiples of 16"));
+    assert_true(net_bytes(&layout, "cuda", 1, size, false) < net_bytes(&layout, "cuda", 1, size, true));
+    assert_true(net_bytes(&layout, "cuda", 1, odd, false) == SIZE_MAX);
+    net_f32 *net = net_open_f32(&layout, "cuda", 1, size, true, &error);
     assert_non_null(net);
     if (!on_gpu())
-        assert_int_equal(dbi_emulated_memory, dbi_net_bytes(&layout, "cuda", 1, size, true));
+        assert_int_equal(dbi_emulated_memory, net_bytes(&layout, "cuda", 1, size, true));
     dbi_weights_f32 w;
     assert_int_equal(dbi_weights_new_f32(&w, &layout, false, &error), 0);
     float *image = zeros(4096, sizeof *image), *logits = zeros(4096, sizeof *logits), *sdf = zeros(4096, sizeof *sdf);
-    assert_int_equal(dbi_net_forward_f32(net, &w, &(dbi_pass){.statistics = DBI_BATCH_STATISTICS}, image, logits, sdf, &error), -1);
-    assert_int_equal(dbi_net_forward_f32(net, &w, &(dbi_pass){.dropout = 1}, image, logits, sdf, &error), -1);
-    dbi_net_close_f32(net);
+    assert_int_equal(net_forward_f32(net, &w, &(dbi_pass){.statistics = DBI_BATCH_STATISTICS}, image, logits, sdf, &error), -1);
+    assert_int_equal(net_forward_f32(net, &w, &(dbi_pass){.dropout = 1}, image, logits, sdf, &error), -1);
+    net_close_f32(net);
+    net = net_open_f32(&layout, "cuda", 1, size, false, &error);
+    assert_int_equal(net_forward_f32(net, &w, &(dbi_pass){.keep = true}, image, logits, sdf, &error), -1);
+    net_close_f32(net);
     dbi_weights_free_f32(&w);
     free(image);
     free(logits);

@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEVICES_WITH_CUDA
 #include "base/random.h"
 #include "cuda/slide.h"
+#include "devices.h"
 #include "emulated.h"
 #include "net/checkpoint.h"
 #include "predict/predict.h"
@@ -116,15 +118,15 @@ static void note(void *context, int64_t done, int64_t total)
 
 static int see(void *context, const float *image, float *logits, float *sdf, dbi_error *error)
 {
-    return dbi_net_forward_f32(context, &checkpoint->weights, &(dbi_pass){.statistics = DBI_RUNNING_STATISTICS}, image, logits, sdf, error);
+    return net_forward_f32(context, &checkpoint->weights, &(dbi_pass){.statistics = DBI_RUNNING_STATISTICS}, image, logits, sdf, error);
 }
 
 /* batch 0: by dbi_slide_run, one window after another. */
 static int run(scan *s, const char *device, int64_t batch, dbi_error *error)
 {
-    dbi_scores scores = {s->wanted[0] ? s->score[0] : NULL, s->wanted[1] ? s->score[1] : NULL, s->wanted[2] ? s->score[2] : NULL,
-                         s->wanted[3] ? s->score[3] : NULL};
-    dbi_net_f32 *net = dbi_net_open_f32(&checkpoint->layout, device, batch ? batch : 1, s->layout->window, false, error);
+    dbi_window_means scores = {s->wanted[0] ? s->score[0] : NULL, s->wanted[1] ? s->score[1] : NULL, s->wanted[2] ? s->score[2] : NULL,
+                               s->wanted[3] ? s->score[3] : NULL};
+    net_f32 *net = net_open_f32(&checkpoint->layout, device, batch ? batch : 1, s->layout->window, false, error);
     if (!net)
         fail_msg("%s", error->text);
     const dbi_slide slide = {
@@ -132,9 +134,9 @@ static int run(scan *s, const char *device, int64_t batch, dbi_error *error)
     s->calls = s->done = 0;
     for (int i = 0; i < SCORES; i++)
         memset(s->score[i], 0, (size_t)(K * s->voxels) * sizeof(float));
-    int status = batch ? dbi_cuda_slide_run(dbi_net_on_cuda(net), &checkpoint->weights, false, &slide, s->image, &scores, s->label, error)
+    int status = batch ? dbi_net_slide(net, &checkpoint->weights, false, &slide, s->image, &scores, s->label, error)
                        : dbi_slide_run(&slide, s->image, &scores, error);
-    dbi_net_close_f32(net);
+    net_close_f32(net);
     return status;
 }
 
@@ -236,23 +238,21 @@ static void test_new_weights(void **state)
     scan s = make_scan(&layouts[3]);
     assert_int_equal(dbi_weights_new_f32(&others, &checkpoint->layout, false, &error), 0);
     dbi_weights_init_f32(&others, 77);
-    dbi_net_f32 *net = dbi_net_open_f32(&checkpoint->layout, "cuda", 1, s.layout->window, false, &error);
+    net_f32 *net = net_open_f32(&checkpoint->layout, "cuda", 1, s.layout->window, false, &error);
     assert_non_null(net);
     const dbi_slide slide = {.windows = &s.windows, .channels = C, .classes = K};
     float *const logits = s.score[2], *const kept = s.score[3];
-    const dbi_scores scores = {.logits = logits};
+    const dbi_window_means scores = {.logits = logits};
     for (int i = 0; i < 4; i++) {
         const bool same = i == 1 || i == 3;
-        assert_int_equal(
-            dbi_cuda_slide_run(dbi_net_on_cuda(net), i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, NULL, &error),
-            0);
+        assert_int_equal(dbi_net_slide(net, i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, NULL, &error), 0);
         if (i == 0 || i == 2)
             assert_memory_not_equal(logits, kept, K * sizeof(float));
         else
             assert_memory_equal(logits, kept, K * sizeof(float));
         memcpy(kept, logits, K * sizeof(float));
     }
-    dbi_net_close_f32(net);
+    net_close_f32(net);
     dbi_weights_free_f32(&others);
     free_scan(&s);
 }
@@ -323,7 +323,7 @@ static dbi_predictor *open_predictor(dbi_window_choice choice, size_t memory)
                                            .threshold = 0.5,
                                            .k = 7.3,
                                            .memory = memory,
-                                           .device = "cuda"};
+                                           .device = device_named("cuda")};
     dbi_predictor *predictor = dbi_predictor_open(checkpoint, &settings, &error);
     if (!predictor)
         fail_msg("%s", error.text);
@@ -352,9 +352,9 @@ static void same_prediction(const dbi_record *a, const dbi_record *b)
     }
 }
 
-static size_t net_bytes(int64_t batch)
+static size_t bytes_of(int64_t batch)
 {
-    return dbi_net_bytes(&checkpoint->layout, "cuda", batch, layouts[0].window, false);
+    return net_bytes(&checkpoint->layout, "cuda", batch, layouts[0].window, false);
 }
 
 /* As many windows at once as there is room for, and at last on the host: the same bytes each time. */
@@ -372,12 +372,12 @@ static void test_room(void **state)
         fail_msg("%s", error.text);
     assert_null(dbi_predictor_on_host(predictor));
     dbi_predictor_close(predictor);
-    assert_true(dbi_emulated_most > net_bytes(16) && dbi_emulated_held == 0); /* all 16 windows at once */
-    const size_t room = dbi_emulated_memory;                                  /* of the scan */
+    assert_true(dbi_emulated_most > bytes_of(16) && dbi_emulated_held == 0); /* all 16 windows at once */
+    const size_t room = dbi_emulated_memory;                                 /* of the scan */
     const struct {
         size_t limit;
         bool on_host;
-    } rooms[] = {{net_bytes(16) + room, false}, {net_bytes(16) + room / 2, false}, {net_bytes(1) + room, false}, {net_bytes(1) + room / 2, true}};
+    } rooms[] = {{bytes_of(16) + room, false}, {bytes_of(16) + room / 2, false}, {bytes_of(1) + room, false}, {bytes_of(1) + room / 2, true}};
     for (int i = 0; i < 4; i++) {
         predictor = open_predictor(DBI_WINDOW_GIVEN, 0);
         dbi_emulated_limit = rooms[i].limit;
@@ -396,7 +396,7 @@ static void test_room(void **state)
         assert_int_equal(dbi_emulated_held, 0);
     }
     predictor = open_predictor(DBI_WINDOW_GIVEN, 0);
-    dbi_emulated_limit = net_bytes(1) - 1;
+    dbi_emulated_limit = bytes_of(1) - 1;
     assert_null(dbi_predict(predictor, input, "", NULL, NULL, &error));
     assert_non_null(strstr(error.text, "not enough memory"));
     dbi_emulated_limit = SIZE_MAX;
@@ -414,13 +414,13 @@ static void test_memory(void **state)
     dbi_error error = {""};
     dbi_record *input = make_case();
     assert_int_equal(dbi_meta_set(checkpoint->meta, "patch", "[16,16,16]", &error), 0);
-    const size_t memory = (net_bytes(4) + net_bytes(8)) / 2;
+    const size_t memory = (bytes_of(4) + bytes_of(8)) / 2;
     dbi_predictor *predictor = open_predictor(DBI_WINDOW_TRAINED, memory);
     dbi_emulated_most = 0;
     dbi_record *got = dbi_predict(predictor, input, "", NULL, NULL, &error);
     if (!got)
         fail_msg("%s", error.text);
-    assert_true(dbi_emulated_most > net_bytes(4) && dbi_emulated_most <= memory);
+    assert_true(dbi_emulated_most > bytes_of(4) && dbi_emulated_most <= memory);
     dbi_record_free(got);
     dbi_predictor_close(predictor);
     assert_int_equal(dbi_meta_set(checkpoint->meta, "patch", NULL, &error), 0);

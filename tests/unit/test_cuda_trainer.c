@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEVICES_WITH_CUDA
 #include "base/random.h"
+#include "devices.h"
 #include "emulated.h"
-#include "method/trainer.h"
-#include "net/weights.h"
+#include "net/weights.f64.h"
+#include "net/weights.real.h"
 
 enum { EDGE = 32, VOXELS = EDGE * EDGE * EDGE, BATCH = 3, LABELED = 1, STEPS = 2, TOTAL = 10 };
 
@@ -108,28 +110,27 @@ static void outcome_free(outcome *o)
             teacher.parameters[i] = (REAL)(float)(fresh.parameters[i] * (1 + 0.1 * sin((double)i)));                                                 \
         }                                                                                                                                            \
         student.batches = 5;                                                                                                                         \
-        dbi_trainer_##SUFFIX *trainer = dbi_trainer_open_##SUFFIX(method, TOTAL, 11, &o->layout, device, &shape, &error);                            \
+        trainer_##SUFFIX *trainer = trainer_open_##SUFFIX(method, TOTAL, 11, &o->layout, device, &shape, &error);                                    \
         if (!trainer)                                                                                                                                \
             fail_msg("%s", error.text);                                                                                                              \
         if (average >= 0)                                                                                                                            \
-            dbi_trainer_average_##SUFFIX(trainer, average, false);                                                                                   \
+            trainer_average_##SUFFIX(trainer, average, false);                                                                                       \
         REAL *given = calloc(BATCH * VOXELS, sizeof *given);                                                                                         \
         assert_non_null(given);                                                                                                                      \
         dbi_weights_##SUFFIX *t = dbi_method_needs_teacher(method) ? &teacher : NULL;                                                                \
-        assert_int_equal(dbi_trainer_finish_##SUFFIX(trainer, &o->log[0], &error), -1);                                                              \
+        assert_int_equal(trainer_finish_##SUFFIX(trainer, &o->log[0], &error), -1);                                                                  \
         for (int step = 0; step < STEPS; step++) {                                                                                                   \
             for (int i = 0; i < BATCH * VOXELS; i++)                                                                                                 \
                 given[i] = (REAL)image[step][i];                                                                                                     \
             const dbi_samples_##SUFFIX samples = {given, label, label_sdf, with_truth || step == 1 ? truth : NULL};                                  \
-            if (together ? dbi_trainer_submit_##SUFFIX(trainer, &student, t, &samples, step, &error) ||                                              \
-                               (step && dbi_trainer_finish_##SUFFIX(trainer, &o->log[step - 1], &error))                                             \
-                         : dbi_trainer_step_##SUFFIX(trainer, &student, t, &samples, step, &o->log[step], &error))                                   \
+            if (together ? trainer_submit_##SUFFIX(trainer, &student, t, &samples, step, &error) ||                                                  \
+                               (step && trainer_finish_##SUFFIX(trainer, &o->log[step - 1], &error))                                                 \
+                         : trainer_step_##SUFFIX(trainer, &student, t, &samples, step, &o->log[step], &error))                                       \
                 fail_msg("%s", error.text);                                                                                                          \
             for (int i = 0; i < BATCH * VOXELS; i++) /* the samples are free again */                                                                \
                 given[i] = 1e9f;                                                                                                                     \
         }                                                                                                                                            \
-        if (together &&                                                                                                                              \
-            (dbi_trainer_finish_##SUFFIX(trainer, &o->log[STEPS - 1], &error) || dbi_trainer_fetch_##SUFFIX(trainer, &student, t, &error)))          \
+        if (together && (trainer_finish_##SUFFIX(trainer, &o->log[STEPS - 1], &error) || trainer_fetch_##SUFFIX(trainer, &student, t, &error)))      \
             fail_msg("%s", error.text);                                                                                                              \
         o->student = zeros(o->layout.parameters + o->layout.statistics);                                                                             \
         o->teacher = zeros(o->layout.parameters + o->layout.statistics);                                                                             \
@@ -137,15 +138,17 @@ static void outcome_free(outcome *o)
         o->gradient = zeros(o->layout.parameters);                                                                                                   \
         copy_##SUFFIX(&student, o->student);                                                                                                         \
         copy_##SUFFIX(&teacher, o->teacher);                                                                                                         \
-        const REAL *gradient = dbi_trainer_gradient_##SUFFIX(trainer);                                                                               \
+        REAL *own = calloc(o->layout.parameters, sizeof *own);                                                                                       \
+        const REAL *gradient = trainer_gradient_##SUFFIX(trainer, own);                                                                              \
         assert_non_null(gradient);                                                                                                                   \
         for (size_t i = 0; i < o->layout.parameters; i++) {                                                                                          \
             o->momentum[i] = student.momentum[i];                                                                                                    \
             o->gradient[i] = gradient[i];                                                                                                            \
         }                                                                                                                                            \
+        free(own);                                                                                                                                   \
         o->batches[0] = student.batches;                                                                                                             \
         o->batches[1] = teacher.batches;                                                                                                             \
-        dbi_trainer_close_##SUFFIX(trainer);                                                                                                         \
+        trainer_close_##SUFFIX(trainer);                                                                                                             \
         dbi_weights_free_##SUFFIX(&student);                                                                                                         \
         dbi_weights_free_##SUFFIX(&teacher);                                                                                                         \
         dbi_weights_free_f32(&fresh);                                                                                                                \
@@ -295,21 +298,20 @@ static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *w
     assert_int_equal(dbi_weights_new_f32(&teacher, &layout, false, &error), 0);
     draw_weights(&student);
     draw_weights(&teacher);
-    dbi_trainer_f32 *trainer = dbi_trainer_open_f32(method, TOTAL, 11, &layout, "cuda", &shape, &error);
+    trainer_f32 *trainer = trainer_open_f32(method, TOTAL, 11, &layout, "cuda", &shape, &error);
     assert_non_null(trainer);
-    dbi_trainer_average_f32(trainer, 0.9, false);
+    trainer_average_f32(trainer, 0.9, false);
     float *given = calloc(BATCH * VOXELS, sizeof *given);
     assert_non_null(given);
     for (int step = 0; step < MANY; step++) {
         for (int i = 0; i < BATCH * VOXELS; i++)
             given[i] = image[0][i] * (float)(1 + step);
         const dbi_samples_f32 samples = {given, label + VOXELS / 2, label_sdf + VOXELS / 2, NULL};
-        if (dbi_trainer_submit_f32(trainer, &student, &teacher, &samples, step, &error) ||
-            (step && dbi_trainer_finish_f32(trainer, &log[step - 1], &error)))
+        if (trainer_submit_f32(trainer, &student, &teacher, &samples, step, &error) || (step && trainer_finish_f32(trainer, &log[step - 1], &error)))
             fail_msg("%s", error.text);
         memset(given, 0xff, BATCH * VOXELS * sizeof *given);
     }
-    if (dbi_trainer_finish_f32(trainer, &log[MANY - 1], &error) || dbi_trainer_fetch_f32(trainer, &student, &teacher, &error))
+    if (trainer_finish_f32(trainer, &log[MANY - 1], &error) || trainer_fetch_f32(trainer, &student, &teacher, &error))
         fail_msg("%s", error.text);
     const float *const parts[] = {student.parameters, student.momentum, teacher.parameters, student.statistics, teacher.statistics};
     for (int i = 0; i < 5; i++) {
@@ -317,7 +319,7 @@ static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *w
         memcpy(weights, parts[i], count * sizeof *weights);
         weights += count;
     }
-    dbi_trainer_close_f32(trainer);
+    trainer_close_f32(trainer);
     dbi_weights_free_f32(&student);
     dbi_weights_free_f32(&teacher);
     free(given);
@@ -373,20 +375,22 @@ static void test_update_is_the_hosts(void **state)
     }
     for (size_t i = 0; i < layout.parameters; i++)
         student.momentum[i] = expected.momentum[i] = (float)sin((double)i);
-    dbi_trainer_f32 *trainer = dbi_trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error);
+    trainer_f32 *trainer = trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error);
     assert_non_null(trainer);
-    dbi_trainer_average_f32(trainer, 0.97, true);
+    trainer_average_f32(trainer, 0.97, true);
     const dbi_samples_f32 samples = {image[0], label, label_sdf, NULL};
-    assert_int_equal(dbi_trainer_step_f32(trainer, &student, &teacher, &samples, 4, &log, &error), 0);
+    assert_int_equal(trainer_step_f32(trainer, &student, &teacher, &samples, 4, &log, &error), 0);
     const dbi_sgd sgd = {.rate = log.rate, .momentum = method.momentum, .weight_decay = method.weight_decay};
-    dbi_sgd_step_f32(&expected, &sgd, dbi_trainer_gradient_f32(trainer));
+    float *gradient = calloc(layout.parameters, sizeof *gradient);
+    dbi_sgd_step_f32(&expected, &sgd, trainer_gradient_f32(trainer, gradient));
+    free(gradient);
     memcpy(expected.statistics, student.statistics, layout.statistics * sizeof(float)); /* which the step has changed */
     dbi_average_f32(&average, &expected, dbi_average_decay(5, 0.97, true));
     assert_memory_equal(student.parameters, expected.parameters, layout.parameters * sizeof(float));
     assert_memory_equal(student.momentum, expected.momentum, layout.parameters * sizeof(float));
     assert_memory_equal(teacher.parameters, average.parameters, layout.parameters * sizeof(float));
     assert_memory_equal(teacher.statistics, average.statistics, layout.statistics * sizeof(float));
-    dbi_trainer_close_f32(trainer);
+    trainer_close_f32(trainer);
     for (int i = 0; i < 4; i++)
         dbi_weights_free_f32(all[i]);
 }
@@ -406,21 +410,21 @@ static void test_infinite_loss(void **state)
     assert_int_equal(dbi_weights_new_f32(&before, &layout, true, &error), 0);
     dbi_weights_init_f32(&student, 1);
     dbi_weights_init_f32(&before, 1);
-    dbi_trainer_f32 *trainer = dbi_trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error);
+    trainer_f32 *trainer = trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error);
     assert_non_null(trainer);
     float *bad = calloc(LABELED * VOXELS, sizeof *bad);
     assert_non_null(bad);
     bad[7] = INFINITY;
     const dbi_samples_f32 broken = {image[0], label, bad, NULL}, good = {image[0], label, label_sdf, NULL};
-    assert_int_equal(dbi_trainer_submit_f32(trainer, &student, NULL, &broken, 7, &error), 0);
-    assert_int_equal(dbi_trainer_submit_f32(trainer, &student, NULL, &good, 8, &error), 0);
-    assert_int_equal(dbi_trainer_submit_f32(trainer, &student, NULL, &good, 9, &error), -1); /* two are under way */
-    assert_int_equal(dbi_trainer_finish_f32(trainer, &log, &error), -1);
+    assert_int_equal(trainer_submit_f32(trainer, &student, NULL, &broken, 7, &error), 0);
+    assert_int_equal(trainer_submit_f32(trainer, &student, NULL, &good, 8, &error), 0);
+    assert_int_equal(trainer_submit_f32(trainer, &student, NULL, &good, 9, &error), -1); /* two are under way */
+    assert_int_equal(trainer_finish_f32(trainer, &log, &error), -1);
     assert_non_null(strstr(error.text, "step 7: the loss is not finite"));
-    assert_int_equal(dbi_trainer_fetch_f32(trainer, &student, NULL, &error), 0);
+    assert_int_equal(trainer_fetch_f32(trainer, &student, NULL, &error), 0);
     assert_memory_equal(student.parameters, before.parameters, layout.parameters * sizeof(float));
     assert_memory_equal(student.momentum, before.momentum, layout.parameters * sizeof(float));
-    dbi_trainer_close_f32(trainer);
+    trainer_close_f32(trainer);
     dbi_weights_free_f32(&student);
     dbi_weights_free_f32(&before);
     free(bad);
@@ -434,21 +438,19 @@ static void test_bad_trainers(void **state)
     const dbi_method method = preset("dbisl");
     dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}};
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
-    assert_null(dbi_trainer_open_f32(&method, TOTAL, 1, &layout, "cuda:", &shape, &error));
     shape.size[1] = 24;
-    assert_null(dbi_trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error));
+    assert_null(trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error));
     shape.size[1] = (int64_t)1 << 50;
-    assert_null(dbi_trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error));
+    assert_null(trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error));
     shape.size[1] = EDGE;
-    assert_null(dbi_trainer_open_f64(&method, TOTAL, 1, &layout, "cuda", &shape, &error));
-    dbi_trainer_f32 *trainer = dbi_trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error);
+    trainer_f32 *trainer = trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error);
     assert_non_null(trainer);
     dbi_weights_f32 student;
     assert_int_equal(dbi_weights_new_f32(&student, &layout, true, &error), 0);
     const dbi_samples_f32 samples = {image[0], label, label_sdf, NULL};
-    assert_int_equal(dbi_trainer_submit_f32(trainer, &student, NULL, &samples, 0, &error), -1);
+    assert_int_equal(trainer_submit_f32(trainer, &student, NULL, &samples, 0, &error), -1);
     assert_non_null(strstr(error.text, "teacher"));
-    dbi_trainer_close_f32(trainer);
+    trainer_close_f32(trainer);
     dbi_weights_free_f32(&student);
 }
 

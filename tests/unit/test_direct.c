@@ -12,8 +12,8 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "net/direct.h"
-#include "net/winograd.h"
+#include "cpu/direct.h"
+#include "cpu/winograd.h"
 
 static int64_t voxels(const dbi_blocked *at)
 {

@@ -14,7 +14,7 @@
 #include "base/random.h"
 #include "distance/edt.h"
 #include "distance/squares.h"
-#include "distance/transform.h"
+#include "distance/transform.real.h"
 #include "record/stream.h"
 
 static dbi_record *fixture;

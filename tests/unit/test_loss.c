@@ -11,8 +11,10 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "distance/levelset.h"
-#include "method/loss.h"
+#include "cpu/loss.f64.h"
+#include "cpu/loss.real.h"
+#include "distance/levelset.f64.h"
+#include "distance/levelset.real.h"
 
 enum { N = 3, M = 1, K = 2, X = 8, Y = 9, Z = 10, V = X * Y * Z, COUNT = N * K * V, THEIRS = (N - M) * K * V };
 

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #include "base/parallel.h"
-#include "net/net.h"
-#include "net/weights.h"
+#include "devices.h"
+#include "net/weights.f64.h"
+#include "net/weights.real.h"
 #include "record/stream.h"
 
 /* One forward and backward pass, everything in double whatever the device computes in. */
@@ -83,10 +84,10 @@ static void job_free(job *j)
             w.statistics[i] = (REAL)j->statistics[i];                                                                                                \
         for (size_t i = 0; i < in; i++)                                                                                                              \
             image[i] = (REAL)j->image[i];                                                                                                            \
-        dbi_net_##SUFFIX *net = dbi_net_open_##SUFFIX(&j->layout, j->device, j->batch, j->size, j->pass.keep, &error);                               \
+        net_##SUFFIX *net = net_open_##SUFFIX(&j->layout, j->device, j->batch, j->size, j->pass.keep, &error);                                       \
         if (!net)                                                                                                                                    \
             fail_msg("%s", error.text);                                                                                                              \
-        if (dbi_net_forward_##SUFFIX(net, &w, &j->pass, image, outs, outs + out, &error))                                                            \
+        if (net_forward_##SUFFIX(net, &w, &j->pass, image, outs, outs + out, &error))                                                                \
             fail_msg("%s", error.text);                                                                                                              \
         for (size_t i = 0; i < out; i++) {                                                                                                           \
             j->logits[i] = outs[i];                                                                                                                  \
@@ -100,12 +101,12 @@ static void job_free(job *j)
                 outs[2 * out + i] = (REAL)j->dlogits[i];                                                                                             \
                 outs[3 * out + i] = (REAL)j->dsdf[i];                                                                                                \
             }                                                                                                                                        \
-            if (dbi_net_backward_##SUFFIX(net, &w, outs + 2 * out, outs + 3 * out, gradient, &error))                                                \
+            if (net_backward_##SUFFIX(net, &w, outs + 2 * out, outs + 3 * out, gradient, &error))                                                    \
                 fail_msg("%s", error.text);                                                                                                          \
             for (size_t i = 0; i < j->layout.parameters; i++)                                                                                        \
                 j->gradient[i] = gradient[i];                                                                                                        \
         }                                                                                                                                            \
-        dbi_net_close_##SUFFIX(net);                                                                                                                 \
+        net_close_##SUFFIX(net);                                                                                                                     \
         dbi_weights_free_##SUFFIX(&w);                                                                                                               \
         free(image);                                                                                                                                 \
         free(outs);                                                                                                                                  \
@@ -559,8 +560,8 @@ static void test_impossible_nets_are_refused(void **state)
         int64_t batch, size[3];
         const char *text;
     } wrong[] = {
-        {"cpu", 1, {24, 16, 16}, "multiples of 16"}, {"cpu", 1, {0, 16, 16}, "multiples of 16"}, {"cpu", 0, {16, 16, 16}, "batch"},
-        {"gpu", 1, {16, 16, 16}, "no device"},       {"cpu", 1, {INT64_C(1) << 40, 16, 16}, ""}, {"cpu", INT64_C(1) << 60, {16, 16, 16}, "beyond"},
+        {"cpu", 1, {24, 16, 16}, "multiples of 16"}, {"cpu", 1, {0, 16, 16}, "multiples of 16"},        {"cpu", 0, {16, 16, 16}, "batch"},
+        {"cpu", 1, {INT64_C(1) << 40, 16, 16}, ""},  {"cpu", INT64_C(1) << 60, {16, 16, 16}, "beyond"},
     };
     dbi_arch arch = {1, 1, 2};
     dbi_layout layout;
@@ -568,12 +569,10 @@ static void test_impossible_nets_are_refused(void **state)
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         error.text[0] = 0;
-        assert_null(dbi_net_open_f32(&layout, wrong[i].device, wrong[i].batch, wrong[i].size, false, &error));
+        assert_null(net_open_f32(&layout, wrong[i].device, wrong[i].batch, wrong[i].size, false, &error));
         assert_non_null(strstr(error.text, wrong[i].text));
         assert_true(error.text[0]);
     }
-    int64_t size[] = {16, 16, 16};
-    assert_null(dbi_net_open_f64(&layout, "cpu", 1, size, false, &error));
     static const dbi_arch impossible[] = {{0, 1, 1}, {1, 0, 1}, {1, 1, 0}, {1, 256, 1}, {1, 1, 100000}};
     for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++)
         assert_int_equal(dbi_layout_make(&impossible[i], &layout, &error), -1);
@@ -591,16 +590,16 @@ static void test_impossible_passes_are_refused(void **state)
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&weights, &layout, false, &error), 0);
     gradient = zeros(layout.parameters, sizeof(float));
-    dbi_net_f32 *net = dbi_net_open_f32(&layout, "cpu", 1, size, false, &error);
+    net_f32 *net = net_open_f32(&layout, "cpu", 1, size, false, &error);
     assert_non_null(net);
     dbi_pass keep = {.keep = true}, dropout = {.dropout = 1}, batch = {.statistics = DBI_BATCH_STATISTICS}, plain = {0};
-    assert_int_equal(dbi_net_forward_f32(net, &weights, &keep, array, array, array, &error), -1);
-    assert_int_equal(dbi_net_forward_f32(net, &weights, &dropout, array, array, array, &error), -1);
-    assert_int_equal(dbi_net_forward_f32(net, &weights, &batch, array, array, array, &error), -1); /* one value per channel at the deepest level */
+    assert_int_equal(net_forward_f32(net, &weights, &keep, array, array, array, &error), -1);
+    assert_int_equal(net_forward_f32(net, &weights, &dropout, array, array, array, &error), -1);
+    assert_int_equal(net_forward_f32(net, &weights, &batch, array, array, array, &error), -1); /* one value per channel at the deepest level */
     float *outs = zeros(8192, sizeof(float));
-    assert_int_equal(dbi_net_forward_f32(net, &weights, &plain, array, outs, outs + 4096, &error), 0);
-    assert_int_equal(dbi_net_backward_f32(net, &weights, array, array, gradient, &error), -1);
-    dbi_net_close_f32(net);
+    assert_int_equal(net_forward_f32(net, &weights, &plain, array, outs, outs + 4096, &error), 0);
+    assert_int_equal(net_backward_f32(net, &weights, array, array, gradient, &error), -1);
+    net_close_f32(net);
     dbi_weights_free_f32(&weights);
     free(array);
     free(outs);
@@ -616,10 +615,10 @@ static void test_memory_is_planned(void **state)
     dbi_error error;
     int64_t patch[] = {112, 112, 80}, wrong[] = {112, 112, 81};
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
-    size_t training = dbi_net_bytes(&layout, "cpu", 2, patch, true), inference = dbi_net_bytes(&layout, "cpu", 2, patch, false);
+    size_t training = net_bytes(&layout, "cpu", 2, patch, true), inference = net_bytes(&layout, "cpu", 2, patch, false);
     assert_in_range(training, 1, (size_t)1500 << 20);
     assert_in_range(inference, 1, training / 3);
-    assert_true(dbi_net_bytes(&layout, "cpu", 2, wrong, true) == SIZE_MAX);
+    assert_true(net_bytes(&layout, "cpu", 2, wrong, true) == SIZE_MAX);
 }
 
 /* ---- oneDNN on an older processor: blocks of 8, other gaps filled by our own loops ---- */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "predict/slide.h"
+#include "device/slide.h"
 
 enum { C = 2, K = 2 };
 
@@ -96,7 +96,7 @@ typedef struct scan {
     int64_t shape[3], window[3], stride[3], voxels;
     dbi_window_weights weights;
     float *image;
-    dbi_scores scores;
+    dbi_window_means scores;
 } scan;
 
 static const scan layouts[] = {
@@ -120,7 +120,7 @@ static scan make_scan(const scan *layout)
     scan s = *layout;
     s.voxels = s.shape[0] * s.shape[1] * s.shape[2];
     s.image = volume(C, s.voxels);
-    s.scores = (dbi_scores){volume(K, s.voxels), volume(K, s.voxels), volume(K, s.voxels), volume(K, s.voxels)};
+    s.scores = (dbi_window_means){volume(K, s.voxels), volume(K, s.voxels), volume(K, s.voxels), volume(K, s.voxels)};
     dbi_random random;
     dbi_random_start(&random, 7, DBI_ROLE_TEST, 0, 0);
     for (int64_t i = 0; i < C * s.voxels; i++)
@@ -274,7 +274,7 @@ static void test_some(void **state)
     free(s.scores.seg);
     free(s.scores.logits);
     free(s.scores.sdf);
-    s.scores = (dbi_scores){.step = kept};
+    s.scores = (dbi_window_means){.step = kept};
     assert_int_equal(run(&s, constant, &v, &error), 0);
     assert_true(fabs(kept[0] - 1 / (1 + exp(-4))) < 1e-6);
     free_scan(&s);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "method/trainer.h"
+#include "devices.h"
 #include "record/stream.h"
 
 static dbi_record *fixture;
@@ -60,8 +60,8 @@ static void close_to(double got, double expected, double tolerance, const char *
         fail_msg("%s: %.12g, expected %.12g", what, got, expected);
 }
 
-#define DBI_REAL_HEADER "trainer_case.real.h"
-#include "base/each_real.h"
+#include "trainer_case.f64.h"
+#include "trainer_case.real.h"
 
 static const tolerances exact = {1e-6, 1e-6, 1e-6, 1e-9, 1e-6, 1e-6, 1e-6}, cpu = {1e-4, 2e-3, 2e-2, 1e-6, 2e-3, 0.1, 1e-3};
 

@@ -14,7 +14,8 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "distance/transform.h"
+#include "distance/transform.f64.h"
+#include "distance/transform.real.h"
 #include "record/stream.h"
 
 static const int64_t shape[3] = {13, 12, 14};

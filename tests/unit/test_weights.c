@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "net/checkpoint.h"
+#include "net/weights.f64.h"
 
 static const dbi_arch arch = {2, 3, 2};
 

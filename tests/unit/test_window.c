@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "predict/window.h"
+#include "device/window.h"
 
 static const int64_t extents[] = {1, 15, 16, 17, 31, 32, 33, 48, 61, 100, 183};
 static const int64_t windows[] = {16, 32, 48, 112};

@@ -1,6 +1,9 @@
+#pragma once
+#include "base/real.h"
+
 /* Included by test_trainer.c for float and for double. */
 
-static void R(load_state)(R(dbi_weights) * weights, const char *prefix, bool statistics)
+static void load_state_f32(dbi_weights_f32 *weights, const char *prefix, bool statistics)
 {
     for (int i = 0; i < layout.tensors; i++) {
         const dbi_named *t = &layout.tensor[i];
@@ -13,7 +16,7 @@ static void R(load_state)(R(dbi_weights) * weights, const char *prefix, bool sta
     }
 }
 
-static void R(compare_gradient)(const real *gradient, const char *prefix, const tolerances *tol)
+static void compare_gradient_f32(const real *gradient, const char *prefix, const tolerances *tol)
 {
     double error2 = 0, norm2 = 0;
     for (int i = 0; i < layout.tensors; i++) {
@@ -44,7 +47,7 @@ static void R(compare_gradient)(const real *gradient, const char *prefix, const 
 
 /* The update w_k - w_0 as one vector, and the running statistics as another. The fixture holds single-precision numbers: what their rounding hides does
  * not count. */
-static void R(compare_update)(const R(dbi_weights) * weights, const char *prefix, double tolerance, const tolerances *tol)
+static void compare_update_f32(const dbi_weights_f32 *weights, const char *prefix, double tolerance, const tolerances *tol)
 {
     double error2[2] = {0}, norm2[2] = {0};
     for (int i = 0; i < layout.tensors; i++) {
@@ -66,7 +69,7 @@ static void R(compare_update)(const R(dbi_weights) * weights, const char *prefix
         fail_msg("%s: relative error of the running statistics %g", prefix, sqrt(error2[1] / norm2[1]));
 }
 
-static void R(train)(const char *name, const char *device, const tolerances *tol, int steps)
+static void train_f32(const char *name, const char *device, const tolerances *tol, int steps)
 {
     dbi_error error = {""};
     dbi_method method;
@@ -77,10 +80,10 @@ static void R(train)(const char *name, const char *device, const tolerances *tol
     method.ramp = 0;
     strcpy(method.schedule, "constant");
     const dbi_loss_shape shape = {2, dtc ? 1 : 2, 1, {32, 32, 32}};
-    R(dbi_weights) weights;
-    assert_int_equal(R(dbi_weights_new)(&weights, &layout, true, &error), 0);
-    R(load_state)(&weights, "state.", true);
-    R(dbi_trainer) *trainer = R(dbi_trainer_open)(&method, 100, 0, &layout, device, &shape, &error);
+    dbi_weights_f32 weights;
+    assert_int_equal(dbi_weights_new_f32(&weights, &layout, true, &error), 0);
+    load_state_f32(&weights, "state.", true);
+    trainer_f32 *trainer = trainer_open_f32(&method, 100, 0, &layout, device, &shape, &error);
     if (!trainer)
         fail_msg("%s", error.text);
 
@@ -90,11 +93,11 @@ static void R(train)(const char *name, const char *device, const tolerances *tol
     const float *fixed = tensor_of("", "image");
     for (size_t i = 0; i < count; i++)
         image[i] = fixed[i];
-    const R(dbi_samples)
-        samples = {.image = image, .label = (const uint8_t *)(const void *)tensor_of("", "label"), .label_sdf = tensor_of("", "sdf")};
+    const dbi_samples_f32 samples = {
+        .image = image, .label = (const uint8_t *)(const void *)tensor_of("", "label"), .label_sdf = tensor_of("", "sdf")};
     for (int step = 0; step < steps; step++) {
         dbi_step_log log;
-        if (R(dbi_trainer_step)(trainer, &weights, NULL, &samples, step, &log, &error))
+        if (trainer_step_f32(trainer, &weights, NULL, &samples, step, &log, &error))
             fail_msg("%s", error.text);
         close_to(log.loss.total, expected_loss(name, step, 0), tol->loss, "total");
         close_to(log.loss.term[DBI_TERM_SEG], expected_loss(name, step, 1), tol->loss, "seg");
@@ -104,14 +107,16 @@ static void R(train)(const char *name, const char *device, const tolerances *tol
         char prefix[64];
         if (step == 0) {
             snprintf(prefix, sizeof prefix, "%s.grad.", name);
-            R(compare_gradient)(R(dbi_trainer_gradient)(trainer), prefix, tol);
+            real *gradient = calloc(layout.parameters, sizeof *gradient);
+            compare_gradient_f32(trainer_gradient_f32(trainer, gradient), prefix, tol);
+            free(gradient);
         }
         if (!dtc && step == 0)
-            R(compare_update)(&weights, "supervised.after1.", tol->update1, tol);
+            compare_update_f32(&weights, "supervised.after1.", tol->update1, tol);
         if (!dtc && step == 4)
-            R(compare_update)(&weights, "supervised.after5.", tol->update5, tol);
+            compare_update_f32(&weights, "supervised.after5.", tol->update5, tol);
     }
     free(image);
-    R(dbi_trainer_close)(trainer);
-    R(dbi_weights_free)(&weights);
+    trainer_close_f32(trainer);
+    dbi_weights_free_f32(&weights);
 }

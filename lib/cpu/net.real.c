@@ -1,0 +1,359 @@
+/* The network over a backend: which buffer holds what and when, batch normalization's numbers, the order of the passes.
+ *
+ * Training keeps two activations of each layer, z (convolved) and a (normalized and what follows). The backward pass needs no more: the gradient of
+ * z overwrites z, the gradient of a overwrites a, as soon as nobody reads them any more. Without training, z becomes a in place, and buffers are
+ * used again after their last reader. */
+#include "cpu/net.real.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/memory.h"
+#include "cpu/backend.real.h"
+
+struct dbi_cpu_net_f32 {
+    const dbi_backend_f32 *backend;
+    void *state;
+    dbi_net_shape shape;
+    unsigned char *arena;
+    real *z[DBI_MAX_LAYERS], *a[DBI_MAX_LAYERS];
+    real *mean[DBI_MAX_LAYERS], *scale[DBI_MAX_LAYERS], *shift[DBI_MAX_LAYERS], *drop[DBI_MAX_LAYERS];
+    double *deviation_inverse[DBI_MAX_LAYERS];
+    real *by_dy, *by_z, *constant; /* factors of the layer at hand */
+    double *first, *second;        /* two sums per channel of the layer at hand */
+    real *sdf, *dr;                /* training: what the forward pass gave, and the gradient before tanh */
+    /* Of the last forward pass with keep. */
+    bool kept;
+    const real *image;
+    dbi_statistics_mode statistics;
+    bool dropout;
+};
+
+/* A buffer of the arena, needed from one moment of a pass to another. */
+typedef struct buffer {
+    void *pointer; /* to the pointer to be set */
+    size_t bytes, offset;
+    int from, to;
+} buffer;
+
+enum { MAX_BUFFERS = 8 * DBI_MAX_LAYERS, WHOLE_PASS = 2 * DBI_MAX_LAYERS };
+
+typedef struct plan {
+    int count;
+    buffer buffers[MAX_BUFFERS];
+    size_t bytes;
+} plan;
+
+static void need(plan *p, void *pointer, size_t bytes, int from, int to)
+{
+    p->buffers[p->count++] = (buffer){pointer, (bytes + 63) / 64 * 64, 0, from, to};
+}
+
+static int larger_first(const void *left, const void *right)
+{
+    const buffer *l = left, *r = right;
+    if (l->bytes != r->bytes)
+        return l->bytes < r->bytes ? 1 : -1;
+    return l->from - r->from;
+}
+
+/* Gives every buffer the lowest place where nothing lives at the same time, the large ones first. */
+static void place(plan *p)
+{
+    qsort(p->buffers, (size_t)p->count, sizeof *p->buffers, larger_first);
+    for (int i = 0; i < p->count; i++) {
+        buffer *b = &p->buffers[i];
+        for (int j = 0; j < i; j++) {
+            const buffer *o = &p->buffers[j];
+            bool together = b->from <= o->to && o->from <= b->to;
+            if (together && b->offset < o->offset + o->bytes && o->offset < b->offset + b->bytes) {
+                b->offset = o->offset + o->bytes;
+                j = -1; /* the new place may hit an earlier one */
+            }
+        }
+        if (p->bytes < b->offset + b->bytes)
+            p->bytes = b->offset + b->bytes;
+    }
+}
+
+static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
+{
+    const dbi_layout *layout = net->shape.layout;
+    const dbi_layer *layer = &layout->layer[l];
+    bool training = net->shape.training;
+    size_t bytes = net->backend->elements(&net->shape, layer->out, layer->level) * sizeof(real), lanes = (size_t)layer->out + DBI_LANES;
+    need(p, &net->z[l], bytes, training ? 0 : l, training ? WHOLE_PASS : dbi_layout_last_reader(layout, l));
+    if (training && l < layout->layers - 1)
+        need(p, &net->a[l], bytes, 0, WHOLE_PASS);
+    need(p, &net->mean[l], lanes * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->scale[l], lanes * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->shift[l], lanes * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->deviation_inverse[l], lanes * sizeof(double), 0, WHOLE_PASS);
+    if (layer->dropout)
+        need(p, &net->drop[l], (size_t)net->shape.batch * lanes * sizeof(real), 0, WHOLE_PASS);
+}
+
+static void plan_net(plan *p, dbi_cpu_net_f32 *net, void **scratch, size_t scratch_bytes)
+{
+    const dbi_layout *layout = net->shape.layout;
+    size_t lanes = (size_t)dbi_layout_widest(layout) + DBI_LANES; /* of the widest layer */
+    size_t outputs = (size_t)net->shape.batch * (size_t)layout->arch.classes * (size_t)(net->shape.size[0] * net->shape.size[1] * net->shape.size[2]);
+    for (int l = 0; l < layout->layers; l++)
+        plan_layer(p, net, l);
+    need(p, &net->by_dy, lanes * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->by_z, lanes * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->constant, lanes * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->first, lanes * sizeof(double), 0, WHOLE_PASS);
+    need(p, &net->second, lanes * sizeof(double), 0, WHOLE_PASS);
+    need(p, scratch, scratch_bytes, 0, WHOLE_PASS);
+    if (net->shape.training) {
+        need(p, &net->sdf, outputs * sizeof(real), 0, WHOLE_PASS);
+        need(p, &net->dr, outputs * sizeof(real), 0, WHOLE_PASS);
+    }
+    place(p);
+}
+
+/* The backend's part and the plan, without the arena. */
+static int prepare(dbi_cpu_net_f32 *net, plan *p, void **scratch, dbi_error *error)
+{
+    size_t scratch_bytes;
+    if (!(net->state = net->backend->open(&net->shape, &scratch_bytes, error)))
+        return -1;
+    plan_net(p, net, scratch, scratch_bytes);
+    return 0;
+}
+
+dbi_cpu_net_f32 *dbi_cpu_net_open_f32(const dbi_backend_f32 *backend, const dbi_net_shape *shape, dbi_error *error)
+{
+    plan p = {0};
+    void *scratch = NULL;
+    const dbi_layout *layout = shape->layout;
+    dbi_cpu_net_f32 *net = dbi_alloc(1, sizeof *net, error);
+    if (!net)
+        return NULL;
+    net->backend = backend;
+    net->shape = *shape;
+    if (prepare(net, &p, &scratch, error))
+        goto failed;
+    size_t page = 1 << 21, bytes = (p.bytes + page - 1) / page * page;
+    if (!(net->arena = aligned_alloc(page, bytes))) {
+        dbi_fail(error, "out of memory: %zu bytes for the network", bytes);
+        goto failed;
+    }
+    madvise(net->arena, bytes, MADV_HUGEPAGE); /* only a hint */
+    for (int i = 0; i < p.count; i++) {
+        void *address = net->arena + p.buffers[i].offset;
+        memcpy(p.buffers[i].pointer, &address, sizeof address);
+    }
+    for (int l = 0; l < layout->layers; l++) {
+        size_t lanes = (size_t)layout->layer[l].out + DBI_LANES;
+        memset(net->mean[l], 0, lanes * sizeof(real)); /* the lanes past the channels stay 0 */
+        memset(net->scale[l], 0, lanes * sizeof(real));
+        memset(net->shift[l], 0, lanes * sizeof(real));
+        if (!shape->training)
+            net->a[l] = net->z[l];
+    }
+    net->backend->bind(net->state, scratch);
+    return net;
+failed:
+    dbi_cpu_net_close_f32(net);
+    return NULL;
+}
+
+void dbi_cpu_net_close_f32(dbi_cpu_net_f32 *net)
+{
+    if (!net)
+        return;
+    if (net->state)
+        net->backend->close(net->state);
+    free(net->arena);
+    free(net);
+}
+
+size_t dbi_cpu_net_bytes_f32(const dbi_backend_f32 *backend, const dbi_net_shape *shape)
+{
+    plan p = {0};
+    void *scratch;
+    dbi_cpu_net_f32 net = {.backend = backend, .shape = *shape};
+    const bool possible = !prepare(&net, &p, &scratch, NULL);
+    if (net.state)
+        backend->close(net.state);
+    return possible ? p.bytes : SIZE_MAX;
+}
+
+/* Tensor `index` of the layer: 0 weight, 1 bias, 2 and 3 the normalization's weight and bias, 4 and 5 running mean and variance. */
+static real *tensor_of(const dbi_layout *layout, int l, int index, real *array)
+{
+    return array + layout->tensor[layout->layer[l].weight + index].offset;
+}
+
+/* Mean, scale and shift of the layer's normalization. z is without the convolution's bias, which a batch's mean would take out again: it only
+ * shows in the running mean. */
+static void normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights, const dbi_pass *pass)
+{
+    const dbi_layout *layout = net->shape.layout;
+    const real *bias = tensor_of(layout, l, 1, weights->parameters), *gamma = tensor_of(layout, l, 2, weights->parameters);
+    const real *beta = tensor_of(layout, l, 3, weights->parameters);
+    real *running_mean = tensor_of(layout, l, 4, weights->statistics), *running_variance = tensor_of(layout, l, 5, weights->statistics);
+    double count = (double)dbi_layer_values(&net->shape, l);
+    bool batch = pass->statistics == DBI_BATCH_STATISTICS;
+    if (batch)
+        net->backend->moments(net->state, l, net->z[l], net->first, net->second);
+    for (int c = 0; c < layout->layer[l].out; c++) {
+        double mean = batch ? net->first[c] : (double)running_mean[c] - bias[c], variance = batch ? net->second[c] : running_variance[c];
+        net->deviation_inverse[l][c] = 1 / sqrt(variance + DBI_NORM_EPSILON);
+        net->mean[l][c] = (real)mean;
+        net->scale[l][c] = (real)(gamma[c] * net->deviation_inverse[l][c]);
+        net->shift[l][c] = beta[c];
+        if (batch && pass->update_running) {
+            running_mean[c] = (real)((1 - DBI_NORM_RUNNING_SHARE) * running_mean[c] + DBI_NORM_RUNNING_SHARE * (mean + bias[c]));
+            running_variance[c] =
+                (real)((1 - DBI_NORM_RUNNING_SHARE) * running_variance[c] + DBI_NORM_RUNNING_SHARE * variance * count / (count - 1));
+        }
+    }
+}
+
+static void draw_dropout(dbi_cpu_net_f32 *net, int l, const dbi_pass *pass)
+{
+    int channels = net->shape.layout->layer[l].out;
+    dbi_random random;
+    dbi_random_start(&random, pass->seed, pass->role, pass->step, (uint32_t)l);
+    memset(net->drop[l], 0, (size_t)net->shape.batch * (size_t)(channels + DBI_LANES) * sizeof(real));
+    for (int64_t n = 0; n < net->shape.batch; n++)
+        for (int c = 0; c < channels; c++)
+            net->drop[l][n * (channels + DBI_LANES) + c] = dbi_random_uniform(&random) < pass->dropout ? 0 : (real)(1 / (1 - pass->dropout));
+}
+
+static dbi_norm_f32 norm_of(const dbi_cpu_net_f32 *net, int l, bool dropout)
+{
+    const dbi_layer *layer = &net->shape.layout->layer[l];
+    return (dbi_norm_f32){.mean = net->mean[l],
+                          .scale = net->scale[l],
+                          .shift = net->shift[l],
+                          .drop = dropout && layer->dropout ? net->drop[l] : NULL,
+                          .skip = layer->skip < 0 ? NULL : net->a[layer->skip]};
+}
+
+static dbi_heads_f32 heads_of(const dbi_layout *layout, const dbi_weights_f32 *weights)
+{
+    const real *p = weights->parameters;
+    return (dbi_heads_f32){.sdf_weight = p + layout->tensor[layout->sdf_head].offset,
+                           .sdf_bias = p + layout->tensor[layout->sdf_head + 1].offset,
+                           .seg_weight = p + layout->tensor[layout->seg_head].offset,
+                           .seg_bias = p + layout->tensor[layout->seg_head + 1].offset};
+}
+
+static size_t outputs_of(const dbi_cpu_net_f32 *net)
+{
+    return (size_t)dbi_layer_values(&net->shape, net->shape.layout->layers - 1) * (size_t)net->shape.layout->arch.classes;
+}
+
+int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, const dbi_pass *pass, const real *image, real *logits, real *sdf,
+                            dbi_error *error)
+{
+    const dbi_layout *layout = net->shape.layout;
+    int last = layout->layers - 1;
+    bool dropout = pass->dropout > 0;
+    net->kept = false;
+    for (int l = 0; l <= last; l++) {
+        const real *weight = tensor_of(layout, l, 0, weights->parameters);
+        if (net->backend->convolve(net->state, l, l ? net->a[l - 1] : image, weight, net->z[l], error))
+            return -1;
+        normalization(net, l, weights, pass);
+        if (dropout && layout->layer[l].dropout)
+            draw_dropout(net, l, pass);
+        dbi_norm_f32 norm = norm_of(net, l, dropout);
+        if (l < last)
+            net->backend->normalize(net->state, l, net->z[l], &norm, net->a[l]);
+    }
+    dbi_norm_f32 norm = norm_of(net, last, dropout);
+    dbi_heads_f32 heads = heads_of(layout, weights);
+    net->backend->heads(net->state, net->z[last], &norm, &heads, logits, sdf);
+    if (pass->update_running)
+        weights->batches++;
+    if (pass->keep) {
+        net->kept = true;
+        net->image = image;
+        net->statistics = pass->statistics;
+        net->dropout = dropout;
+        memcpy(net->sdf, sdf, outputs_of(net) * sizeof(real));
+    }
+    return 0;
+}
+
+/* From the sums over dy: the gradients of the normalization's weight and bias and the convolution's bias, and the factors of
+ * dz = scale (dy - mean(dy) - x mean(dy x)), x = (z - mean) / deviation (Ioffe and Szegedy 2015). Running statistics are constants: dz = scale dy. */
+static void normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
+{
+    const dbi_layout *layout = net->shape.layout;
+    int channels = layout->layer[l].out;
+    real *bias = tensor_of(layout, l, 1, gradient), *gamma = tensor_of(layout, l, 2, gradient), *beta = tensor_of(layout, l, 3, gradient);
+    bool batch = net->statistics == DBI_BATCH_STATISTICS;
+    double count = (double)dbi_layer_values(&net->shape, l);
+    for (int c = 0; c < channels; c++) {
+        double inverse = net->deviation_inverse[l][c], scale = net->scale[l][c];
+        gamma[c] = (real)(net->second[c] * inverse);
+        beta[c] = (real)net->first[c];
+        bias[c] = batch ? 0 : (real)(scale * net->first[c]);
+        net->by_dy[c] = (real)scale;
+        net->by_z[c] = batch ? (real)(-scale * inverse * inverse * net->second[c] / count) : 0;
+        net->constant[c] = batch ? (real)(-scale * net->first[c] / count) : 0;
+    }
+    memset(net->by_dy + channels, 0, DBI_LANES * sizeof(real));
+    memset(net->by_z + channels, 0, DBI_LANES * sizeof(real));
+    memset(net->constant + channels, 0, DBI_LANES * sizeof(real));
+}
+
+/* The last layer, from the outputs' gradients; z of the last layer becomes its gradient. */
+static void heads_backward(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights, const real *dlogits, const real *dsdf, real *gradient)
+{
+    const dbi_layout *layout = net->shape.layout;
+    int last = layout->layers - 1;
+    dbi_norm_f32 norm = norm_of(net, last, net->dropout);
+    dbi_heads_f32 heads = heads_of(layout, weights);
+    dbi_heads_gradient_f32 out = {.sdf_weight = gradient + layout->tensor[layout->sdf_head].offset,
+                                  .sdf_bias = gradient + layout->tensor[layout->sdf_head + 1].offset,
+                                  .seg_weight = gradient + layout->tensor[layout->seg_head].offset,
+                                  .seg_bias = gradient + layout->tensor[layout->seg_head + 1].offset};
+    size_t count = outputs_of(net);
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++)
+        net->dr[i] = dsdf[i] * (1 - net->sdf[i] * net->sdf[i]);
+    net->backend->heads_sums(net->state, net->z[last], &norm, &heads, dlogits, net->dr, net->first, net->second, &out);
+    normalization_gradient(net, last, gradient);
+    net->backend->heads_gradient(net->state, net->z[last], &norm, &heads, dlogits, net->dr, net->by_dy, net->by_z, net->constant);
+}
+
+/* z of layer l becomes its gradient, from the gradients of a in the layers that read it. */
+static void normalize_backward(dbi_cpu_net_f32 *net, int l, real *gradient)
+{
+    const dbi_layout *layout = net->shape.layout;
+    dbi_norm_f32 norm = norm_of(net, l, net->dropout);
+    int reader = dbi_layout_last_reader(layout, l);
+    const real *da_skip = reader > l + 1 ? net->a[reader] : NULL; /* the gradient of a sum is that of both its terms */
+    net->backend->normalize_sums(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->first, net->second);
+    normalization_gradient(net, l, gradient);
+    net->backend->normalize_gradient(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->by_dy, net->by_z, net->constant);
+}
+
+int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights, const real *dlogits, const real *dsdf, real *gradient,
+                             dbi_error *error)
+{
+    const dbi_layout *layout = net->shape.layout;
+    if (!net->kept)
+        return dbi_fail(error, "a backward pass without a forward pass that was kept");
+    net->kept = false;
+    for (int l = layout->layers - 1; l >= 0; l--) {
+        if (l == layout->layers - 1)
+            heads_backward(net, weights, dlogits, dsdf, gradient);
+        else
+            normalize_backward(net, l, gradient);
+        const real *weight = tensor_of(layout, l, 0, weights->parameters);
+        if (net->backend->weight_gradient(net->state, l, l ? net->a[l - 1] : net->image, net->z[l], tensor_of(layout, l, 0, gradient), error) ||
+            (l && net->backend->data_gradient(net->state, l, net->z[l], weight, net->a[l - 1], error)))
+            return -1;
+    }
+    return 0;
+}

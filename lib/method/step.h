@@ -1,0 +1,25 @@
+/* A training step in numbers: the shape of its batch, and what the log shows of it. */
+#ifndef DBI_METHOD_STEP_H
+#define DBI_METHOD_STEP_H
+
+#include "method/method.h"
+
+/* Of one step: each term before weighting, and what else the log shows. */
+typedef struct dbi_loss_values {
+    double term[DBI_TERMS];
+    double total;
+    double voxel_weight;  /* mean weight of the pseudo terms' voxels, or of the teacher term's; 0 without */
+    double pseudo_dice;   /* Dice of the thresholded pseudo-label with the truth, mean over classes; NAN without truth */
+    double weighted_dice; /* the same with each voxel counted as much as its weight */
+} dbi_loss_values;
+
+typedef struct dbi_loss_shape {
+    int64_t batch, labeled, classes, size[3]; /* the first `labeled` samples have labels */
+} dbi_loss_shape;
+
+typedef struct dbi_step_log {
+    dbi_loss_values loss;
+    double rate, ramp;
+} dbi_step_log;
+
+#endif

@@ -1,0 +1,44 @@
+#include "net/pass.h"
+
+#include "base/memory.h"
+
+int dbi_net_size_check(const int64_t size[3], dbi_error *error)
+{
+    for (int d = 0; d < 3; d++)
+        if (size[d] < DBI_NET_MULTIPLE || size[d] % DBI_NET_MULTIPLE)
+            return dbi_fail(error, "size %lldx%lldx%lld: the network takes multiples of %d", (long long)size[0], (long long)size[1],
+                            (long long)size[2], DBI_NET_MULTIPLE);
+    return 0;
+}
+
+int dbi_net_shape_check(const dbi_net_shape *shape, dbi_error *error)
+{
+    /* The widest array has a few channels more than there are, for whole vectors, and values of at most 8 bytes. */
+    const int64_t channels = dbi_layout_widest(shape->layout) + 16, classes = shape->layout->arch.classes;
+    const int64_t widest = channels > classes ? channels : classes;
+    const int64_t dims[] = {shape->batch, shape->size[0], shape->size[1], shape->size[2], 16 * widest};
+    int64_t count;
+    if (shape->batch < 1)
+        return dbi_fail(error, "a batch of %lld samples", (long long)shape->batch);
+    if (dbi_net_size_check(shape->size, error))
+        return -1;
+    return dbi_count(dims, 5, &count) && count < INT64_MAX / DBI_MAX_LAYERS ? 0 : dbi_fail(error, "a size beyond this machine");
+}
+
+int64_t dbi_layer_values(const dbi_net_shape *shape, int l)
+{
+    const int level = shape->layout->layer[l].level;
+    return shape->batch * (shape->size[0] >> level) * (shape->size[1] >> level) * (shape->size[2] >> level);
+}
+
+int dbi_pass_check(const dbi_net_shape *shape, const dbi_pass *pass, dbi_error *error)
+{
+    if (pass->keep && !shape->training)
+        return dbi_fail(error, "a net that was not opened for training cannot keep a pass");
+    if (!(pass->dropout >= 0 && pass->dropout < 1))
+        return dbi_fail(error, "dropout %g is not in [0, 1)", pass->dropout);
+    for (int l = 0; pass->statistics == DBI_BATCH_STATISTICS && l < shape->layout->layers; l++)
+        if (dbi_layer_values(shape, l) < 2)
+            return dbi_fail(error, "a batch's statistics need more than one value per channel: take a larger patch or more samples");
+    return 0;
+}
