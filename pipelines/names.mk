@@ -1,8 +1,9 @@
-# Names of files and folders stand in make's rules and in commands as they are. What make or the shell would take for something else is refused here, by
-# name and before any command: after that, no name needs quotes.
+# Names of files and folders stand in make's rules and in commands as they are. What make or the shell would take for
+# something else is refused here, by name and before any command: after that, no name needs quotes.
 blank := $() $()
 hash := \#
-# Those that are special to make or the shell; an id stands alone in commands and files' names, so it has neither a slash nor what a shell puts a home for.
+# Those that are special to make or the shell. An id stands alone in commands and in files' names: it has no slash, and
+# no tilde, for which a shell puts the home folder.
 odd_in_paths := $$ ' " ; & | < > ( ) * ? [ ] { } ` \ ! % : = $(hash)
 odd_in_ids := $(odd_in_paths) ~ /
 # $(call odd,CHARACTERS,TEXT): those of the characters that are in the text.

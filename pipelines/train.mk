@@ -120,8 +120,9 @@ $(if $(idle),,$(shell mkdir -p $(addprefix $(PREPARED)/,cases distances settings
 training := $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst) $(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst)
 testing := $(TEST_IDS:%=$(PREPARED)/cases/%.st.zst)
 
-# A case is made of its scan and its label. That a label has come or gone does not show in the times of files (one that was moved here is as old as it was):
-# RUNS/settings/labels/ID says which one a case has. There is no such file for a case that never had one.
+# A case is made of its scan and its label. That a label has come or gone does not show in the times of files (one that
+# was moved here is as old as it was): PREPARED/settings/labels/ID says which one a case has. There is no such file for
+# a case that never had one.
 label_read = $(if $(or $(TRUTH),$(filter-out $(UNLABELED_IDS),$(1))),$(call label,$(1)))
 labels := $(PREPARED)/settings/labels
 label_is_new = $(if $(call same,$(call label_read,$(1)),$(file <$(labels)/$(1))),,yes)

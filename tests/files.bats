@@ -1,7 +1,8 @@
 load helper
 bats_require_minimum_version 1.5.0
 
-# What programs write must not replace what they read, whatever it is called. All is refused before any work, so that the small files here need not be good.
+# What programs write must not replace what they read, whatever it is called. All is refused before any work, so that
+# the files here need not be good.
 
 setup_file() {
     cd "$BATS_FILE_TMPDIR" || return

@@ -1,7 +1,8 @@
 load helper
 bats_require_minimum_version 1.5.0
 
-# Folders as a first user has them, through pipelines/own and the others that take a folder or names. Most of it ends before any command: the files are empty.
+# Folders as a first user has them, through pipelines/own and the others that take a folder or names. Most of it ends
+# before any command: the files are empty.
 
 setup() {
     unset MAKEFLAGS MAKELEVEL

@@ -114,8 +114,8 @@ static bool one_folder(const char *a, const char *b)
     return length == folder_length(b) && !memcmp(a, b, length);
 }
 
-/* All predictions and then all references, each from a folder of its own, is what a shell makes of two patterns. Of two pairs it could be meant as it
- * stands: CASE1/pred CASE1/ref CASE2/pred CASE2/ref. */
+/* All predictions and then all references, each from a folder of its own, is what a shell makes of two patterns.
+ * Of two pairs it could be meant as it stands: CASE1/pred CASE1/ref CASE2/pred CASE2/ref. */
 static bool are_lists(const tool_files *files)
 {
     const int half = files->count / 2;

@@ -484,7 +484,8 @@ static bool is_pipe(const char *path)
     return !strcmp(path, "-") || (!stat(path, &status) && !S_ISREG(status.st_mode));
 }
 
-/* The id of an input's first case, where it can be known before the input is read; NULL otherwise. Errors come when it is read. */
+/* The id of an input's first case, where it can be known before the input is read; NULL otherwise. Errors come when it
+ * is read. */
 static char *first_id(const run *r, const char *path)
 {
     dbi_error error;
@@ -506,7 +507,8 @@ static char *first_id(const run *r, const char *path)
     return copy;
 }
 
-/* What goes into a folder is known by the ids of the inputs: which file is whose is settled before the first is predicted. */
+/* What goes into a folder is known by the ids of the inputs: which file is whose is settled before the first is
+ * predicted. */
 static int claim_files(run *r, dbi_error *error)
 {
     const settings *s = r->settings;

@@ -59,9 +59,10 @@ typedef enum tool_form {
     TOOL_FOLDER
 } tool_form;
 
-/* Every program says before any work which files it reads, and which it writes. It exits where an output is an input, whatever the two are called
- * (links, other folders; ARCHIVE:MEMBER is ARCHIVE), where two outputs are one file, where the folder is not there, or where the name's end is that
- * of an image that is not written. NULL and "-": standard input and output. */
+/* Every program says before any work which files it reads, and which it writes. It exits where an output is an input,
+ * whatever the two are called (links, other folders; ARCHIVE:MEMBER is ARCHIVE), where two outputs are one file, where
+ * the folder is not there, or where the name's end is that of an image that is not written. NULL and "-": standard
+ * input and output. */
 void tool_reads(const char *path);
 void tool_reads_all(tool_files files);
 /* may_be: the one input that this output may replace, as tool_reads was told it; NULL: none. */

@@ -497,7 +497,8 @@ static void close_training(training *s)
     dbi_checkpoint_free(s->teacher);
 }
 
-/* The teacher goes to a file of its own: its name changes before the student's, and a kill in between would leave two that do not belong together. */
+/* The teacher goes to a file of its own: its name changes before the student's, and a kill in between would leave two
+ * that do not belong together. */
 static void declare_files(const arguments *a)
 {
     tool_reads(a->student);

@@ -132,7 +132,8 @@ static int check_record(const dbi_sampler *s, const dbi_record *record, const so
     return from->labeled ? check_distance(s, record, image->shape + 1, error) : 0;
 }
 
-/* A turn by 90 degrees would distort a case whose voxels have another size along the first axis than along the second. */
+/* A turn by 90 degrees would distort a case whose voxels have another size along the first axis than along the
+ * second. */
 static int look_at_spacing(source *from, const dbi_record *record, dbi_error *error)
 {
     double spacing[3];

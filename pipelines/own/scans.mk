@@ -1,5 +1,5 @@
-# The folder DATA in the layout of the Medical Segmentation Decathlon, as pipelines/own and pipelines/transforms read it. Gives the names in each part,
-# and of a name its files:
+# The folder DATA in the layout of the Medical Segmentation Decathlon, as pipelines/own and pipelines/transforms read it.
+# Gives the names in each part, and of a name its files:
 #   train_ids, test_ids      the scans in imagesTr and imagesTs
 #   labels_Tr, labels_Ts     the names in labelsTr and labelsTs
 #   scan, further, label     functions of a name: the scan's file, those of its other channels, its label's file or nothing
