@@ -30,7 +30,7 @@ static bool vanishing(const dbi_named *tensor)
 {
     const int index = (int)(tensor - layout.tensor);
     for (int i = 0; i < layout.layers; i++)
-        if (layout.layer[i].weight + 1 == index)
+        if (layout.layer[i].tensor + 1 == index)
             return true;
     return false;
 }
