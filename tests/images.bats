@@ -324,7 +324,7 @@ assert label["dims"] == (14, 11, 9)
 assert numpy.array_equal(numpy.array(label["values"]).reshape(9, 11, 14).T, h5py.File("a.h5")["label"][()])
 PYTHON
     dbisl-preprocess --no-label a.h5 -o n.st.zst
-    expect_fault 'no tensor "label"' dbisl-restore n.st.zst -o x
+    expect_fault 'no tensor "label"' dbisl-restore n.st.zst -o x.nii
     dbisl-preprocess --label a.h5 plain.h5 -o n.st.zst
     expect_fault 'none\.h5: no dataset "image"' dbisl-preprocess none.h5 -o x
     expect_fault 'plain\.h5: no dataset "label"' dbisl-preprocess --label plain.h5 a.h5 -o x

@@ -64,6 +64,8 @@ int main(int argc, char **argv)
                "undone. Labels are "
                "restored by nearest neighbour, prob, sdf and uncertainty by linear interpolation.",
                &a, &tool);
+    tool_reads(a.record);
+    tool_writes(tool.output, TOOL_NIFTI, NULL);
     dbi_record *record = dbi_record_load(a.record, &error);
     if (!record)
         tool_die(&error);

@@ -501,6 +501,22 @@ static void close_training(training *s)
     dbi_checkpoint_free(s->teacher);
 }
 
+/* The teacher goes to a file of its own: its name changes before the student's, and a kill in between would leave two
+ * that do not belong together. */
+static void declare_files(const arguments *a)
+{
+    tool_reads(a->student);
+    if (a->teacher)
+        tool_reads(a->teacher);
+    if (!a->sampling.split)
+        tool_reads(a->batches);
+    tool_writes(a->out_student, TOOL_RECORDS, a->student);
+    if (a->out_teacher)
+        tool_writes(a->out_teacher, TOOL_RECORDS, NULL);
+    if (a->log)
+        tool_writes(a->log, TOOL_TEXT, NULL);
+}
+
 static void explain(const arguments *a)
 {
     dbi_error error;
@@ -527,6 +543,7 @@ int main(int argc, char **argv)
         explain(&a);
         return TOOL_DONE;
     }
+    declare_files(&a);
     tool_keep_freed_memory();
     training s = {.arguments = &a, .common = &common};
     const bool failed = open_training(&s, &error) || train(&s, &error) || publish(&s, &error);

@@ -20,7 +20,7 @@ typedef struct dbi_sampler_settings {
     uint64_t seed;
     bool truth;          /* the labels of the unlabelled samples as the tensor `truth`, for looking at, not for training */
     bool flip, flip_z;   /* mirror the first two axes, the third */
-    bool turn;           /* by 90 degrees in the first two axes; their spacing must be equal */
+    bool turn;           /* by multiples of 90 degrees in the first two axes, of 180 where their spacing differs */
     double intensity;    /* a: image * (1 + a u) + a w with u, w uniform in [-1, 1], by channel; 0: off */
     double noise;        /* standard deviation of normal noise on the image; 0: off */
     int64_t cache_bytes; /* decompressed cases kept in memory; those of the batches that are being made are kept in any case */
