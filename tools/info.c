@@ -209,7 +209,7 @@ static int print_json(dbi_sink *out, const char *name, size_t index, const dbi_r
         return -1;
     json_t *document = json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", name_json(name), "record", (json_int_t)index, "checksum", checksum, "tensors",
                                  tensors_json(record), "metadata", metadata_json(record));
-    char *text = document ? dbi_json_text(document, JSON_COMPACT) : NULL;
+    char *text = document ? dbi_json_text(document, JSON_COMPACT, error) : NULL;
     json_decref(document);
     int result = text ? dbi_sink_printf(out, error, "%s\n", text) : dbi_fail(error, "out of memory");
     free(text);
@@ -224,7 +224,7 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
     if (json_is_object(value)) {
         json_object_foreach((json_t *)(uintptr_t)value, inner, member)
         {
-            char *text = dbi_json_text(member, JSON_COMPACT | JSON_ENCODE_ANY);
+            char *text = dbi_json_text(member, JSON_COMPACT | JSON_ENCODE_ANY, error);
             int result = text ? show(out, error, "     %s.%s %s\n", key, inner, json_is_string(member) ? json_string_value(member) : text)
                               : dbi_fail(error, "out of memory");
             free(text);
@@ -233,7 +233,7 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
         }
         return 0;
     }
-    char *text = dbi_json_text(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = dbi_json_text(value, JSON_COMPACT | JSON_ENCODE_ANY, error);
     int result =
         text ? show(out, error, "     %s %s\n", key, json_is_string(value) ? json_string_value(value) : text) : dbi_fail(error, "out of memory");
     free(text);

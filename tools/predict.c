@@ -8,7 +8,10 @@
 
 #include "base/memory.h"
 #include "image/case.h"
+#include "image/formats.h"
+#include "image/preparation.h"
 #include "image/restore.h"
+#include "image/scan.h"
 #include "predict/predict.h"
 #include "record/checksum.h"
 #include "record/metadata.h"
@@ -83,11 +86,6 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && !strcmp(text + n - m, end);
 }
 
-static bool is_nifti(const char *name)
-{
-    return ends_with(name, ".nii") || ends_with(name, ".nii.gz");
-}
-
 static bool is_folder(const char *path)
 {
     struct stat status;
@@ -98,7 +96,7 @@ static bool is_folder(const char *path)
 static void choose_target(struct argp_state *state, settings *s)
 {
     const char *output = s->tool.output;
-    s->target = !output ? TARGET_STREAM : is_folder(output) ? TARGET_FOLDER : is_nifti(output) ? TARGET_NIFTI : TARGET_STREAM;
+    s->target = !output ? TARGET_STREAM : is_folder(output) ? TARGET_FOLDER : dbi_is_written_scan(output) ? TARGET_NIFTI : TARGET_STREAM;
     if (s->format && s->target != TARGET_FOLDER)
         argp_error(state, "--format: only where -o is a folder; its name then ends in / or it is there");
     if (!s->format)
@@ -161,7 +159,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         s->predict.memory = (size_t)tool_int(state, "memory", arg, 1, 100000000) * 1000000;
         return 0;
     case KEY_FORMAT:
-        if (strcmp(arg, "st.zst") && strcmp(arg, "nii.gz") && strcmp(arg, "nii"))
+        if (strcmp(arg, "st.zst") && !dbi_format_writes(arg))
             argp_error(state, "--format: \"%s\": choose st.zst, nii.gz or nii", arg);
         s->format = arg;
         return 0;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "image/case.h"
+#include "image/preparation.h"
 #include "tool.h"
 
 enum { KEY_SPACING = 1, KEY_DOWNSAMPLE, KEY_NORMALIZE, KEY_CROP, KEY_SOURCE_SPACING, KEY_ID, KEY_CLASSES, KEY_LABEL, KEY_NO_LABEL, KEY_CHANNEL };

@@ -2,8 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/nifti.h"
 #include "image/restore.h"
+#include "image/scan.h"
+#include "image/source.h"
 #include "tool.h"
 
 enum { KEY_FROM = 1, KEY_LARGEST, KEY_THRESHOLD };
@@ -73,7 +74,7 @@ int main(int argc, char **argv)
         tool_die(&error);
     }
     dbi_record_free(record);
-    if (dbi_nifti_write(tool.output, &volume, &source, &error))
+    if (dbi_scan_write(tool.output, &volume, &source, &error))
         tool_die(&error);
     dbi_volume_free(&volume);
     return TOOL_DONE;

@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 #include "cohort/phantom.h"
-#include "image/nifti.h"
+#include "image/scan.h"
 #include "record/json.h"
 #include "record/sink.h"
 
@@ -41,7 +41,7 @@ static int write_volume(const char *folder, const char *kind, const char *part, 
         snprintf(number, sizeof number, "_%04d", channel);
     if ((size_t)snprintf(path, sizeof path, "%s/%s%s/%s%s.nii.gz", folder, kind, part, id, number) >= sizeof path)
         return dbi_fail(error, "%s: the name is too long", folder);
-    return dbi_nifti_write(path, volume, NULL, error);
+    return dbi_scan_write(path, volume, NULL, error);
 }
 
 static int write_scan(const dbi_phantom_settings *settings, int i, int train, const char *folder, dbi_error *error)
@@ -91,7 +91,7 @@ static char *index_text(const dbi_phantom_settings *settings, int train, int tes
     json_t *index = json_pack("{s:s,s:s,s:s,s:{},s:{},s:i,s:i,s:[],s:[]}", "name", "phantom", "description", "Synthetic scans made by dbisl-phantom",
                               "tensorImageSize", "3D", "modality", "labels", "numTraining", train, "numTest", test, "training", "test");
     const bool whole = index && !fill_index(index, settings, train, test);
-    char *text = whole ? dbi_json_text(index, JSON_INDENT(1)) : NULL;
+    char *text = whole ? dbi_json_text(index, JSON_INDENT(1), NULL) : NULL;
     json_decref(index);
     return text;
 }
