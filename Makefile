@@ -16,7 +16,7 @@ package_flags := $(shell $(PKG_CONFIG) --cflags $(packages) 2>/dev/null)
 package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
 # -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
-all_cflags := -std=gnu17 -fopenmp -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
+all_cflags := -std=gnu17 -fopenmp -Werror=implicit-function-declaration -Werror=int-conversion -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
 all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I$(BUILD)/f64/lib -I$(BUILD)/f64/tests/unit -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
 cuda_libs = $(if $(cuda),-L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lpthread)
 libs = -lnifti2 -lznz $(package_libs) -ldnnl $(cuda_libs) -lm

@@ -1,5 +1,4 @@
 /* dbisl-info: shows what is in tensor files, or cuts a stream into files of one record each. */
-#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -210,7 +209,7 @@ static int print_json(dbi_sink *out, const char *name, size_t index, const dbi_r
         return -1;
     json_t *document = json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", name_json(name), "record", (json_int_t)index, "checksum", checksum, "tensors",
                                  tensors_json(record), "metadata", metadata_json(record));
-    char *text = document ? dbi_json_text(document, JSON_COMPACT, NULL) : NULL;
+    char *text = document ? dbi_json_text(document, JSON_COMPACT, error) : NULL;
     json_decref(document);
     int result = text ? dbi_sink_printf(out, error, "%s\n", text) : dbi_fail(error, "out of memory");
     free(text);
@@ -225,7 +224,7 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
     if (json_is_object(value)) {
         json_object_foreach((json_t *)(uintptr_t)value, inner, member)
         {
-            char *text = dbi_json_text(member, JSON_COMPACT | JSON_ENCODE_ANY, NULL);
+            char *text = dbi_json_text(member, JSON_COMPACT | JSON_ENCODE_ANY, error);
             int result = text ? show(out, error, "     %s.%s %s\n", key, inner, json_is_string(member) ? json_string_value(member) : text)
                               : dbi_fail(error, "out of memory");
             free(text);
@@ -234,7 +233,7 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
         }
         return 0;
     }
-    char *text = dbi_json_text(value, JSON_COMPACT | JSON_ENCODE_ANY, NULL);
+    char *text = dbi_json_text(value, JSON_COMPACT | JSON_ENCODE_ANY, error);
     int result =
         text ? show(out, error, "     %s %s\n", key, json_is_string(value) ? json_string_value(value) : text) : dbi_fail(error, "out of memory");
     free(text);
@@ -286,42 +285,6 @@ static int split_name(char **name, const arguments *a, const tool_options *share
         return 0;
     *name = NULL;
     return dbi_fail(error, "out of memory");
-}
-
-/* Whether a file in the folder of PREFIX, of this name, could be that of a record. end: ".st.zst" or ".safetensors" */
-static bool is_of_split(const char *name, const char *base, const char *end)
-{
-    if (strncmp(name, base, strlen(base)))
-        return false;
-    const char *number = name + strlen(base);
-    const size_t digits = strspn(number, "0123456789");
-    return digits >= 4 && !strcmp(number + digits, end);
-}
-
-/* How many records will come is not known: no file that could be one of theirs may be an input. */
-static void declare_split(const arguments *a, const tool_options *shared)
-{
-    dbi_error error;
-    char *first, *path;
-    if (split_name(&first, a, shared, 0, &error))
-        tool_die(&error);
-    tool_writes(first, TOOL_RECORDS, NULL);
-    const char *slash = strrchr(a->split, '/'), *base = slash ? slash + 1 : a->split;
-    const int folder = slash ? (int)(slash + 1 - a->split) : 0;
-    if (asprintf(&path, "%.*s.", folder, a->split) < 0)
-        path = NULL;
-    DIR *entries = path ? opendir(path) : NULL;
-    free(path);
-    for (struct dirent *entry; entries && (entry = readdir(entries));) {
-        if (!is_of_split(entry->d_name, base, first + strlen(a->split) + 4) || asprintf(&path, "%.*s%s", folder, a->split, entry->d_name) < 0)
-            continue;
-        if (strcmp(path, first))
-            tool_writes(path, TOOL_RECORDS, NULL);
-        free(path);
-    }
-    if (entries)
-        closedir(entries);
-    free(first);
 }
 
 /* The files are whole ones, but a stream that breaks off leaves none of them. */
@@ -382,13 +345,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "dbisl-info: --split names its files by PREFIX; -o is not possible with it\n");
         return TOOL_USAGE;
     }
-    const tool_files files = tool_or_input(a.files);
-    tool_reads_all(files);
-    if (a.split)
-        declare_split(&a, &shared);
-    else
-        tool_writes(shared.output, TOOL_TEXT, NULL);
     dbi_sink *out = a.split ? NULL : tool_sink(&shared);
+    const tool_files files = tool_or_input(a.files);
     size_t total = 0;
     int result = 0;
     for (int i = 0; !result && i < files.count; i++)

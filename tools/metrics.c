@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/case.h"
+#include "image/case_id.h"
+#include "image/scan.h"
 #include "image/components.h"
 #include "record/sink.h"
 #include "score/table.h"

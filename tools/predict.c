@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "image/case.h"
+#include "image/case_id.h"
 #include "image/formats.h"
 #include "image/preparation.h"
 #include "image/restore.h"

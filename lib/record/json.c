@@ -101,13 +101,13 @@ char *dbi_json_text(const json_t *value, size_t flags, dbi_error *error)
 {
     const size_t size = json_dumpb(value, NULL, 0, flags);
     char *text = size ? malloc(size + 1) : NULL;
-    if (!text || json_dumpb(value, text, size, flags) != size) {
-        free(text);
-        dbi_fail(error, "a value cannot be written as JSON: out of memory?");
-        return NULL;
+    if (text && json_dumpb(value, text, size, flags) == size) {
+        text[size] = 0;
+        return text;
     }
-    text[size] = 0;
-    return text;
+    free(text);
+    dbi_fail(error, "a value cannot be written as JSON: out of memory?");
+    return NULL;
 }
 
 json_t *dbi_json_seed(uint64_t seed)

@@ -19,7 +19,7 @@ int dbi_json_check(const char *text, size_t size, dbi_error *error);
 /* The most bytes that jansson has in use at any time while it parses the text. */
 size_t dbi_json_cost(const char *text, size_t size);
 
-/* The text of a value, to be freed with free(); NULL with an error when memory is out or a string is not UTF-8. flags: jansson's. */
+/* The value as text, by jansson's flags for dumps; free(). json_dumps itself leaves keys out when its memory does not suffice. */
 char *dbi_json_text(const struct json_t *value, size_t flags, dbi_error *error);
 
 /* A seed for settings: an integer, or a string of its digits where it is above INT64_MAX, which an integer of jansson cannot hold. A new reference,

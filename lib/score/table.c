@@ -202,7 +202,7 @@ static json_t *document(const dbi_table *table, dbi_error *error)
 int dbi_table_write_json(const dbi_table *table, dbi_sink *sink, dbi_error *error)
 {
     json_t *all = document(table, error);
-    char *text = all ? dbi_json_text(all, JSON_INDENT(1) | JSON_REAL_PRECISION(9), NULL) : NULL;
+    char *text = all ? dbi_json_text(all, JSON_INDENT(1) | JSON_REAL_PRECISION(9), error) : NULL;
     json_decref(all);
     if (!all)
         return -1;

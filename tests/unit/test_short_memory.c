@@ -110,7 +110,7 @@ static json_t *settings_of_dbisl(dbi_error *error)
 static char *settings_text(dbi_error *error)
 {
     json_t *settings = settings_of_dbisl(error);
-    char *text = settings ? dbi_json_text(settings, JSON_COMPACT, NULL) : NULL;
+    char *text = settings ? dbi_json_text(settings, JSON_COMPACT, error) : NULL;
     if (settings && !text)
         dbi_fail(error, "out of memory");
     json_decref(settings);
