@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "image/case_id.h"
-#include "image/scan.h"
 #include "image/components.h"
+#include "image/scan.h"
 #include "record/sink.h"
 #include "score/table.h"
 #include "tool.h"
