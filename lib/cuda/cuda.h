@@ -20,13 +20,6 @@ extern "C" {
 #include "base/error.h"
 #include "base/host_device.h"
 
-/* Before a loop over arrays of few elements: unrolled, they are registers. */
-#ifdef __CUDA_ARCH__
-#define DBI_UNROLL _Pragma("unroll")
-#else
-#define DBI_UNROLL
-#endif
-
 /* ---- Kernels ----
  *
  * A kernel is a function of host and device

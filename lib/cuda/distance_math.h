@@ -16,6 +16,7 @@ extern "C" {
 
 #include "distance/feet.h"
 #include "distance/levelset.real.h"
+#include "distance/normalize.h"
 
 #ifdef __cplusplus
 }

@@ -9,8 +9,10 @@
 #include "base/memory.h"
 #include "distance/blur.h"
 #include "distance/closeness.h"
+#include "distance/normalize.h"
 #include "distance/number.h"
 #include "maps/maps.h"
+#include "record/sink.h"
 
 struct dbi_comparison {
     dbi_comparison_settings settings;

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "distance/normalize.h"
 #include "distance/transform.real.h"
+#include "record/metadata.h"
 
 static const double voxels[3] = {1, 1, 1};
 

@@ -1,5 +1,7 @@
 #include "method/method.h"
 
+#include "distance/normalize.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -50,7 +52,7 @@ int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
         m.gamma = 2;
         m.uncertainty = true;
     } else {
-        return dbi_fail(error, "\"%s\" is none of supervised, mean-teacher, ua-mt, dtc, dbisl", name);
+        return dbi_fail(error, "\"%s\": choose supervised, mean-teacher, ua-mt, dtc or dbisl", name);
     }
     snprintf(m.name, sizeof m.name, "%s", name);
     *method = m;
@@ -87,7 +89,7 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
                     method->weight[t] = 0;
             return 0;
         }
-    return dbi_fail(error, "\"%s\" is none of cross, consistency, pseudo, uncertainty", component);
+    return dbi_fail(error, "\"%s\": choose cross, consistency, pseudo or uncertainty", component);
 }
 
 bool dbi_method_needs_teacher(const dbi_method *method)
@@ -98,14 +100,14 @@ bool dbi_method_needs_teacher(const dbi_method *method)
     return false;
 }
 
-/* NULL when memory is short. */
+/* NULL when memory is out. */
 static json_t *weights_of(const dbi_method *m)
 {
     json_t *weights = json_object();
-    for (int t = 0; t < DBI_TERMS; t++)
+    for (int t = 0; weights && t < DBI_TERMS; t++)
         if (m->weight[t] > 0 && json_object_set_new(weights, dbi_terms[t].name, json_real(m->weight[t]))) {
             json_decref(weights);
-            return NULL;
+            weights = NULL;
         }
     return weights;
 }
@@ -210,7 +212,7 @@ int dbi_schedule_check(const char *schedule, dbi_error *error)
 {
     double factor;
     if (strlen(schedule) >= sizeof((dbi_method *)0)->schedule || !parse_schedule(schedule, 0, 1, &factor))
-        return dbi_fail(error, "\"%.80s\" is none of constant, every:N, at:S[,S...] (steps or percentages), poly[:POWER]", schedule);
+        return dbi_fail(error, "\"%.80s\": choose constant, every:N, at:S[,S...] (steps or percentages) or poly[:POWER]", schedule);
     return 0;
 }
 

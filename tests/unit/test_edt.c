@@ -13,6 +13,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "distance/edt.h"
+#include "distance/normalize.h"
 #include "distance/squares.h"
 #include "distance/transform.real.h"
 #include "record/stream.h"
