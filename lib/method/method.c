@@ -1,62 +1,94 @@
 #include "method/method.h"
 
-#include "distance/normalize.h"
-
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *const dbi_method_presets[] = {"supervised", "mean-teacher", "ua-mt", "dtc", "dbisl", NULL};
+#include "distance/normalize.h"
+
+/* What the presets share, so that a comparison of methods compares nothing else; with it alone: seg and reg on the labelled samples. */
+static void supervised(dbi_method *m)
+{
+    *m = (dbi_method){.beta = 0.3,
+                      .lambda = 0.1,
+                      .k = 40,
+                      .ramp = 0.6,
+                      .ramp_every = 1,
+                      .dropout = 0.5,
+                      .transform = {.kind = DBI_TRANSFORM_LEVELSET},
+                      .normalize = {.kind = DBI_NORMALIZE_CLIP, .t = 10},
+                      .rate = 0.01,
+                      .momentum = 0.9,
+                      .weight_decay = 1e-4,
+                      .schedule = "at:70%"};
+    m->weight[DBI_TERM_SEG] = m->weight[DBI_TERM_REG] = 1;
+}
+
+/* Tarvainen & Valpola 2017, with the noise and the weight of the UA-MT code. */
+static void mean_teacher(dbi_method *m)
+{
+    m->weight[DBI_TERM_TEACHER] = 1;
+    m->teacher_noise = 0.1;
+}
+
+/* Yu et al. 2019: eight noisy dropout passes of the teacher mask the uncertain voxels. */
+static void ua_mt(dbi_method *m)
+{
+    mean_teacher(m);
+    m->passes = 8;
+}
+
+/* Luo et al. 2021. */
+static void dtc(dbi_method *m)
+{
+    m->weight[DBI_TERM_CONSISTENCY_SEG] = 1;
+    m->lambda = 1;
+    m->k = 1500;
+    m->ramp_every = 150;
+    m->normalize = (dbi_normalize){.kind = DBI_NORMALIZE_MAX};
+}
+
+/* Li 2026, as the manual page of dbisl-train-step reads it. */
+static void dbisl(dbi_method *m)
+{
+    m->weight[DBI_TERM_CROSS_SEG] = m->weight[DBI_TERM_CROSS_REG] = 1;
+    m->weight[DBI_TERM_CONSISTENCY_SEG] = m->weight[DBI_TERM_CONSISTENCY_REG] = 1;
+    m->weight[DBI_TERM_PSEUDO_SEG] = m->weight[DBI_TERM_PSEUDO_REG] = 1;
+    m->weight[DBI_TERM_PSEUDO_CROSS_SEG] = m->weight[DBI_TERM_PSEUDO_CROSS_REG] = 1;
+    m->lambda = 1;
+    m->gamma = 2;
+    m->uncertainty = true;
+}
+
+/* Each sets what differs from the first. */
+static const struct {
+    const char *name;
+    void (*set)(dbi_method *);
+} presets[] = {
+    {"supervised", supervised}, {"mean-teacher", mean_teacher}, {"ua-mt", ua_mt}, {"dtc", dtc}, {"dbisl", dbisl},
+};
+enum { PRESETS = sizeof presets / sizeof *presets };
+
+const char *dbi_method_preset_name(int i)
+{
+    return i < PRESETS ? presets[i].name : NULL;
+}
 
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
 {
-    /* What the presets share, so that a comparison of methods compares nothing else. */
-    dbi_method m = {.weight = {[DBI_TERM_SEG] = 1, [DBI_TERM_REG] = 1},
-                    .beta = 0.3,
-                    .lambda = 0.1,
-                    .k = 40,
-                    .ramp = 0.6,
-                    .ramp_every = 1,
-                    .dropout = 0.5,
-                    .transform = {.kind = DBI_TRANSFORM_LEVELSET},
-                    .normalize = {.kind = DBI_NORMALIZE_CLIP, .t = 10},
-                    .rate = 0.01,
-                    .momentum = 0.9,
-                    .weight_decay = 1e-4,
-                    .schedule = "at:70%"};
-    if (!strcmp(name, "supervised")) {
-    } else if (!strcmp(name, "mean-teacher")) {
-        /* Tarvainen & Valpola 2017, with the noise and the weight of the UA-MT code. */
-        m.weight[DBI_TERM_TEACHER] = 1;
-        m.teacher_noise = 0.1;
-    } else if (!strcmp(name, "ua-mt")) {
-        /* Yu et al. 2019: eight noisy dropout passes of the teacher mask the uncertain voxels. */
-        m.weight[DBI_TERM_TEACHER] = 1;
-        m.teacher_noise = 0.1;
-        m.passes = 8;
-    } else if (!strcmp(name, "dtc")) {
-        /* Luo et al. 2021. */
-        m.weight[DBI_TERM_CONSISTENCY_SEG] = 1;
-        m.lambda = 1;
-        m.k = 1500;
-        m.ramp_every = 150;
-        m.normalize = (dbi_normalize){.kind = DBI_NORMALIZE_MAX};
-    } else if (!strcmp(name, "dbisl")) {
-        static const dbi_term further[] = {DBI_TERM_CROSS_SEG,  DBI_TERM_CROSS_REG,  DBI_TERM_CONSISTENCY_SEG,  DBI_TERM_CONSISTENCY_REG,
-                                           DBI_TERM_PSEUDO_SEG, DBI_TERM_PSEUDO_REG, DBI_TERM_PSEUDO_CROSS_SEG, DBI_TERM_PSEUDO_CROSS_REG};
-        for (size_t i = 0; i < sizeof further / sizeof *further; i++)
-            m.weight[further[i]] = 1;
-        m.lambda = 1;
-        m.gamma = 2;
-        m.uncertainty = true;
-    } else {
-        return dbi_fail(error, "\"%s\": choose supervised, mean-teacher, ua-mt, dtc or dbisl", name);
+    char names[128] = "";
+    for (int i = 0; i < PRESETS; i++) {
+        if (!strcmp(name, presets[i].name)) {
+            supervised(method);
+            presets[i].set(method);
+            snprintf(method->name, sizeof method->name, "%s", name);
+            return 0;
+        }
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : i < PRESETS - 1 ? ", " : " or ", presets[i].name);
     }
-    snprintf(m.name, sizeof m.name, "%s", name);
-    *method = m;
-    return 0;
+    return dbi_fail(error, "\"%s\": choose %s", name, names);
 }
 
 int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error)

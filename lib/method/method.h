@@ -35,10 +35,10 @@ typedef struct dbi_method {
     char schedule[64]; /* see dbi_rate */
 } dbi_method;
 
-/* Fills in a preset: supervised, mean-teacher, ua-mt, dtc, dbisl. */
+/* Fills in a preset. */
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error);
-/* The names of all presets, NULL at the end. */
-extern const char *const dbi_method_presets[];
+/* The name of preset i, NULL behind the last. */
+const char *dbi_method_preset_name(int i);
 
 /* "TERM=WEIGHT". */
 int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error);
