@@ -10,7 +10,8 @@
 #include "distance/transform.real.h"
 #include "method/loss_math.real.h"
 
-/* Voxels are visited in chunks of this many. The chunks' sums are added in order: the result does not depend on the threads. */
+/* Voxels are visited in chunks of this many. The chunks' sums are added in order: the result does not depend on the
+ * threads. */
 enum { CHUNK = 8192 };
 
 struct dbi_loss_f32 {
@@ -227,8 +228,8 @@ static int transforms_f32(const step_f32 *s, dbi_error *error)
     return s->set->teacher_transform ? transform_f32(l, s->set->labeled, l->teacher_p, l->teacher_s, false, error) : 0;
 }
 
-/* Targets and weights of the unlabelled samples: where no term needs pseudo-targets, the teacher's probability is the pseudo-label, and the mask is
- * the weight that the log shows. */
+/* Targets and weights of the unlabelled samples: where no term needs pseudo-targets, the teacher's probability is
+ * the pseudo-label, and the mask is the weight that the log shows. */
 static void teach_f32(const step_f32 *s, const chunk_f32 *c)
 {
     dbi_loss_f32 *l = s->loss;
