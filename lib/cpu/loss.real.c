@@ -442,9 +442,14 @@ int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_va
         values->total += factor * value;
     }
     if (l->s) {
-        for (int64_t i = 0; i < l->shape.batch * l->shape.classes; i++)
-            if (dbi_transform_backward_f32(l->tape[i], l->ds + i * l->voxels, l->dp + i * l->voxels, error))
+        for (int64_t i = 0; i < l->shape.batch * l->shape.classes; i++) {
+            real *ds = l->ds + i * l->voxels, *dp = l->dp + i * l->voxels;
+            if (dbi_transform_backward_f32(l->tape[i], ds, ds, error))
                 return -1;
+#pragma omp parallel for simd schedule(static)
+            for (int64_t v = 0; v < l->voxels; v++)
+                dp[v] += ds[v];
+        }
         free_tapes_f32(l);
     }
     chain_f32(l, dlogits, dsdf);

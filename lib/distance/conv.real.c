@@ -306,23 +306,16 @@ int dbi_conv_gradient_f32(const dbi_transform *transform, const int64_t shape[3]
         for (int64_t x = 0; x < shape[0]; x++)
             for (int64_t y = 0; y < shape[1]; y++)
                 for (int64_t z = 0; z < shape[2]; z++)
-                    dp[(x * shape[1] + y) * shape[2] + z] += (real)gather(&w, shape, x, y, z, log_in, log_out, g);
+                    dp[(x * shape[1] + y) * shape[2] + z] = (real)gather(&w, shape, x, y, z, log_in, log_out, g);
         return 0;
     }
-    real *q = dbi_alloc((size_t)count, sizeof *q, error), *sum = q ? dbi_alloc((size_t)count, sizeof *sum, error) : NULL;
-    int status = -1;
-    if (sum) {
+    real *q = dbi_alloc((size_t)count, sizeof *q, error);
+    if (!q)
+        return -1;
 #pragma omp parallel for schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            q[i] = g[i] != 0 ? (real)(w.h * (double)g[i] * (weight_of(-(double)log_in[i]) + weight_of(-(double)log_out[i]))) : 0;
-        status = correlate(&w, shape, q, sum, error);
-    }
-    if (!status) {
-#pragma omp parallel for simd schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            dp[i] += sum[i];
-    }
+    for (int64_t i = 0; i < count; i++)
+        q[i] = g[i] != 0 ? (real)(w.h * (double)g[i] * (weight_of(-(double)log_in[i]) + weight_of(-(double)log_out[i]))) : 0;
+    const int status = correlate(&w, shape, q, dp, error);
     free(q);
-    free(sum);
     return status;
 }

@@ -301,7 +301,7 @@ int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint3
     scatter(&s, sum);
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < count; i++)
-        dp[i] += (real)sum[i];
+        dp[i] = (real)sum[i];
     free(sum);
     return 0;
 }

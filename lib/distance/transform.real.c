@@ -153,8 +153,10 @@ int dbi_transform_forward_f32(const dbi_transform *transform, const dbi_normaliz
 int dbi_transform_backward_f32(const dbi_tape_f32 *tape, const real *ds, real *dp, dbi_error *error)
 {
     const dbi_tape_f32 *t = tape;
-    if (t->transform.kind == DBI_TRANSFORM_EXACT || !t->count)
+    if (t->transform.kind == DBI_TRANSFORM_EXACT || !t->count) {
+        memset(dp, 0, (size_t)t->count * sizeof *dp);
         return 0;
+    }
     real *g = dbi_alloc((size_t)t->count, sizeof *g, error);
     if (!g)
         return -1;

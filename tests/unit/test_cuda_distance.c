@@ -120,6 +120,8 @@ static void device_run(device *d, int64_t maps, const float *p, const float *ds,
     dbi_error error = {""};
     device_put(d->p, p, bytes);
     device_put(d->ds, ds, bytes);
+    memset(dp, 0xff, bytes); /* NaN, in whose place the gradient comes */
+    device_put(d->dp, dp, bytes);
     if (dbi_cuda_transform_forward(d->transform, test_stream, maps, d->p, d->s, &error) ||
         dbi_cuda_transform_backward(d->transform, test_stream, d->p, d->ds, to, &error))
         fail_msg("%s", error.text);
@@ -139,7 +141,7 @@ static void expect(const dbi_transform *t, const dbi_normalize *n, const int64_t
 {
     dbi_tape_f32 *tape;
     dbi_error error;
-    memset(dp, 0, (size_t)count_of(shape) * sizeof *dp);
+    memset(dp, 0xff, (size_t)count_of(shape) * sizeof *dp);
     assert_int_equal(dbi_transform_forward_f32(t, n, shape, p, s, &tape, &error), 0);
     assert_int_equal(dbi_transform_backward_f32(tape, ds, dp, &error), 0);
     dbi_tape_free_f32(tape);

@@ -88,7 +88,7 @@ static void test_torch(void **state)
         snprintf(name, sizeof name, "conv_h%s.grad", labels[k]);
         const float *grad = dbi_record_find(fixture, name)->data;
         dbi_tape_f32 *tape;
-        memset(dp, 0, p->count * sizeof *dp);
+        memset(dp, 0xff, p->count * sizeof *dp); /* NaN: the gradient takes its place */
         assert_int_equal(dbi_transform_forward_f32(&t, &none, p->shape, p->data, s, &tape, &error), 0);
         assert_int_equal(dbi_transform_backward_f32(tape, w->data, dp, &error), 0);
         dbi_tape_free_f32(tape);
@@ -178,7 +178,7 @@ static void test_beyond_window(void **state)
     for (int k = 0; k < 3; k++) {
         const dbi_transform t = parsed(transforms[k]);
         dbi_tape_f64 *tape;
-        memset(dp, 0, sizeof dp);
+        memset(dp, 0xff, sizeof dp);
         forward(&t, &none, p, s, &tape);
         assert_int_equal(dbi_transform_backward_f64(tape, ds, dp, &error), 0);
         dbi_tape_free_f64(tape);
@@ -347,8 +347,8 @@ static void check_gradient(const char *text, const dbi_normalize *n, int step)
     dbi_error error;
     soft_ball(p);
     random_weights(w, 1);
-    memset(dp, 0, sizeof dp);
-    memset(dpf, 0, sizeof dpf);
+    memset(dp, 0xff, sizeof dp);
+    memset(dpf, 0xff, sizeof dpf);
     forward(&t, n, p, s, &tape);
     assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
     dbi_tape_free_f64(tape);
@@ -414,8 +414,8 @@ static void test_maximum(void **state)
         assert_true(fabs(s[i] - factor * bare[i]) < 1e-12);
         scaled[i] = w[i] * factor;
     }
-    memset(dp, 0, sizeof dp);
-    memset(want, 0, sizeof want);
+    memset(dp, 0xff, sizeof dp);
+    memset(want, 0xff, sizeof want);
     assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
     assert_int_equal(dbi_transform_backward_f64(bare_tape, scaled, want, &error), 0);
     for (int i = 0; i < COUNT; i++)
@@ -433,7 +433,7 @@ static void fill_extreme(float p[COUNT], int kind)
         p[i] = kind < 6 ? values[kind] : kind == 6 ? (float)dbi_random_below(&r, 2) : kind == 7 ? values[dbi_random_below(&r, 6)] : i == COUNT / 2;
 }
 
-/* Whatever the probabilities: finite values and gradients, and what was there before is added to. */
+/* Whatever the probabilities: finite values and gradients. */
 static void test_finite(void **state)
 {
     (void)state;
@@ -449,7 +449,7 @@ static void test_finite(void **state)
                 const dbi_transform transform = parsed(transforms[t]);
                 dbi_tape_f32 *tape;
                 fill_extreme(p, kind);
-                memset(dp, 0, sizeof dp);
+                memset(dp, 0xff, sizeof dp);
                 assert_int_equal(dbi_transform_forward_f32(&transform, normalizations[n], shape, p, s, &tape, &error), 0);
                 assert_int_equal(dbi_transform_backward_f32(tape, ds, dp, &error), 0);
                 dbi_tape_free_f32(tape);
@@ -459,7 +459,7 @@ static void test_finite(void **state)
             }
 }
 
-/* No 1/2 in the crop, or none near: one value everywhere and no gradient. The gradient is added to what is there. */
+/* No 1/2 in the crop, or none near: one value everywhere and no gradient. */
 static void test_no_level(void **state)
 {
     (void)state;
@@ -469,15 +469,14 @@ static void test_no_level(void **state)
     random_weights(w, 3);
     for (int inside = 0; inside < 2; inside++) {
         dbi_tape_f64 *tape;
-        for (int i = 0; i < COUNT; i++) {
+        for (int i = 0; i < COUNT; i++)
             p[i] = inside ? 0.8 : 0.5;
-            dp[i] = i;
-        }
+        memset(dp, 0xff, sizeof dp);
         forward(&t, &clip3, p, s, &tape);
         assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
         dbi_tape_free_f64(tape);
         for (int i = 0; i < COUNT; i++)
-            assert_true(s[i] == (inside ? 1 : -1) && dp[i] == i);
+            assert_true(s[i] == (inside ? 1 : -1) && dp[i] == 0);
     }
 }
 
@@ -499,11 +498,36 @@ static void test_exact(void **state)
     const dbi_normalize *const normalizations[] = {&none, &clip3, &maximum};
     for (int n = 0; n < 3; n++) {
         forward(&t, normalizations[n], p, s, &tape);
+        memset(dp, 0xff, sizeof dp);
         assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
         dbi_tape_free_f64(tape);
         assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, normalizations[n], want, &error), 0);
         for (int i = 0; i < COUNT; i++)
             assert_true(fabs(s[i] - (double)want[i]) < 1e-6 && dp[i] == 0);
+    }
+}
+
+/* The gradient takes the place of what was there, its own weights included. */
+static void test_overwritten(void **state)
+{
+    (void)state;
+    static const char *const transforms[] = {"exact", "levelset", "conv:0.7,3", "conv:0.02,2"};
+    static double p[COUNT], s[COUNT], w[COUNT], dp[COUNT], in_place[COUNT];
+    dbi_error error;
+    soft_ball(p);
+    random_weights(w, 7);
+    for (int k = 0; k < 4; k++) {
+        const dbi_transform t = parsed(transforms[k]);
+        dbi_tape_f64 *tape;
+        forward(&t, &clip3, p, s, &tape);
+        memset(dp, 0xff, sizeof dp);
+        memcpy(in_place, w, sizeof w);
+        assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
+        assert_int_equal(dbi_transform_backward_f64(tape, in_place, in_place, &error), 0);
+        dbi_tape_free_f64(tape);
+        for (int i = 0; i < COUNT; i++)
+            assert_true(isfinite(dp[i]));
+        assert_memory_equal(dp, in_place, sizeof dp);
     }
 }
 
@@ -521,7 +545,7 @@ static void test_threads(void **state)
         for (int k = 0; k < 2; k++) {
             dbi_tape_f64 *tape;
             dbi_set_threads(k ? 3 : 1);
-            memset(dp[k], 0, sizeof dp[k]);
+            memset(dp[k], 0xff, sizeof dp[k]);
             forward(&transform, &clip3, p, s[k], &tape);
             assert_int_equal(dbi_transform_backward_f64(tape, w, dp[k], &error), 0);
             dbi_tape_free_f64(tape);
@@ -536,7 +560,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_torch),     cmocka_unit_test(test_window),    cmocka_unit_test(test_beyond_window), cmocka_unit_test(test_feet),
         cmocka_unit_test(test_closeness), cmocka_unit_test(test_gradients), cmocka_unit_test(test_maximum),       cmocka_unit_test(test_finite),
-        cmocka_unit_test(test_no_level),  cmocka_unit_test(test_exact),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_no_level),  cmocka_unit_test(test_exact),     cmocka_unit_test(test_threads),       cmocka_unit_test(test_overwritten),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, NULL, NULL);
