@@ -18,21 +18,7 @@ extern "C" {
 #endif
 
 #include "base/error.h"
-
-/* ---- Functions of host and device ---- */
-
-#ifdef __CUDACC__
-#define DBI_HD static inline __host__ __device__
-#else
-#define DBI_HD static inline __attribute__((unused))
-#endif
-
-/* Before a loop over arrays of few elements: unrolled, they are registers. */
-#ifdef __CUDA_ARCH__
-#define DBI_UNROLL _Pragma("unroll")
-#else
-#define DBI_UNROLL
-#endif
+#include "base/host_device.h"
 
 /* ---- Kernels ----
  *

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "distance/blur.h"
 #include "distance/closeness.h"
+#include "distance/edt.h"
 #include "distance/number.h"
 #include "maps/maps.h"
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "distance/edt.h"
 #include "distance/transform.real.h"
 
 static const double voxels[3] = {1, 1, 1};

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "distance/edt.h"
 #include "net/pass.h"
 
 /* How the record's distances are normalized: the member "normalize" of the metadata "sdf". */

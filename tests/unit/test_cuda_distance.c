@@ -1,5 +1,5 @@
-/* The CUDA device's distances against the library's own transforms: its kernels in their order, without a GPU run on the host (emulated.h). What
- * that cannot show is what CUDA itself does. */
+/* The CUDA device's distances against the library's own transforms: its kernels in their order, without a GPU run on
+ * the host (emulated.h). What that cannot show is what CUDA itself does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +16,7 @@
 #include "cuda/distance.h"
 #include "cuda/distance_math.h"
 #include "device_memory.h"
+#include "distance/edt.h"
 #include "distance/transform.real.h"
 
 static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip3 = {.kind = DBI_NORMALIZE_CLIP, .t = 3}, maximum = {.kind = DBI_NORMALIZE_MAX};
@@ -147,7 +148,8 @@ static void expect(const dbi_transform *t, const dbi_normalize *n, const int64_t
     dbi_tape_free_f32(tape);
 }
 
-/* Values voxel by voxel, gradients too, but relative to the largest one of the map. The soft distance adds many floats, in another order. */
+/* Values voxel by voxel, gradients too, but relative to the largest one of the map. The soft distance adds many
+ * floats, in another order. */
 static void check_map(const char *what, int kind, int64_t count, const float *s, const float *dp, const float *want_s, const float *want_dp)
 {
     const float tolerance = strncmp(what, "conv", 4) ? 1e-5f : 1e-4f;
@@ -288,7 +290,8 @@ static void order_changes_nothing(void **state)
         }
 }
 
-/* Whatever the input: no access out of bounds (the sanitizers see to that), an end, and for finite gradients finite results; others show. */
+/* Whatever the input: no access out of bounds (the sanitizers see to that), an end, and for finite gradients finite
+ * results; others show. */
 static void anything_goes_in(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Probability to signed distance: values against PyTorch's (tests/fixtures/distance.safetensors), against the formulas by brute force and against
- * exact distances; gradients against central differences, float against double. */
+/* Probability to signed distance: values against PyTorch's (tests/fixtures/distance.safetensors), against the
+ * formulas by brute force and against exact distances; gradients against central differences, float against double. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "distance/edt.h"
 #include "distance/transform.f64.h"
 #include "distance/transform.real.h"
 #include "record/stream.h"
@@ -31,7 +32,8 @@ static dbi_transform parsed(const char *text)
     return t;
 }
 
-/* A bumpy ball with a soft edge: smooth enough that a small change moves no foot to another edge. The values are floats. */
+/* A bumpy ball with a soft edge: smooth enough that a small change moves no foot to another edge. The values are
+ * floats. */
 static void soft_ball(double p[COUNT])
 {
     for (int i = 0; i < COUNT; i++) {
@@ -246,7 +248,8 @@ static void test_feet(void **state)
     static double p[COUNT];
     soft_ball(p);
     check_feet(p, shape);
-    /* specks, few enough that distances are long; along each axis more voxels than are compared at once, in multiples and not */
+    /* specks, few enough that distances are long; along each axis more voxels than are compared at once, in
+     * multiples and not */
     static const int64_t shapes[][3] = {{13, 12, 14}, {3, 37, 50}, {40, 5, 32}, {34, 35, 3}, {1, 1, 70}, {70, 1, 1}, {2, 64, 16}};
     dbi_random r;
     dbi_random_start(&r, 4, DBI_ROLE_TEST, 0, 0);
@@ -392,7 +395,8 @@ static void test_gradients(void **state)
     check_gradient("conv:0.6,all", &clip3, 1101);
 }
 
-/* With maxima held, `max` is a product: its gradient is that of the bare distance with the weights divided by the maxima, and 0 on the boundary. */
+/* With maxima held, `max` is a product: its gradient is that of the bare distance with the weights divided by the
+ * maxima, and 0 on the boundary. */
 static void test_maximum(void **state)
 {
     (void)state;

@@ -1,0 +1,19 @@
+/* Functions of host and device: written in the common subset of C and CUDA C++, in headers, and compiled by both
+ * compilers. */
+#ifndef DBI_BASE_HOST_DEVICE_H
+#define DBI_BASE_HOST_DEVICE_H
+
+#ifdef __CUDACC__
+#define DBI_HD static inline __host__ __device__
+#else
+#define DBI_HD static inline __attribute__((unused))
+#endif
+
+/* Before a loop over arrays of few elements: unrolled, they are registers. */
+#ifdef __CUDA_ARCH__
+#define DBI_UNROLL _Pragma("unroll")
+#else
+#define DBI_UNROLL
+#endif
+
+#endif
