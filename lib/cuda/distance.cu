@@ -57,10 +57,8 @@ typedef struct put_arguments {
 DBI_HD void put_distance(const put_arguments *a, int64_t i, float value)
 {
     float slope = 1, reached = 1;
-    if (a->normal.most < INFINITY) {
-        reached = dbi_conv_reaches_f32(value, a->normal.most);
-        value = dbi_conv_capped_f32(value, a->normal.most);
-    }
+    if (a->normal.most < INFINITY)
+        value = dbi_conv_capped_f32(value, a->normal.most, &reached);
     a->s[i] = a->raw ? value : dbi_normalize_value(&a->normal, value, &slope);
     if (a->slope)
         a->slope[i] = slope * reached;

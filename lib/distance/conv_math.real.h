@@ -61,15 +61,12 @@ DBI_HD real dbi_conv_distance_f32(double h, real log_in, real log_out)
     return (real)h * (log_in - log_out);
 }
 
-/* most: see dbi_conv_most(). */
-DBI_HD bool dbi_conv_reaches_f32(real s, real most)
+/* most: see dbi_conv_most(). *reached: 1, or 0 where s was beyond it. */
+DBI_HD real dbi_conv_capped_f32(real s, real most, real *reached)
 {
-    return s > -most && s < most;
-}
-
-DBI_HD real dbi_conv_capped_f32(real s, real most)
-{
-    return dbi_conv_reaches_f32(s, most) ? s : s > 0 ? most : -most;
+    const bool inside = s > -most && s < most;
+    *reached = inside;
+    return inside ? s : s > 0 ? most : -most;
 }
 
 /* The gradient at one voxel, gathered from all the voxels whose window it is in. g: by the distance. */

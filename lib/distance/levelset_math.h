@@ -10,6 +10,14 @@
 /* The gradient's floor: dS/dp at a foot is 1 / |grad p|, and |grad p| counts as at least this much per voxel. */
 #define DBI_LEVELSET_FLOOR 0.05
 
+/* v[axis] of an array of three. With a variable index the device could not keep the array in registers. The host can
+ * use one, and a choice between the elements would cost it branches that no processor foresees. */
+#ifdef __CUDA_ARCH__
+#define DBI_OF_AXIS(v, axis) ((axis) == 0 ? (v)[0] : (axis) == 1 ? (v)[1] : (v)[2])
+#else
+#define DBI_OF_AXIS(v, axis) ((v)[axis])
+#endif
+
 /* An edge of the grid, and its foot: where p passes 1/2 on it. */
 typedef struct dbi_crossed_edge {
     uint32_t a, b; /* voxels at its ends */
@@ -22,9 +30,9 @@ typedef struct dbi_crossed_edge {
 /* The squared distance of a voxel from the foot; *along: its part in the direction of the edge. */
 DBI_HD double dbi_foot_square(const dbi_crossed_edge *e, double x, double y, double z, double *along)
 {
-    const double dx = e->place[0] - x, dy = e->place[1] - y, dz = e->place[2] - z;
-    *along = e->axis == 0 ? dx : e->axis == 1 ? dy : dz;
-    return dx * dx + dy * dy + dz * dz;
+    const double away[3] = {e->place[0] - x, e->place[1] - y, e->place[2] - z};
+    *along = DBI_OF_AXIS(away, e->axis);
+    return away[0] * away[0] + away[1] * away[1] + away[2] * away[2];
 }
 
 /* The derivative of d + dbi_to_centre_f32(d). Both parts are computed before one is chosen, so that loops become

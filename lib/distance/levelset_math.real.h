@@ -20,16 +20,18 @@ DBI_HD double dbi_crossing_f32(real a, real b)
 /* The edge of that number (distance/feet.h) in a volume of this size. */
 DBI_HD dbi_crossed_edge dbi_crossed_edge_of_f32(const uint32_t size[3], const real *p, uint32_t number)
 {
+    const uint32_t stride[3] = {size[1] * size[2], size[2], 1};
     dbi_crossed_edge e;
     e.a = number / 3;
     e.axis = number - 3 * e.a;
-    e.b = e.a + (e.axis == 0 ? size[1] * size[2] : e.axis == 1 ? size[2] : 1);
+    e.b = e.a + DBI_OF_AXIS(stride, e.axis);
     e.t = dbi_crossing_f32(p[e.a], p[e.b]);
     e.change = (double)p[e.b] - (double)p[e.a];
     const uint32_t line = e.a / size[2], x = line / size[1];
-    e.place[0] = x + (e.axis == 0 ? e.t : 0);
-    e.place[1] = line - x * size[1] + (e.axis == 1 ? e.t : 0);
-    e.place[2] = e.a - line * size[2] + (e.axis == 2 ? e.t : 0);
+    e.place[0] = x;
+    e.place[1] = line - x * size[1];
+    e.place[2] = e.a - line * size[2];
+    DBI_OF_AXIS(e.place, e.axis) += e.t;
     return e;
 }
 

@@ -78,9 +78,10 @@ static void cap(const dbi_tape_f32 *t, real *s, real *reached)
     const real most = (real)dbi_conv_most(&t->transform, t->shape);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->count; i++) {
+        real inside;
+        s[i] = dbi_conv_capped_f32(s[i], most, &inside);
         if (reached)
-            reached[i] = dbi_conv_reaches_f32(s[i], most);
-        s[i] = dbi_conv_capped_f32(s[i], most);
+            reached[i] = inside;
     }
 }
 
