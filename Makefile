@@ -16,7 +16,7 @@ package_flags := $(shell $(PKG_CONFIG) --cflags $(packages) 2>/dev/null)
 package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
 # -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
-all_cflags := -std=gnu17 -fopenmp -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
+all_cflags := -std=gnu17 -fopenmp -Werror=implicit-function-declaration -Werror=int-conversion -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
 all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I$(BUILD)/f64/lib -I$(BUILD)/f64/tests/unit -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
 cuda_libs = $(if $(cuda),-L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lpthread)
 libs = -lnifti2 -lznz $(package_libs) -ldnnl $(cuda_libs) -lm
@@ -48,7 +48,8 @@ warp_flags = -std=c++17 -fno-exceptions -fno-rtti -D__CUDACC__ -Itests/emulated/
 emulated_sources := $(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))
 emulated := $(emulated_sources:%.cu=$(BUILD)/emulated/%.o) $(patsubst %.c,$(BUILD)/%.o,$(filter lib/cuda/%,$(all_sources))) $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/emulated/*.c)))
 library := $(BUILD)/libdbisl.a
-tool_sources := $(filter-out tools/tool.c tools/devices.c tools/sampling.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
+tool_sources := $(filter-out tools/tool.c tools/files.c tools/devices.c tools/sampling.c tools/dbisl.c,$(sort $(wildcard tools/*.c)))
+shared := $(BUILD)/tools/tool.o $(BUILD)/tools/files.o $(BUILD)/tools/devices.o
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
@@ -97,7 +98,7 @@ $(library): $(lib_objects)
 
 $(BUILD)/tools/devices.o: all_cppflags += $(if $(cuda),-DDBI_WITH_CUDA)
 
-$(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(BUILD)/tools/devices.o $(library)
+$(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(shared) $(library)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(libs) -o $@
 
@@ -203,7 +204,7 @@ bundle_link = @mkdir -p $(@D); $(if $(V),,printf '  %-4s %s\n' LINK $@;) $(CC) $
 $(bundle)/bin/dbisl: $(BUILD)/tools/dbisl.o
 	$(bundle_link) -o $@
 
-$(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(filter-out %/dbisl,$(programs))): $(bundle)/bin/dbisl-%: $(BUILD)/tools/%.o $(BUILD)/tools/tool.o $(BUILD)/tools/devices.o $(library)
+$(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(filter-out %/dbisl,$(programs))): $(bundle)/bin/dbisl-%: $(BUILD)/tools/%.o $(shared) $(library)
 	$(bundle_link) $(libs) -o $@
 
 $(sampling:%=$(bundle)/bin/%): $(BUILD)/tools/sampling.o
@@ -242,7 +243,7 @@ endif
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 
-c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/emulated/*.[ch] tests/emulated/*/*.h tests/emulated/*/*/*.h tests/unit/*.[ch] tests/bench/*.[ch]))
+c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/emulated/*.[ch] tests/emulated/*/*.h tests/emulated/*/*/*.h tests/*.c tests/unit/*.[ch] tests/bench/*.[ch]))
 shell_files := setup.sh .ci/run tests/run tests/helper.bash tests/bench/run $(sort $(wildcard scripts/* examples/*.sh))
 
 .PHONY: lint

@@ -2,7 +2,7 @@
 # See dbisl-pipelines(7). A pipeline sets what its data are, includes a recipe and then this file:
 #   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are not read unless TRUTH is set
 #   SCORED_IDS                             those of TEST_IDS that have a label, when it is not all
-#   scan, label                            functions of a name: the scan's file, and the options of preprocess that add the label
+#   scan, label                            functions of a name: the scan's file, and its label's or nothing
 #   further                                function of a name, where there are several channels: the files of the others
 # Whatever is set with ?= can be set on make's command line or in the environment: a program (SDF=./my-sdf), its options, the launcher.
 SHELL := /bin/bash
@@ -22,10 +22,13 @@ export OMP_WAIT_POLICY ?= passive
 
 # --- what can be set -------------------------------------------------------------------------------------------------------------------------------
 
+include $(here)/names.mk
 RUNS ?= runs/$(NAME)
 # Cases, distances and split; runs that differ in nothing of these can share them.
 PREPARED ?= $(RUNS)
+TEST_IDS := $(strip $(TEST_IDS))
 SCORED_IDS ?= $(TEST_IDS)
+SCORED_IDS := $(strip $(SCORED_IDS))
 METHODS ?= supervised dbisl
 METHODS_WITH_TEACHER ?= dbisl mean-teacher ua-mt
 SEED ?= 1
@@ -75,6 +78,13 @@ TABLE ?= awk -f $(here)/table.awk
 # FLAGS_dbisl, FLAGS_dtc, ...: options of train-step for one method alone. VARIANT_FLAGS: more of them, which come last.
 VARIANT_FLAGS ?=
 
+# --- names -----------------------------------------------------------------------------------------------------------------------------------------
+
+$(foreach v,RUNS PREPARED BIN,$(call check_path,$(v)))
+$(call check_ids,$(LABELED_IDS) $(UNLABELED_IDS) $(TEST_IDS))
+scanned_twice := $(firstword $(call twice,$(LABELED_IDS) $(UNLABELED_IDS) $(TEST_IDS)))
+$(if $(scanned_twice),$(error $(scanned_twice) is named twice among the scans to train and to test on: each scan has a name of its own, and one use))
+
 # --- settings --------------------------------------------------------------------------------------------------------------------------------------
 
 # Each stage depends on RUNS/settings/STAGE, which holds the variables of its command and is written anew only when they change: another rate or
@@ -110,12 +120,22 @@ $(if $(idle),,$(shell mkdir -p $(addprefix $(PREPARED)/,cases distances settings
 training := $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst) $(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst)
 testing := $(TEST_IDS:%=$(PREPARED)/cases/%.st.zst)
 
-$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are $(if $(TRUTH),for the log alone,not read).,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES) $(filter-out 1,$(CHANNELS)) $(if $(TRUTH),with truth)))
-$(addsuffix .st.zst,$(addprefix $(PREPARED)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $$(call further,$$*) $(call settings,preprocess)
-	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* --classes $(CLASSES) $(call label,$*) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
+# A case is made of its scan and its label. That a label has come or gone does not show in the times of files (one that
+# was moved here is as old as it was): PREPARED/settings/labels/ID says which one a case has. There is no such file for
+# a case that never had one.
+label_read = $(if $(or $(TRUTH),$(filter-out $(UNLABELED_IDS),$(1))),$(call label,$(1)))
+labels := $(PREPARED)/settings/labels
+label_is_new = $(if $(call same,$(call label_read,$(1)),$(file <$(labels)/$(1))),,yes)
+made_of = $(call scan,$(1)) $(call further,$(1)) $(call label_read,$(1)) $(if $(call label_is_new,$(1)),$(labels)/$(1),$(wildcard $(labels)/$(1)))
+$(addprefix $(labels)/,$(LABELED_IDS) $(UNLABELED_IDS) $(TEST_IDS)): $(labels)/%: $$(if $$(call label_is_new,$$*),force)
+	$(if $(dry),,@mkdir -p $(@D) && printf '%s\n' '$(call label_read,$*)' >$@.part && mv $@.part $@)
 
-$(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst): $(PREPARED)/cases/%.st.zst: $$(call scan,$$*) $$(call further,$$*) $(call settings,preprocess)
-	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(if $(TRUTH),--classes $(CLASSES) $(call label,$*),$(no_label)) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
+$(eval $(call stage,preprocess,Scans become cases: one orientation and intensity scale. The labels of unlabelled scans are $(if $(TRUTH),for the log alone,not read).,$(PREPROCESS) $(PREPROCESS_FLAGS) $(CLASSES) $(filter-out 1,$(CHANNELS)) $(if $(TRUTH),with truth)))
+$(addsuffix .st.zst,$(addprefix $(PREPARED)/cases/,$(LABELED_IDS) $(TEST_IDS))): $(PREPARED)/cases/%.st.zst: $$(call made_of,$$*) $(call settings,preprocess)
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* --classes $(CLASSES) $(addprefix --label ,$(call label_read,$*)) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
+
+$(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst): $(PREPARED)/cases/%.st.zst: $$(call made_of,$$*) $(call settings,preprocess)
+	$(strip $(LAUNCH) $(PREPROCESS) $(PREPROCESS_FLAGS) --id $* $(if $(TRUTH),--classes $(CLASSES) $(addprefix --label ,$(call label_read,$*)),$(no_label)) $(addprefix --channel ,$(call further,$*)) $(call scan,$*) -o $@)
 
 $(eval $(call stage,sdf,Labels get their signed distance map.,$(SDF) $(SDF_FLAGS)))
 $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst): $(PREPARED)/distances/%.st.zst: $(PREPARED)/cases/%.st.zst $(call settings,sdf)
@@ -155,6 +175,9 @@ checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p
 # Of one method: options of sample and train-step that hold for the whole run.
 common = --seed $(SEED)$(if $(TRUTH), --truth)
 sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) $(common)
+# Said at once, and not after the first method's training.
+$(if $(filter-out cases describe,$(or $(MAKECMDGOALS),table)),$(foreach m,$(METHODS),$(if $(UNLABELED_IDS)$(filter 0,$(call batch_unlabeled,$(m))),,$(error \
+    the method $(m) learns from unlabelled scans, and there are none: METHODS=supervised does without))))
 last_unlabeled = $(or $(LAST_BATCH_UNLABELED_$(1)),$(filter 0,$(BATCH_UNLABELED_$(1))),$(LAST_BATCH_UNLABELED))
 sampling_last = $(LAST_SAMPLE_FLAGS) --labeled $(LAST_BATCH_LABELED) --unlabeled $(call last_unlabeled,$(1)) $(common)
 sampling_from = $(if $(filter $(last),$(2)),$(call sampling_last,$(1)),$(call sampling,$(1)))
@@ -245,10 +268,12 @@ $(RUNS)/table.txt: $(METHODS:%=$(RUNS)/%/metrics.tsv) $(call settings,table)
 .PHONY: cases train scores table nifti describe
 cases: $(training) $(testing) $(PREPARED)/split.tsv
 train: $(foreach m,$(METHODS),$(call student,$(m),$(STEPS)) $(call teacher,$(m),$(STEPS)) $(RUNS)/$(m)/log.tsv)
+unscored := $(if $(TEST_IDS),none of the $(words $(TEST_IDS)) test scans has a label,there are no test scans)
+$(if $(SCORED_IDS),,$(if $(filter scores,$(MAKECMDGOALS)),$(error there is nothing to score: $(unscored))))
 # Raw scores, and those of the largest component of each class.
 scores: $(METHODS:%=$(RUNS)/%/log.tsv) $(METHODS:%=$(RUNS)/%/metrics.tsv) $(METHODS:%=$(RUNS)/%/metrics.largest.tsv)
 table: $(METHODS:%=$(RUNS)/%/log.tsv) $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/predictions/%.st.zst)) $(if $(SCORED_IDS),$(RUNS)/table.txt)
-	$(if $(SCORED_IDS),@cat $(RUNS)/table.txt)
+	$(if $(SCORED_IDS),@cat $(RUNS)/table.txt,@echo 'There is nothing to score: $(unscored).')
 nifti: $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/nifti/%.nii.gz))
 
 # All that the scores depend on, but for the scans themselves and the versions of the programs: settings in the words of the stages, those of the

@@ -77,7 +77,7 @@ FILE
     fi
     check_gpu SANITIZER=leakcheck scripts/check-gpu "$T/test_good"
     [ "$status" -eq 2 ]
-    [[ $stderr == *"leakcheck is none of memcheck"* ]]
+    [[ $stderr == *"leakcheck: choose memcheck"* ]]
 }
 
 @test "without a GPU: skipped with the reason, a failure where REQUIRE_GPU is set" {

@@ -25,6 +25,16 @@ oblique=(axes=PIR "degrees=12,-9,17" "spacing=0.9,1.7,1.1" "shape=26,20,24")
     done
 }
 
+@test "images: codes of sform and qform that no standard names come back too" {
+    for code in 255 256 32767; do
+        scans make s.nii.gz "code=$code"
+        scans make l.nii.gz "code=$code" kind=label
+        dbisl-preprocess --label l.nii.gz s.nii.gz -o c.st.zst
+        dbisl-restore c.st.zst -o r.nii.gz
+        scans place l.nii.gz r.nii.gz
+    done
+}
+
 @test "images: a case's voxels stand where the scan's do, axes to right, front, up" {
     for axes in RAS LPS PIR; do
         scans make s.nii "axes=$axes" degrees=5,-20,31 shape=11,12,9 slope=0.5 inter=-3
@@ -167,6 +177,21 @@ PYTHON
     absent x.st.zst
 }
 
+@test "images: a file whose name has a colon is a file, with its whole name" {
+    scans make s1_2024-01-01T10:30:00.nii.gz shape=9,8,7
+    scans make s1_2024-01-01T10:45:00.nii.gz shape=9,8,7 slope=2
+    : >s1_2024-01-01T10
+    dbisl-preprocess s1_2024-01-01T10:30:00.nii.gz -o c.st.zst
+    dbisl-info c.st.zst | grep -q 'id *s1_2024-01-01T10:30:00$'
+    dbisl-preprocess s1_2024-01-01T10:45:00.nii.gz -o c.st.zst
+    dbisl-info c.st.zst | grep -q 'id *s1_2024-01-01T10:45:00$'
+    mkdir in
+    cp s1_2024-01-01T10:30:00.nii.gz in
+    "$PYTHON" -c 'import shutil; shutil.make_archive("a", "zip", ".", "in")'
+    dbisl-preprocess a.zip:in/s1_2024-01-01T10:30:00.nii.gz -o c.st.zst
+    dbisl-info c.st.zst | grep -q 'id *s1_2024-01-01T10:30:00$'
+}
+
 @test "images: several channels share a grid" {
     scans make a.nii "${oblique[@]}"
     scans make b.nii "${oblique[@]}" slope=2 inter=5
@@ -212,6 +237,20 @@ PYTHON
     dbisl-preprocess --crop label:1 --label l.nii s.nii -o a.st.zst
     dbisl-preprocess s.nii -o b.st.zst
     [ "$(dbisl-info a.st.zst | grep normalization)" = "$(dbisl-info b.st.zst | grep normalization)" ]
+}
+
+@test "images: what comes through a pipe is read once, from its first byte" {
+    scans make s.nii.gz
+    scans make l.nii.gz kind=label
+    dbisl-preprocess --label l.nii.gz s.nii.gz -o c.st.zst
+    dbisl-metrics c.st.zst c.st.zst -o wanted.tsv
+    dbisl-metrics <(cat c.st.zst) <(cat c.st.zst) -o m.tsv
+    same wanted.tsv m.tsv
+    mkfifo pipe
+    cat c.st.zst >pipe &
+    timeout 20 dbisl-metrics pipe c.st.zst -o m.tsv
+    wait
+    same wanted.tsv m.tsv
 }
 
 @test "images: a case's name" {
@@ -285,7 +324,7 @@ assert label["dims"] == (14, 11, 9)
 assert numpy.array_equal(numpy.array(label["values"]).reshape(9, 11, 14).T, h5py.File("a.h5")["label"][()])
 PYTHON
     dbisl-preprocess --no-label a.h5 -o n.st.zst
-    expect_fault 'no tensor "label"' dbisl-restore n.st.zst -o x
+    expect_fault 'no tensor "label"' dbisl-restore n.st.zst -o x.nii
     dbisl-preprocess --label a.h5 plain.h5 -o n.st.zst
     expect_fault 'none\.h5: no dataset "image"' dbisl-preprocess none.h5 -o x
     expect_fault 'plain\.h5: no dataset "label"' dbisl-preprocess --label plain.h5 a.h5 -o x
@@ -304,6 +343,56 @@ PYTHON
         head -c $(($(stat -c %s a.h5) * part / 50)) a.h5 >cut.h5
         expect_fault 'cut\.h5' dbisl-preprocess cut.h5 -o x
     done
+    absent x
+}
+
+@test "images: what was never written into an HDF5 file is its fill value, and costs no time" {
+    need_python h5py numpy
+    "$PYTHON" - <<'PYTHON'
+import zlib
+import h5py, numpy
+values = numpy.arange(5 * 4 * 3, dtype="f8").reshape(5, 4, 3)
+for name, kind, fill in (("little", "<f4", -7.5), ("big", ">i2", -1000), ("none", "<f4", 0), ("old", "u1", 200)):
+    with h5py.File(f"{name}.h5", "w", libver="earliest" if name == "old" else "latest") as f:
+        d = f.create_dataset("image", shape=(12, 9, 7), dtype=kind, chunks=(5, 4, 3), compression="gzip", fillvalue=fill)
+        for corner in ((0, 0, 0), (5, 4, 3)):
+            d[tuple(slice(a, a + n) for a, n in zip(corner, (5, 4, 3)))] = values
+        numpy.save(f"{name}.npy", d[()].astype("f4"))
+for name, version in (("new", "latest"), ("old", "earliest")):
+    with h5py.File(f"many-{name}.h5", "w", libver=version) as f:
+        d = f.create_dataset("image", shape=(300, 300, 100), dtype="u1", chunks=(2, 2, 2), compression="gzip", maxshape=(None, None, None))
+        for i in range(2000):
+            d.id.write_direct_chunk((2 * (i % 15), 2 * (i // 15 % 15), 2 * (i // 225)), zlib.compress(bytes(range(8))))
+PYTHON
+    for name in little big none old; do
+        dbisl-preprocess --normalize none --compress=none "$name.h5" -o "$name.st"
+        "$PYTHON" - "$ROOT/tests" "$name" <<'PYTHON'
+import sys
+import numpy
+sys.path.insert(0, sys.argv[1])
+import scans
+tensors, _ = scans.read_record(f"{sys.argv[2]}.st")
+wanted = numpy.load(f"{sys.argv[2]}.npy")
+assert wanted.shape == (12, 9, 7) and numpy.array_equal(numpy.array(tensors["image"][2], "f4"), wanted.ravel())
+PYTHON
+    done
+    for name in new old; do
+        timeout 10 dbisl-preprocess --normalize none --downsample 10 "many-$name.h5" -o m.st
+    done
+}
+
+@test "images: an HDF5 file that crashes libhdf5 is one line of error" {
+    need_python h5py numpy
+    "$PYTHON" - <<'PYTHON'
+import h5py, numpy
+with h5py.File("crash.h5", "w") as f:
+    f["image"] = numpy.arange(24.0).reshape(2, 3, 4)
+data = bytearray(open("crash.h5", "rb").read())
+at = data.index(b"\x88\0\0\0\0\0\0\0", 0x60)  # where the root group's message says its tree and its heap are
+data[at : at + 16] = b"\xff" * 16
+open("crash.h5", "wb").write(data)
+PYTHON
+    expect_fault 'crash\.h5: .*damaged' dbisl-preprocess crash.h5 -o x
     absent x
 }
 
@@ -336,6 +425,8 @@ spacing=0,1,1 pixdim=1,1,1|the affine is singular
 origin=nan,0,0|the affine has a value that is not finite
 volumes=3|4D data, with 3 volumes
 short=1|30 x 24 x 20 voxels of 2 bytes take 28800 bytes from byte 352 on, but there are 29151
+axes=RAS spacing=1e-20,1,1|the spacing along axis 0 is 1e-20 mm
+spacing=1,1,1e9|the spacing along axis 2 is 1e\+09 mm
 offset=1000|.*but there are
 offset=1e30|.*begin at byte
 offset=nan|.*begin at byte
@@ -363,6 +454,8 @@ CASES
     dbisl-preprocess --classes 1 --label bad.nii s.nii -o empty.st.zst
     expect_fault 'a crop round the label, but there is no label' dbisl-preprocess --crop label:1 s.nii -o x
     expect_fault 's\.nii: the image is constant in the window' dbisl-preprocess --normalize window:5000,6000 s.nii -o x
+    scans make far.nii kind=zero type=16 set=1,2,3,1e-20,-1e30
+    expect_fault 'far\.nii: normalized values are beyond' dbisl-preprocess --normalize zscore:foreground far.nii -o x
     expect_fault 's\.nii: .*too few' dbisl-preprocess --downsample 25 s.nii -o x
     expect_fault 's\.nii: .*more than 2\^31 voxels' dbisl-preprocess --spacing 0.001 s.nii -o x
     expect_fault 'a source spacing is for HDF5' dbisl-preprocess --source-spacing 1 s.nii -o x

@@ -183,3 +183,19 @@ END
     expect_usage dbisl-metrics --json --summary a.st a.st
     expect_usage dbisl-metrics --unknown a.st a.st
 }
+
+@test "lists of predictions and references are not taken for pairs" {
+    local i
+    mkdir pred ref
+    for i in 0 1 2; do
+        "$PYTHON" "$ROOT/tests/scans.py" make "ref/p$i.nii.gz" shape=12,12,10 kind=label classes=1
+        cp "ref/p$i.nii.gz" pred
+    done
+    expect_fault 'pred/p0.nii.gz would be scored against pred/p1.nii.gz' dbisl-metrics pred/p0.nii.gz pred/p1.nii.gz pred/p2.nii.gz ref/p0.nii.gz ref/p1.nii.gz ref/p2.nii.gz
+    expect 0 dbisl-metrics pred/p0.nii.gz pred/p1.nii.gz ref/p0.nii.gz ref/p1.nii.gz
+    [[ $stderr == *"warning: pred/p0.nii.gz is scored against pred/p1.nii.gz, of another name"* ]] && [ ${#stderr_lines[@]} -eq 1 ] || fail "$stderr"
+    expect 0 dbisl-metrics pred/p0.nii.gz ref/p0.nii.gz pred/p1.nii.gz ref/p1.nii.gz pred/p2.nii.gz ref/p2.nii.gz
+    [ -z "$stderr" ] || fail "$stderr"
+    expect 0 dbisl-metrics pred/p0.nii.gz ref/p1.nii.gz
+    [ -z "$stderr" ] || fail "$stderr"
+}

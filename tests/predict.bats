@@ -338,6 +338,7 @@ END
 }
 
 @test "ids that cannot name a file in the folder" {
+    cp case.st.zst again.st.zst
     for id in .. ../x a/b .hidden; do
         tool meta case.st.zst hostile.st "id=$id"
         expect_fault 'hostile.st: record 0: id ".*" cannot name a file' dbisl-predict net.st hostile.st -o out/
@@ -345,7 +346,12 @@ END
     tool meta case.st.zst nameless.st id=
     expect_fault 'nameless.st: record 0: id "" cannot name a file' dbisl-predict net.st nameless.st -o out/
     absent out x.st.zst
-    expect_fault 'case.st.zst: record 0: id "scan" is there a second time' dbisl-predict net.st case.st.zst case.st.zst -o out/
+    expect_fault 'again.st.zst: id "scan" is there a second time, it would replace the file of case.st.zst' \
+        dbisl-predict net.st case.st.zst again.st.zst -o out/
+    absent out
+    # Of a stream only the first record is known beforehand.
+    cat case.st.zst case.st.zst >two.st.zst
+    expect_fault 'two.st.zst: record 1: id "scan" is there a second time' dbisl-predict net.st two.st.zst -o out/
     [ "$(ls out)" = scan.st.zst ]
 }
 

@@ -17,6 +17,66 @@ programs() {
     done
 }
 
+@test "options that cannot be read for want of memory end the program" {
+    [ -z "${SANITIZED:-}" ] || skip "a sanitizer must be the first library"
+    need cc
+    cd "$BATS_TEST_TMPDIR"
+    echo 'int argp_parse(void) { return 12; } /* ENOMEM */' >short.c
+    cc -shared -fPIC -o short.so short.c
+    LD_PRELOAD=$PWD/short.so expect_fault 'the options could not be read: Cannot allocate memory' dbisl-init -o student
+    [ ! -e student ]
+}
+
+# all_or_error OUTPUT COMMAND...: whichever allocation of jansson's fails, the command fails without the output, or writes what it writes otherwise.
+all_or_error() {
+    local output=$1 n
+    shift
+    "$@"
+    mv "$output" whole
+    for ((n = 1; ; n++)); do
+        rm -f short "$output"
+        if LD_PRELOAD=$PWD/short_memory.so SHORT=$n "$@" 2>error; then
+            cmp "$output" whole || fail "allocation $n: $*"
+            [ -e short ] || break
+        else
+            [ ! -e "$output" ] && grep -q '^dbisl-[a-z]*: .' error || fail "allocation $n: $*"
+        fi
+    done
+    [ "$n" -gt 10 ]
+}
+
+@test "jansson without memory: outputs are whole or not there" {
+    [ -z "${SANITIZED:-}" ] || skip "a sanitizer must be the first library"
+    need cc
+    cd "$BATS_TEST_TMPDIR"
+    cc -D_GNU_SOURCE -shared -fPIC -o short_memory.so "$ROOT/tests/short_memory.c"
+    dbisl-phantom --train 1 --test 0 --size 16 -o D
+    dbisl-preprocess --label D/labelsTr/phantom_001.nii.gz D/imagesTr/phantom_001.nii.gz -o case.st
+    all_or_error out.json dbisl-info --json -o out.json case.st
+    all_or_error out.st dbisl-sdf case.st -o out.st
+}
+
+@test "the page of the file format and the library agree on the level of cases" {
+    local level
+    level=$(sed -n 's/.*DBI_LEVEL_OF_CASES = \([0-9]*\).*/\1/p' "$ROOT"/lib/record/*.h)
+    [ -n "$level" ]
+    grep -A1 'cases, which are read more often than' "$ROOT/man/dbisl-format.5" | grep -qx "written, at $level\."
+}
+
+@test "a wrong word for an option is answered with the right ones" {
+    local options=("sdf --normalize|none, max or clip:T" "sdf --transform|exact, levelset or conv:H,RADIUS" "init --compress|none, zstd or zstd:LEVEL"
+        "train-step --seg-loss|dice or dice\\+ce" "train-step --method|supervised, mean-teacher, ua-mt, dtc or dbisl"
+        "train-step --schedule|constant, every:N, at:S.* or poly" "train-step --without|cross, consistency, pseudo or uncertainty"
+        "predict --output|any of label, prob, logits, sdf and uncertainty" "predict --head|[a-z]*, [a-z]* or [a-z]*" "predict --weights|uniform or gaussian"
+        "predict --precision|fp32, tf32 or bf16" "predict --format|st.zst, nii.gz or nii" "restore --from|label, prob, sdf or uncertainty")
+    local one program option
+    for one in "${options[@]}"; do
+        read -r program option <<<"${one%|*}"
+        expect 2 "dbisl-$program" "$option=foo" </dev/null
+        grep -qE -- "^dbisl-$program: $option: \"foo\": choose ${one#*|}" <<<"$stderr" || fail "dbisl-$program $option=foo: $stderr"
+    done
+}
+
 @test "a program's --help and its manual page have the same options" {
     expect 0 "$ROOT/scripts/check-options" "$BIN" "$ROOT/man"
 }

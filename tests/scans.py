@@ -98,7 +98,7 @@ def header1(n, affine, spacing, datatype, extra):
 
 def make(out, settings):
     """kind=image|label|zero|ramp (linear in the place in space), shape, axes, spacing, degrees, origin, type, classes; pixdim, slope, inter, offset, code, volumes put into the header as they are;
-    set=X,Y,Z,VALUE changes one voxel; singular=1 makes two columns of the affine equal; short=N drops N bytes."""
+    set=X,Y,Z,VALUE,... changes one voxel, and with more values those that follow it; singular=1 makes two columns of the affine equal; short=N drops N bytes."""
     kind = settings.get("kind", "image")
     n = [int(v) for v in settings.get("shape", "30,24,20").split(",")]
     spacing = [float(v) for v in settings.get("spacing", "1,1.2,1.5").split(",")]
@@ -112,8 +112,9 @@ def make(out, settings):
     pixdim = [float(v) for v in settings["pixdim"].split(",")] if "pixdim" in settings else spacing
     values = [ramp(affine, x, y, z) if kind == "ramp" else voxel(kind, int(settings.get("classes", 1)), x, y, z, n) for z in range(n[2]) for y in range(n[1]) for x in range(n[0])]
     if "set" in settings:
-        x, y, z, value = settings["set"].split(",")
-        values[(int(z) * n[1] + int(y)) * n[0] + int(x)] = float(value) if datatype in (16, 64) else int(value)
+        x, y, z, *some = settings["set"].split(",")
+        first = (int(z) * n[1] + int(y)) * n[0] + int(x)
+        values[first : first + len(some)] = [float(v) if datatype in (16, 64) else int(v) for v in some]
     values *= int(settings.get("volumes", 1))
     data = bytes(header1(n, affine, pixdim, datatype, settings)) + struct.pack(f"<{len(values)}{TYPES[datatype]}", *values)
     data = data[: len(data) - int(settings.get("short", 0))]

@@ -275,3 +275,19 @@ edit() {
     expect_fault 'No space left' step both.st --out-student "$out/disk/s" --out-teacher "$out/disk/t" --log "$out/disk/log"
     [ -z "$(ls -A "$out/disk")" ] || fail "left behind: $(ls -A "$out/disk")"
 }
+
+@test "when the log cannot get its name, student and teacher do not get theirs" {
+    mkfifo "$BATS_TEST_TMPDIR/batches"
+    echo old >"$out/s"
+    step "$BATS_TEST_TMPDIR/batches" 2>"$BATS_TEST_TMPDIR/error" &
+    local program=$!
+    until [ -e "$out/.log.part" ]; do sleep 0.05; done
+    mkdir "$out/log"
+    cat both.st >"$BATS_TEST_TMPDIR/batches"
+    ! wait "$program" || fail "no failure"
+    [ "$(cat "$BATS_TEST_TMPDIR/error")" = "dbisl-train-step: $out/log: Is a directory" ]
+    [ "$(cat "$out/s")" = old ]
+    rm "$out/s"
+    rmdir "$out/log"
+    nothing_made
+}

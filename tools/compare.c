@@ -1,5 +1,6 @@
 /* dbisl-compare: tables of results of many trainings -> what each method reaches and how it differs from a baseline. */
 #include "score/compare.h"
+#include "record/sink.h"
 #include "tool.h"
 
 typedef struct arguments {
@@ -46,6 +47,8 @@ int main(int argc, char **argv)
     tool_parse(argc, argv, "dbisl-compare", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED, options, parse, "[RESULTS...]",
                "Compares methods by the results of many trainings: means, intervals, and paired tests against a baseline.", &a, &tool);
     const tool_files files = tool_or_input(a.files);
+    tool_reads_all(files);
+    tool_writes(tool.output, TOOL_TEXT, NULL);
     dbi_results *results = dbi_results_new(&error);
     if (!results)
         tool_die(&error);

@@ -50,6 +50,9 @@ int main(int argc, char **argv)
                "result has "
                "the student's step, preprocessing and history.",
                &a, &common);
+    tool_reads(a.teacher);
+    tool_reads(a.student);
+    tool_writes(common.output, TOOL_RECORDS, a.teacher);
     dbi_checkpoint *teacher = dbi_checkpoint_load(a.teacher, &error), *student = teacher ? dbi_checkpoint_load(a.student, &error) : NULL;
     if (!student || dbi_checkpoint_average(teacher, student, a.decay, !a.no_warmup, &error) ||
         dbi_checkpoint_save(teacher, common.output, &common.compression, &error))

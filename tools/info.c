@@ -1,4 +1,5 @@
 /* dbisl-info: shows what is in tensor files, or cuts a stream into files of one record each. */
+#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -8,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "record/bytes.h"
+#include "record/checksum.h"
+#include "record/json.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 #include "record/summary.h"
 #include "tool.h"
 
@@ -137,15 +141,66 @@ static json_t *number_or_null(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+static json_t *shape_json(const dbi_tensor *tensor)
+{
+    json_t *shape = json_array();
+    for (int i = 0; shape && i < tensor->ndim; i++)
+        if (json_array_append_new(shape, json_integer(tensor->shape[i]))) {
+            json_decref(shape);
+            shape = NULL;
+        }
+    return shape;
+}
+
 static json_t *tensor_json(const dbi_tensor *tensor)
 {
     dbi_summary summary = dbi_tensor_summary(tensor);
-    json_t *shape = json_array();
-    for (int i = 0; i < tensor->ndim; i++)
-        json_array_append_new(shape, json_integer(tensor->shape[i]));
-    return json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:I}", "name", tensor->name, "dtype", dbi_dtype_name(tensor->dtype), "shape", shape,
-                     "bytes", (json_int_t)(tensor->count * dbi_dtype_size(tensor->dtype)), "min", number_or_null(summary.min), "max",
-                     number_or_null(summary.max), "mean", number_or_null(summary.mean), "nonfinite", (json_int_t)summary.nonfinite);
+    return json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:I}", "name", tensor->name, "dtype", dbi_dtype_name(tensor->dtype), "shape",
+                     shape_json(tensor), "bytes", (json_int_t)(tensor->count * dbi_dtype_size(tensor->dtype)), "min", number_or_null(summary.min),
+                     "max", number_or_null(summary.max), "mean", number_or_null(summary.mean), "nonfinite", (json_int_t)summary.nonfinite);
+}
+
+static json_t *tensors_json(const dbi_record *record)
+{
+    json_t *tensors = json_array();
+    for (size_t i = 0; tensors && i < dbi_record_count(record); i++)
+        if (json_array_append_new(tensors, tensor_json(dbi_record_at(record, i)))) {
+            json_decref(tensors);
+            tensors = NULL;
+        }
+    return tensors;
+}
+
+static json_t *metadata_json(const dbi_record *record)
+{
+    json_t *metadata = json_object();
+    const char *key;
+    for (size_t i = 0; metadata && (key = dbi_meta_key(record, i)); i++)
+        if (json_object_set_new(metadata, key, json_string(dbi_meta_get(record, key)))) {
+            json_decref(metadata);
+            metadata = NULL;
+        }
+    return metadata;
+}
+
+static bool is_utf8(const char *text)
+{
+    for (; *text; text++) {
+        const unsigned char c = (unsigned char)*text;
+        const int more = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
+        for (int i = 0; i < more; i++)
+            if ((*++text & 0xc0) != 0x80)
+                return false;
+        if (more < 0)
+            return false;
+    }
+    return true;
+}
+
+/* A file's name that is not UTF-8 has no place in JSON. */
+static json_t *name_json(const char *name)
+{
+    return is_utf8(name) ? json_string(name) : json_null();
 }
 
 static int print_json(dbi_sink *out, const char *name, size_t index, const dbi_record *record, dbi_error *error)
@@ -153,15 +208,9 @@ static int print_json(dbi_sink *out, const char *name, size_t index, const dbi_r
     char checksum[33];
     if (dbi_record_checksum(record, checksum, error))
         return -1;
-    json_t *metadata = json_object(), *tensors = json_array(), *file = json_string(name);
-    const char *key;
-    for (size_t i = 0; (key = dbi_meta_key(record, i)); i++)
-        json_object_set_new(metadata, key, json_string(dbi_meta_get(record, key)));
-    for (size_t i = 0; i < dbi_record_count(record); i++)
-        json_array_append_new(tensors, tensor_json(dbi_record_at(record, i)));
-    json_t *document = json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", file ? file : json_null(), "record", (json_int_t)index, "checksum", checksum,
-                                 "tensors", tensors, "metadata", metadata);
-    char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    json_t *document = json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", name_json(name), "record", (json_int_t)index, "checksum", checksum, "tensors",
+                                 tensors_json(record), "metadata", metadata_json(record));
+    char *text = document ? dbi_json_text(document, JSON_COMPACT, error) : NULL;
     json_decref(document);
     int result = text ? dbi_sink_printf(out, error, "%s\n", text) : dbi_fail(error, "out of memory");
     free(text);
@@ -176,7 +225,7 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
     if (json_is_object(value)) {
         json_object_foreach((json_t *)(uintptr_t)value, inner, member)
         {
-            char *text = json_dumps(member, JSON_COMPACT | JSON_ENCODE_ANY);
+            char *text = dbi_json_text(member, JSON_COMPACT | JSON_ENCODE_ANY, error);
             int result = text ? show(out, error, "     %s.%s %s\n", key, inner, json_is_string(member) ? json_string_value(member) : text)
                               : dbi_fail(error, "out of memory");
             free(text);
@@ -185,7 +234,7 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
         }
         return 0;
     }
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = dbi_json_text(value, JSON_COMPACT | JSON_ENCODE_ANY, error);
     int result =
         text ? show(out, error, "     %s %s\n", key, json_is_string(value) ? json_string_value(value) : text) : dbi_fail(error, "out of memory");
     free(text);
@@ -237,6 +286,42 @@ static int split_name(char **name, const arguments *a, const tool_options *share
         return 0;
     *name = NULL;
     return dbi_fail(error, "out of memory");
+}
+
+/* Whether a file in the folder of PREFIX, of this name, could be that of a record. end: ".st.zst" or ".safetensors" */
+static bool is_of_split(const char *name, const char *base, const char *end)
+{
+    if (strncmp(name, base, strlen(base)))
+        return false;
+    const char *number = name + strlen(base);
+    const size_t digits = strspn(number, "0123456789");
+    return digits >= 4 && !strcmp(number + digits, end);
+}
+
+/* How many records will come is not known: no file that could be one of theirs may be an input. */
+static void declare_split(const arguments *a, const tool_options *shared)
+{
+    dbi_error error;
+    char *first, *path;
+    if (split_name(&first, a, shared, 0, &error))
+        tool_die(&error);
+    tool_writes(first, TOOL_RECORDS, NULL);
+    const char *slash = strrchr(a->split, '/'), *base = slash ? slash + 1 : a->split;
+    const int folder = slash ? (int)(slash + 1 - a->split) : 0;
+    if (asprintf(&path, "%.*s.", folder, a->split) < 0)
+        path = NULL;
+    DIR *entries = path ? opendir(path) : NULL;
+    free(path);
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        if (!is_of_split(entry->d_name, base, first + strlen(a->split) + 4) || asprintf(&path, "%.*s%s", folder, a->split, entry->d_name) < 0)
+            continue;
+        if (strcmp(path, first))
+            tool_writes(path, TOOL_RECORDS, NULL);
+        free(path);
+    }
+    if (entries)
+        closedir(entries);
+    free(first);
 }
 
 /* The files are whole ones, but a stream that breaks off leaves none of them. */
@@ -297,8 +382,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "dbisl-info: --split names its files by PREFIX; -o is not possible with it\n");
         return TOOL_USAGE;
     }
-    dbi_sink *out = a.split ? NULL : tool_sink(&shared);
     const tool_files files = tool_or_input(a.files);
+    tool_reads_all(files);
+    if (a.split)
+        declare_split(&a, &shared);
+    else
+        tool_writes(shared.output, TOOL_TEXT, NULL);
+    dbi_sink *out = a.split ? NULL : tool_sink(&shared);
     size_t total = 0;
     int result = 0;
     for (int i = 0; !result && i < files.count; i++)

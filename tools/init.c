@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "net/checkpoint.h"
+#include "record/checksum.h"
+#include "record/history.h"
 #include "tool.h"
 
 typedef struct arguments {
@@ -103,6 +105,9 @@ int main(int argc, char **argv)
                "starts with "
                "its student's.",
                &a, &common);
+    if (a.from)
+        tool_reads(a.from);
+    tool_writes(common.output, TOOL_RECORDS, NULL);
     dbi_checkpoint *checkpoint = a.from ? from_file(&a, &error) : fresh(&a, common.seed, &error);
     if (!checkpoint || dbi_checkpoint_save(checkpoint, common.output, &common.compression, &error))
         tool_die(&error);

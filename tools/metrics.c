@@ -1,6 +1,11 @@
 /* dbisl-metrics: predictions and references -> scores. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/case_id.h"
 #include "image/components.h"
-#include "record/bytes.h"
+#include "image/scan.h"
+#include "record/sink.h"
 #include "score/table.h"
 #include "tool.h"
 
@@ -87,6 +92,61 @@ static int add_files(const arguments *a, dbi_table *table, const char *predictio
     return status;
 }
 
+static bool same_name(const char *a, const char *b, dbi_error *error)
+{
+    char *first = dbi_case_id(a, error), *second = first ? dbi_case_id(b, error) : NULL;
+    const bool same = second && !strcmp(first, second), failed = !second;
+    free(first);
+    free(second);
+    if (failed)
+        tool_die(error);
+    return same;
+}
+
+static size_t folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? (size_t)(slash + 1 - path) : 0;
+}
+
+static bool one_folder(const char *a, const char *b)
+{
+    const size_t length = folder_length(a);
+    return length == folder_length(b) && !memcmp(a, b, length);
+}
+
+/* All predictions and then all references, each from a folder of its own, is what a shell makes of two patterns.
+ * Of two pairs it could be meant as it stands: CASE1/pred CASE1/ref CASE2/pred CASE2/ref. */
+static bool are_lists(const tool_files *files)
+{
+    const int half = files->count / 2;
+    for (int i = 1; i < half; i++)
+        if (!one_folder(files->names[0], files->names[i]) || !one_folder(files->names[half], files->names[half + i]))
+            return false;
+    return half >= 3 && !one_folder(files->names[0], files->names[half]);
+}
+
+/* Records say whose they are, scans do not: pairs of other names may be pairs that were not meant. */
+static void check_names(const tool_files *files)
+{
+    dbi_error error;
+    if (files->count < 4)
+        return;
+    for (int i = 0; i < files->count; i += 2) {
+        const char *prediction = files->names[i], *reference = files->names[i + 1];
+        if (same_name(prediction, reference, &error))
+            continue;
+        if (are_lists(files)) {
+            dbi_fail(&error, "%s would be scored against %s: give each prediction with its reference behind it", prediction, reference);
+            tool_die(&error);
+        }
+        if (dbi_is_scan(prediction) && dbi_is_scan(reference)) {
+            tool_warn("%s is scored against %s, of another name", prediction, reference);
+            return;
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     arguments a = {.settings = {.tolerance = 1}};
@@ -94,6 +154,9 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-metrics", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS, options, parse,
                "PREDICTION REFERENCE [PREDICTION REFERENCE...]", "Scores predicted labels against reference labels.", &a, &tool);
+    tool_reads_all(a.files);
+    tool_writes(tool.output, TOOL_TEXT, NULL);
+    check_names(&a.files);
     dbi_table table = {.settings = a.settings};
     table.settings.seed = tool.seed;
     for (int i = 0; i < a.files.count; i += 2) {

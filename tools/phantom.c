@@ -76,6 +76,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "dbisl-phantom: %s\n", error.text);
         return TOOL_USAGE;
     }
+    tool_writes(o.output, TOOL_FOLDER, NULL);
     a.settings.seed = o.seed;
     if (dbi_phantom_write(&a.settings, a.train, a.test, o.output, show, &error))
         tool_die(&error);

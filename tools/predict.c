@@ -8,8 +8,14 @@
 
 #include "base/memory.h"
 #include "image/case.h"
+#include "image/case_id.h"
+#include "image/formats.h"
+#include "image/preparation.h"
 #include "image/restore.h"
+#include "image/scan.h"
 #include "predict/predict.h"
+#include "record/checksum.h"
+#include "record/metadata.h"
 
 enum {
     KEY_WINDOW = 1,
@@ -78,12 +84,7 @@ static void parse_window(struct argp_state *state, settings *s, const char *text
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcmp(text + n - m, end);
-}
-
-static bool is_nifti(const char *name)
-{
-    return ends_with(name, ".nii") || ends_with(name, ".nii.gz");
+    return n >= m && !strcasecmp(text + n - m, end);
 }
 
 static bool is_folder(const char *path)
@@ -96,7 +97,7 @@ static bool is_folder(const char *path)
 static void choose_target(struct argp_state *state, settings *s)
 {
     const char *output = s->tool.output;
-    s->target = !output ? TARGET_STREAM : is_folder(output) ? TARGET_FOLDER : is_nifti(output) ? TARGET_NIFTI : TARGET_STREAM;
+    s->target = !output ? TARGET_STREAM : is_folder(output) ? TARGET_FOLDER : dbi_is_written_scan(output) ? TARGET_NIFTI : TARGET_STREAM;
     if (s->format && s->target != TARGET_FOLDER)
         argp_error(state, "--format: only where -o is a folder; its name then ends in / or it is there");
     if (!s->format)
@@ -159,8 +160,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         s->predict.memory = (size_t)tool_int(state, "memory", arg, 1, 100000000) * 1000000;
         return 0;
     case KEY_FORMAT:
-        if (strcmp(arg, "st.zst") && strcmp(arg, "nii.gz") && strcmp(arg, "nii"))
-            argp_error(state, "--format: \"%s\" is none of st.zst, nii.gz, nii", arg);
+        if (strcmp(arg, "st.zst") && !dbi_format_writes(arg))
+            argp_error(state, "--format: \"%s\": choose st.zst, nii.gz or nii", arg);
         s->format = arg;
         return 0;
     case KEY_SPACING:
@@ -188,6 +189,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
+/* A file of the folder: whose it is. */
+typedef struct claim {
+    char *id;
+    const char *input; /* where the case comes from */
+    bool written;
+} claim;
+
 typedef struct run {
     const settings *settings;
     dbi_checkpoint *checkpoint;
@@ -195,8 +203,8 @@ typedef struct run {
     dbi_predictor *predictor;
     dbi_writer *writer; /* of a stream */
     dbi_record *only;   /* what goes into one NIfTI file, once it is known that nothing follows */
-    char **ids;         /* of the cases done, in a folder */
-    size_t cases;
+    claim *claims;      /* in a folder */
+    size_t claim_count;
     bool warned;         /* of crops */
     bool warned_of_host; /* of windows cut there */
 } run;
@@ -230,31 +238,74 @@ static void close_run(run *r)
     dbi_record_free(r->only);
     dbi_predictor_close(r->predictor);
     dbi_checkpoint_free(r->checkpoint);
-    for (size_t i = 0; r->ids && i < r->cases; i++)
-        free(r->ids[i]);
-    free(r->ids);
+    for (size_t i = 0; i < r->claim_count; i++)
+        free(r->claims[i].id);
+    free(r->claims);
 }
 
-/* DIR/ID.FORMAT. An id comes from a file that may be hostile: it must not lead out of the folder, nor to a file that was written before. */
-static int name_in_folder(run *r, const char *id, char **path, dbi_error *error)
+/* DIR/ID.FORMAT. An id comes from a file that may be hostile: it must not lead out of the folder. */
+static char *name_in_folder(const settings *s, const char *id, dbi_error *error)
 {
-    const settings *s = r->settings;
-    if (!id || !*id || *id == '.' || strchr(id, '/'))
-        return dbi_fail(error, "id \"%s\" cannot name a file", id ? id : "");
-    for (size_t i = 0; i < r->cases; i++)
-        if (!strcmp(r->ids[i], id))
-            return dbi_fail(error, "id \"%s\" is there a second time, it would replace the first one's file", id);
-    char **ids = realloc(r->ids, (r->cases + 1) * sizeof *ids);
-    if (ids)
-        r->ids = ids;
-    if (!ids || !(ids[r->cases] = strdup(id)))
-        return dbi_fail(error, "out of memory");
-    r->cases++;
-    if (mkdir(s->tool.output, 0777) && errno != EEXIST)
-        return dbi_fail_errno(error, "%s", s->tool.output);
-    return asprintf(path, "%s%s%s.%s", s->tool.output, ends_with(s->tool.output, "/") ? "" : "/", id, s->format) < 0
-               ? dbi_fail(error, "out of memory")
-               : 0;
+    char *path;
+    if (!id || !*id || *id == '.' || strchr(id, '/')) {
+        dbi_fail(error, "id \"%s\" cannot name a file", id ? id : "");
+        return NULL;
+    }
+    if (asprintf(&path, "%s%s%s.%s", s->tool.output, ends_with(s->tool.output, "/") ? "" : "/", id, s->format) < 0) {
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    return path;
+}
+
+static claim *find_claim(const run *r, const char *id)
+{
+    for (size_t i = 0; i < r->claim_count; i++)
+        if (!strcmp(r->claims[i].id, id))
+            return &r->claims[i];
+    return NULL;
+}
+
+/* The folder's file of this id is the input's; no other case may have it. NULL on error. */
+static claim *add_claim(run *r, const char *id, const char *path, const char *input, dbi_error *error)
+{
+    const claim *other = find_claim(r, id);
+    if (other) {
+        dbi_fail(error, "id \"%s\" is there a second time, it would replace the file of %s", id, tool_input_name(other->input));
+        return NULL;
+    }
+    claim *claims = realloc(r->claims, (r->claim_count + 1) * sizeof *claims);
+    if (claims)
+        r->claims = claims;
+    char *copy = claims ? strdup(id) : NULL;
+    if (!copy) {
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    struct stat status;
+    if (!stat(r->settings->tool.output, &status)) /* in a folder that is not there no file can be replaced */
+        tool_writes(path, TOOL_RESULTS, NULL);
+    claims[r->claim_count] = (claim){.id = copy, .input = input};
+    return &claims[r->claim_count++];
+}
+
+/* The file of a result; makes the folder. */
+static char *take_place(run *r, const char *id, const char *input, dbi_error *error)
+{
+    char *path = name_in_folder(r->settings, id, error);
+    claim *mine = path ? find_claim(r, id) : NULL;
+    if (path && (!mine || mine->written))
+        mine = add_claim(r, id, path, input, error);
+    if (mine && mkdir(r->settings->tool.output, 0777) && errno != EEXIST) {
+        dbi_fail_errno(error, "%s", r->settings->tool.output);
+        mine = NULL;
+    }
+    if (mine) {
+        mine->written = true;
+        return path;
+    }
+    free(path);
+    return NULL;
 }
 
 static int write_nifti(const settings *s, const dbi_record *prediction, const char *path, dbi_error *error)
@@ -270,7 +321,7 @@ static int write_nifti(const settings *s, const dbi_record *prediction, const ch
 }
 
 /* Frees the prediction, or keeps it. */
-static int emit(run *r, dbi_record *prediction, dbi_error *error)
+static int emit(run *r, dbi_record *prediction, const char *input, dbi_error *error)
 {
     const settings *s = r->settings;
     if (s->target == TARGET_NIFTI) {
@@ -281,7 +332,9 @@ static int emit(run *r, dbi_record *prediction, dbi_error *error)
     int status;
     if (s->target == TARGET_STREAM)
         status = dbi_writer_put(r->writer, prediction, error);
-    else if (!(status = name_in_folder(r, dbi_meta_get(prediction, "id"), &path, error)))
+    else if (!(path = take_place(r, dbi_meta_get(prediction, "id"), input, error)))
+        status = -1;
+    else
         status = s->nifti ? write_nifti(s, prediction, path, error) : dbi_record_save(prediction, path, &s->tool.compression, error);
     free(path);
     dbi_record_free(prediction);
@@ -336,7 +389,7 @@ static int predict(run *r, dbi_record *input, const char *name, dbi_error *error
         tool_warn("%s: cut into windows on the CPU, which is slower: %s", name, why);
         r->warned_of_host = true;
     }
-    return prediction ? emit(r, prediction, error) : -1;
+    return prediction ? emit(r, prediction, name, error) : -1;
 }
 
 static int predict_stream(run *r, const char *path, dbi_error *error)
@@ -426,9 +479,57 @@ static bool is_scan(const char *path, int channels)
     return scan;
 }
 
+static bool is_pipe(const char *path)
+{
+    struct stat status;
+    return !strcmp(path, "-") || (!stat(path, &status) && !S_ISREG(status.st_mode));
+}
+
+/* The id of an input's first case, where it can be known before the input is read; NULL otherwise. Errors come when it
+ * is read. */
+static char *first_id(const run *r, const char *path)
+{
+    dbi_error error;
+    const int channels = r->checkpoint->layout.arch.channels;
+    if (is_pipe(path))
+        return NULL;
+    if (is_scan(path, channels)) {
+        char *first = strdup(path);
+        if (first && channels > 1)
+            first[strcspn(first, ",")] = 0;
+        char *id = first ? dbi_case_id(first, &error) : NULL;
+        free(first);
+        return id;
+    }
+    dbi_record *record = dbi_record_peek(path, &error);
+    const char *id = record ? dbi_meta_get(record, "id") : NULL;
+    char *copy = id ? strdup(id) : NULL;
+    dbi_record_free(record);
+    return copy;
+}
+
+/* What goes into a folder is known by the ids of the inputs: which file is whose is settled before the first is
+ * predicted. */
+static int claim_files(run *r, dbi_error *error)
+{
+    const settings *s = r->settings;
+    for (int i = 0; i < s->count; i++) {
+        dbi_error unusable;
+        char *id = first_id(r, s->inputs[i]), *path = id ? name_in_folder(s, id, &unusable) : NULL;
+        const int status = path && !add_claim(r, id, path, s->inputs[i], error) ? dbi_fail_in(error, "%s", s->inputs[i]) : 0;
+        free(path);
+        free(id);
+        if (status)
+            return -1;
+    }
+    return 0;
+}
+
 static int predict_all(run *r, dbi_error *error)
 {
     const settings *s = r->settings;
+    if (s->target == TARGET_FOLDER && claim_files(r, error))
+        return -1;
     for (int i = 0; i < s->count; i++)
         if (is_scan(s->inputs[i], r->checkpoint->layout.arch.channels) ? predict_scan(r, s->inputs[i], error)
                                                                        : predict_stream(r, s->inputs[i], error))
@@ -441,6 +542,20 @@ static int predict_all(run *r, dbi_error *error)
     return writer ? dbi_writer_commit(writer, error) : 0;
 }
 
+static void declare_files(const settings *s)
+{
+    tool_reads(s->checkpoint);
+    for (int i = 0; i < s->count; i++) {
+        tool_reads(s->inputs[i]);
+        struct stat status;
+        char *channels = strchr(s->inputs[i], ',') && stat(s->inputs[i], &status) ? strdup(s->inputs[i]) : NULL;
+        for (char *rest, *scan = channels ? strtok_r(channels, ",", &rest) : NULL; scan; scan = strtok_r(NULL, ",", &rest))
+            tool_reads(scan);
+        free(channels);
+    }
+    tool_writes(s->tool.output, s->target == TARGET_FOLDER ? TOOL_FOLDER : TOOL_RESULTS, NULL);
+}
+
 int main(int argc, char **argv)
 {
     settings s = {.predict = {.weights = DBI_WEIGHTS_UNIFORM, .outputs = DBI_PREDICT_LABEL, .threshold = 0.5, .memory = (size_t)3000 * 1000000}};
@@ -449,6 +564,7 @@ int main(int argc, char **argv)
         "Segments cases or scans with a trained network.\vThe output is a stream of prediction records, or a NIfTI file in the scan's own grid "
         "where FILE ends in .nii or .nii.gz, or one file per case where FILE is a folder (its name ends in / or it is there).",
         &s, &s.tool);
+    declare_files(&s);
     run r = {.settings = &s};
     dbi_error error;
     int status = open_run(&r, &error) || predict_all(&r, &error);

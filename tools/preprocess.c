@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "image/case.h"
+#include "image/preparation.h"
 #include "tool.h"
 
 enum { KEY_SPACING = 1, KEY_DOWNSAMPLE, KEY_NORMALIZE, KEY_CROP, KEY_SOURCE_SPACING, KEY_ID, KEY_CLASSES, KEY_LABEL, KEY_NO_LABEL, KEY_CHANNEL };
@@ -109,6 +110,11 @@ int main(int argc, char **argv)
     if (!tool.compression.level)
         tool.compression.level = DBI_LEVEL_OF_CASES;
     a.input.channels++; /* SCAN itself */
+    for (size_t i = 0; i < a.input.channels; i++)
+        tool_reads(a.scans[i]);
+    if (a.input.label)
+        tool_reads(a.input.label);
+    tool_writes(tool.output, TOOL_RECORDS, NULL);
     dbi_record *record = dbi_case_from_scan(&a.input, &a.settings, &error);
     if (!record || dbi_record_save(record, tool.output, &tool.compression, &error))
         tool_die(&error);

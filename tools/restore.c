@@ -2,8 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/nifti.h"
 #include "image/restore.h"
+#include "image/scan.h"
+#include "image/source.h"
 #include "tool.h"
 
 enum { KEY_FROM = 1, KEY_LARGEST, KEY_THRESHOLD };
@@ -27,7 +28,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case KEY_FROM:
         if (strcmp(arg, "label") && strcmp(arg, "prob") && strcmp(arg, "sdf") && strcmp(arg, "uncertainty"))
-            argp_error(state, "--from: \"%s\" is none of label, prob, sdf, uncertainty", arg);
+            argp_error(state, "--from: \"%s\": choose label, prob, sdf or uncertainty", arg);
         o->from = arg;
         return 0;
     case KEY_LARGEST:
@@ -63,6 +64,8 @@ int main(int argc, char **argv)
                "undone. Labels are "
                "restored by nearest neighbour, prob, sdf and uncertainty by linear interpolation.",
                &a, &tool);
+    tool_reads(a.record);
+    tool_writes(tool.output, TOOL_NIFTI, NULL);
     dbi_record *record = dbi_record_load(a.record, &error);
     if (!record)
         tool_die(&error);
@@ -73,7 +76,7 @@ int main(int argc, char **argv)
         tool_die(&error);
     }
     dbi_record_free(record);
-    if (dbi_nifti_write(tool.output, &volume, &source, &error))
+    if (dbi_scan_write(tool.output, &volume, &source, &error))
         tool_die(&error);
     dbi_volume_free(&volume);
     return TOOL_DONE;

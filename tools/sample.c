@@ -1,4 +1,5 @@
 /* dbisl-sample: cases -> a stream of augmented, cropped batches. */
+#include "cohort/ahead.h"
 #include "sampling.h"
 
 typedef struct arguments {
@@ -59,6 +60,7 @@ int main(int argc, char **argv)
     tool_keep_freed_memory();
     tool_parse(argc, argv, "dbisl-sample", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS | TOOL_THREADS | TOOL_PROGRESS, options, parse, "",
                "Writes a stream of batches: crops of the cases of a manifest, turned, mirrored and otherwise augmented at random.", &a, &o);
+    tool_writes(o.output, TOOL_RECORDS, NULL);
     dbi_sampler *sampler = tool_sampling_open(&a.sampling, o.seed, &error);
     dbi_writer *writer = sampler ? dbi_writer_open(o.output, &o.compression, &error) : NULL;
     dbi_ahead *ahead = writer ? dbi_ahead_start(sampler, (uint32_t)a.start, (uint32_t)a.count, a.sampling.ahead, &error) : NULL;

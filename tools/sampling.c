@@ -82,8 +82,11 @@ dbi_sampler *tool_sampling_open(tool_sampling *sampling, uint64_t seed, dbi_erro
 {
     dbi_manifest manifest;
     sampling->settings.seed = seed;
+    tool_reads(sampling->split);
     if (dbi_manifest_read(sampling->split, &manifest, error))
         return NULL;
+    for (size_t i = 0; i < manifest.count; i++)
+        tool_reads(manifest.rows[i].path);
     dbi_sampler *sampler = dbi_sampler_open(&manifest, &sampling->settings, error);
     dbi_manifest_free(&manifest);
     return sampler;

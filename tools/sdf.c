@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "distance/normalize.h"
 #include "maps/maps.h"
+#include "record/checksum.h"
+#include "record/history.h"
 #include "tool.h"
 
 typedef struct arguments {
@@ -85,6 +88,8 @@ int main(int argc, char **argv)
     if (!tool.compression.level)
         tool.compression.level = DBI_LEVEL_OF_CASES;
     const char *name = tool_input_name(a.input);
+    tool_reads(a.input);
+    tool_writes(tool.output, TOOL_RECORDS, name);
     dbi_reader *reader = dbi_reader_open(a.input, &error);
     dbi_writer *writer = reader ? dbi_writer_open(tool.output, &tool.compression, &error) : NULL;
     if (!writer)

@@ -94,6 +94,11 @@ int main(int argc, char **argv)
     tool_parse(argc, argv, "dbisl-split", TOOL_OUTPUT | TOOL_SEED, options, parse, "CASE...",
                "Assigns cases to the labelled, unlabelled, validation and test part of an experiment and writes a table of them.", &a, &o);
     a.settings.seed = o.seed;
+    tool_reads_all(a.cases);
+    for (int part = 0; part < DBI_PARTS; part++)
+        if (a.settings.list[part])
+            tool_reads(a.settings.list[part]);
+    tool_writes(o.output, TOOL_TEXT, NULL);
     dbi_manifest manifest;
     if (dbi_split((const char *const *)a.cases.names, (size_t)a.cases.count, &a.settings, &manifest, &error) ||
         dbi_manifest_write(&manifest, o.output, &error))

@@ -12,6 +12,7 @@
 #include "base/parallel.h"
 #include "base/version.h"
 #include "devices.h"
+#include "record/sink.h"
 
 static const char *program = "dbisl";
 static bool quiet, progress, line_open;
@@ -115,7 +116,7 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_DETERMINISTIC:
         if (strcmp(arg, "yes") && strcmp(arg, "no"))
-            argp_error(state, "--deterministic: \"%s\" is neither yes nor no", arg);
+            argp_error(state, "--deterministic: \"%s\": choose yes or no", arg);
         s->nondeterministic = !strcmp(arg, "no");
         return 0;
     case ARGP_KEY_END:
@@ -154,8 +155,13 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
     struct argp_child children[] = {{&own, 0, NULL, 0}, {0}};
     struct argp all = {.options = mine, .parser = parse_shared, .args_doc = arguments, .doc = description, .children = children};
     parse_state state = {.out = out, .shared = shared, .input = input, .own = parse};
-    argv[0] = (char *)(uintptr_t)name; /* messages and --help show the program's name, not the path it was started by */
-    argp_parse(&all, argc, argv, 0, NULL, &state);
+    argv[0] = (char *)(uintptr_t)name;                     /* messages and --help show the program's name, not the path it was started by */
+    errno = argp_parse(&all, argc, argv, 0, NULL, &state); /* wrong usage does not come back; what does is the system's fault */
+    if (errno) {
+        dbi_error error;
+        dbi_fail_errno(&error, "the options could not be read");
+        tool_die(&error);
+    }
     quiet = out->quiet;
     out->progress = progress = !quiet && (out->progress || ((shared & TOOL_PROGRESS) && isatty(2)));
     dbi_set_threads(out->threads);
@@ -265,7 +271,7 @@ bool tool_either(struct argp_state *state, const char *option, const char *text,
 {
     const bool is_second = !strcmp(text, second);
     if (!is_second && strcmp(text, first))
-        argp_error(state, "--%s: \"%s\" is none of %s, %s", option, text, first, second);
+        argp_error(state, "--%s: \"%s\": choose %s or %s", option, text, first, second);
     return is_second;
 }
 

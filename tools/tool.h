@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "device/device.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 #include "record/stream.h"
 
 enum { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
@@ -49,6 +49,24 @@ tool_files tool_arguments(const struct argp_state *state);
 tool_files tool_or_input(tool_files files);
 /* How messages call an input: NULL and "-" are standard input. */
 const char *tool_input_name(const char *path);
+
+/* What is written to a file, as far as its name's end tells. */
+typedef enum tool_form {
+    TOOL_RECORDS, /* a tensor file */
+    TOOL_NIFTI,   /* .nii or .nii.gz */
+    TOOL_RESULTS, /* a tensor file, where NIfTI would be possible */
+    TOOL_TEXT,
+    TOOL_FOLDER
+} tool_form;
+
+/* Every program says before any work which files it reads, and which it writes. It exits where an output is an input,
+ * whatever the two are called (links, other folders; ARCHIVE:MEMBER is ARCHIVE), where two outputs are one file, where
+ * the folder is not there, or where the name's end is that of an image that is not written. NULL and "-": standard
+ * input and output. */
+void tool_reads(const char *path);
+void tool_reads_all(tool_files files);
+/* may_be: the one input that this output may replace, as tool_reads was told it; NULL: none. */
+void tool_writes(const char *path, tool_form form, const char *may_be);
 
 /* What a batch or a step frees, the next one asks for again: kept by the allocator, its pages need not be made and cleared anew. For the start of a program. */
 void tool_keep_freed_memory(void);

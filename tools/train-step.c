@@ -6,10 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cohort/ahead.h"
 #include "device/trainer.h"
+#include "distance/normalize.h"
 #include "method/batch.h"
 #include "method/run.h"
 #include "net/checkpoint.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 
 enum {
     KEY_METHOD = 0x100,
@@ -103,7 +107,7 @@ static void parse_ramp(struct argp_state *state, const char *arg, dbi_method *me
     const double value = strtod(arg, &end);
     const bool percent = !strcmp(end, "%");
     if (end == arg || (*end && !percent) || !(value >= 0 && value <= 1e9) || (percent && value > 100))
-        argp_error(state, "--ramp: \"%s\" is neither a number of steps nor a percentage", arg);
+        argp_error(state, "--ramp: \"%s\": give steps, such as 4000, or a percentage, such as 40%%", arg);
     method->ramp = percent ? value / 100 : 0;
     method->ramp_steps = percent ? 0 : (int64_t)value;
 }
@@ -124,7 +128,7 @@ static void change(struct argp_state *state, int key, const char *arg, dbi_metho
     case KEY_SEG_LOSS:
         m->cross_entropy = !strcmp(arg, "dice+ce");
         if (!m->cross_entropy && strcmp(arg, "dice"))
-            argp_error(state, "--seg-loss: \"%s\" is neither dice nor dice+ce", arg);
+            argp_error(state, "--seg-loss: \"%s\": choose dice or dice+ce", arg);
         break;
     case KEY_BETA:
         m->beta = tool_number(state, "beta", arg, 0, 1e6);
@@ -457,34 +461,34 @@ static int open_training(training *s, dbi_error *error)
     return 0;
 }
 
-/* Everything is written and synced before the first name changes, so that a full disk leaves none of the outputs. */
+/* A checkpoint on disk, but not under its name yet. */
+static dbi_sink *prepare(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression, dbi_error *error)
+{
+    dbi_record *record = dbi_checkpoint_to_record(checkpoint, error);
+    dbi_writer *writer = record ? dbi_writer_open(path, compression, error) : NULL;
+    dbi_sink *sink = NULL;
+    if (writer && dbi_writer_put(writer, record, error))
+        dbi_writer_abort(writer);
+    else if (writer)
+        sink = dbi_writer_prepare(writer, error);
+    dbi_record_free(record);
+    return sink;
+}
+
+/* All outputs or none: everything is written and synced before the first name changes. The student comes last: where it is, the others are. */
 static int publish(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
-    dbi_writer *student = NULL, *teacher = NULL;
-    dbi_record *record = NULL;
-    if (!(record = dbi_checkpoint_to_record(s->student, error)) || !(student = dbi_writer_open(a->out_student, &s->common->compression, error)) ||
-        dbi_writer_put(student, record, error) || dbi_writer_prepare(student, error))
-        goto fail;
-    dbi_record_free(record);
-    record = NULL;
-    if (a->out_teacher &&
-        (!(record = dbi_checkpoint_to_record(s->teacher, error)) || !(teacher = dbi_writer_open(a->out_teacher, &s->common->compression, error)) ||
-         dbi_writer_put(teacher, record, error) || dbi_writer_prepare(teacher, error)))
-        goto fail;
-    dbi_record_free(record);
-    record = NULL;
-    if (s->log && dbi_sink_prepare(s->log, error))
-        goto fail;
-    int status = s->log ? dbi_sink_publish(s->log, error) : 0;
+    const dbi_compression *compression = &s->common->compression;
+    dbi_sink *outputs[3] = {s->log};
     s->log = NULL;
-    if (teacher)
-        status |= dbi_writer_publish(teacher, error);
-    return status | dbi_writer_publish(student, error);
-fail:
-    dbi_record_free(record);
-    dbi_writer_abort(student);
-    dbi_writer_abort(teacher);
+    const bool ready = (!outputs[0] || !dbi_sink_prepare(outputs[0], error)) &&
+                       (!a->out_teacher || (outputs[1] = prepare(s->teacher, a->out_teacher, compression, error))) &&
+                       (outputs[2] = prepare(s->student, a->out_student, compression, error));
+    if (ready)
+        return dbi_sink_publish(outputs, 3, error);
+    for (int i = 0; i < 3; i++)
+        dbi_sink_abort(outputs[i]);
     return -1;
 }
 
@@ -495,6 +499,22 @@ static void close_training(training *s)
     dbi_trainer_close(s->trainer);
     dbi_checkpoint_free(s->student);
     dbi_checkpoint_free(s->teacher);
+}
+
+/* The teacher goes to a file of its own: its name changes before the student's, and a kill in between would leave two
+ * that do not belong together. */
+static void declare_files(const arguments *a)
+{
+    tool_reads(a->student);
+    if (a->teacher)
+        tool_reads(a->teacher);
+    if (!a->sampling.split)
+        tool_reads(a->batches);
+    tool_writes(a->out_student, TOOL_RECORDS, a->student);
+    if (a->out_teacher)
+        tool_writes(a->out_teacher, TOOL_RECORDS, NULL);
+    if (a->log)
+        tool_writes(a->log, TOOL_TEXT, NULL);
 }
 
 static void explain(const arguments *a)
@@ -523,6 +543,7 @@ int main(int argc, char **argv)
         explain(&a);
         return TOOL_DONE;
     }
+    declare_files(&a);
     tool_keep_freed_memory();
     training s = {.arguments = &a, .common = &common};
     const bool failed = open_training(&s, &error) || train(&s, &error) || publish(&s, &error);

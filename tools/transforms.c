@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "maps/comparison.h"
+#include "record/sink.h"
 #include "record/stream.h"
 #include "tool.h"
 
@@ -110,9 +111,11 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-transforms", TOOL_OUTPUT | TOOL_THREADS | TOOL_PROGRESS, options, parse, "[CASE...]",
                "Measures how close transforms from segmentation to distance come to the exact distance.", &a, &tool);
+    const tool_files files = tool_or_input(a.files);
+    tool_reads_all(files);
+    tool_writes(tool.output, TOOL_TEXT, NULL);
     dbi_comparison *comparison = dbi_comparison_open(&a.settings, &error);
     int maps = 0, status = comparison ? 0 : -1;
-    const tool_files files = tool_or_input(a.files);
     for (int i = 0; !status && i < files.count; i++)
         status = add_file(comparison, files.names[i], &maps, &error);
     tool_progress_end();

@@ -1,5 +1,4 @@
-/* Functions of host and device: written in the common subset of C and CUDA C++, in headers, and compiled by both
- * compilers. */
+/* Functions that run on the host and on a GPU. They are written in the common subset of C and CUDA C++. */
 #ifndef DBI_BASE_HOST_DEVICE_H
 #define DBI_BASE_HOST_DEVICE_H
 

@@ -1,9 +1,10 @@
+#include "cohort/ahead.h"
+
 /* Batches made ahead of time: threads that each make a whole batch, and a bounded queue that hands them over in order. */
 #include <pthread.h>
 #include <stdlib.h>
 
 #include "base/parallel.h"
-#include "cohort/sampler.h"
 
 struct dbi_ahead {
     dbi_sampler *sampler;

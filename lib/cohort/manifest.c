@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "record/lines.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 
 static const char header[] = "path\tid\tpart";
 
@@ -73,7 +73,7 @@ static int read_row(char *line, const char *folder, dbi_manifest *manifest, dbi_
     while (part < DBI_PARTS && strcmp(name, dbi_part_name((dbi_part)part)))
         part++;
     if (part == DBI_PARTS)
-        return dbi_fail(error, "\"%s\" is none of labeled, unlabeled, validation, test", name);
+        return dbi_fail(error, "\"%s\": write labeled, unlabeled, validation or test", name);
     char *whole;
     if (asprintf(&whole, "%s%s", *path == '/' ? "" : folder, path) < 0)
         return dbi_fail(error, "out of memory");

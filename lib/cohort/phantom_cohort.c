@@ -7,8 +7,9 @@
 
 #include "base/parallel.h"
 #include "cohort/phantom.h"
-#include "image/nifti.h"
-#include "record/bytes.h"
+#include "image/scan.h"
+#include "record/json.h"
+#include "record/sink.h"
 
 /* Test scans have indices of their own range, so that they do not depend on the number of training scans. */
 #define FIRST_TEST 100000
@@ -40,7 +41,7 @@ static int write_volume(const char *folder, const char *kind, const char *part, 
         snprintf(number, sizeof number, "_%04d", channel);
     if ((size_t)snprintf(path, sizeof path, "%s/%s%s/%s%s.nii.gz", folder, kind, part, id, number) >= sizeof path)
         return dbi_fail(error, "%s: the name is too long", folder);
-    return dbi_nifti_write(path, volume, NULL, error);
+    return dbi_scan_write(path, volume, NULL, error);
 }
 
 static int write_scan(const dbi_phantom_settings *settings, int i, int train, const char *folder, dbi_error *error)
@@ -58,30 +59,46 @@ static int write_scan(const dbi_phantom_settings *settings, int i, int train, co
     return result;
 }
 
-static int write_index(const dbi_phantom_settings *settings, int train, int test, const char *folder, dbi_error *error)
+static int put_numbered(json_t *object, int number, const char *text)
 {
-    json_t *modality = json_object(), *labels = json_object(), *training = json_array(), *tests = json_array();
-    char key[16], id[32];
-    for (int c = 0; c < settings->channels; c++) {
-        snprintf(key, sizeof key, "%d", c);
-        json_object_set_new(modality, key, json_string("MRI"));
-    }
-    for (int k = 0; k <= settings->classes; k++) {
-        snprintf(key, sizeof key, "%d", k);
-        json_object_set_new(labels, key, json_string(class_names[k]));
-    }
-    for (int i = 0; i < train + test; i++) {
+    char key[16];
+    snprintf(key, sizeof key, "%d", number);
+    return json_object_set_new(object, key, json_string(text));
+}
+
+static int fill_index(json_t *index, const dbi_phantom_settings *settings, int train, int test)
+{
+    char id[32];
+    int status = 0;
+    for (int c = 0; !status && c < settings->channels; c++)
+        status = put_numbered(json_object_get(index, "modality"), c, "MRI");
+    for (int k = 0; !status && k <= settings->classes; k++)
+        status = put_numbered(json_object_get(index, "labels"), k, class_names[k]);
+    for (int i = 0; !status && i < train + test; i++) {
         name_scan(i, train, id);
         if (i < train)
-            json_array_append_new(training, json_pack("{s:s++,s:s++}", "image", "./imagesTr/", id, ".nii.gz", "label", "./labelsTr/", id, ".nii.gz"));
+            status = json_array_append_new(json_object_get(index, "training"),
+                                           json_pack("{s:s++,s:s++}", "image", "./imagesTr/", id, ".nii.gz", "label", "./labelsTr/", id, ".nii.gz"));
         else
-            json_array_append_new(tests, json_sprintf("./imagesTs/%s.nii.gz", id));
+            status = json_array_append_new(json_object_get(index, "test"), json_sprintf("./imagesTs/%s.nii.gz", id));
     }
-    json_t *index = json_pack("{s:s,s:s,s:s,s:o,s:o,s:i,s:i,s:o,s:o}", "name", "phantom", "description", "Synthetic scans made by dbisl-phantom",
-                              "tensorImageSize", "3D", "modality", modality, "labels", labels, "numTraining", train, "numTest", test, "training",
-                              training, "test", tests);
-    char *text = index ? json_dumps(index, JSON_INDENT(1)) : NULL, path[4096];
+    return status;
+}
+
+/* Free it with free(); NULL when memory is out. */
+static char *index_text(const dbi_phantom_settings *settings, int train, int test)
+{
+    json_t *index = json_pack("{s:s,s:s,s:s,s:{},s:{},s:i,s:i,s:[],s:[]}", "name", "phantom", "description", "Synthetic scans made by dbisl-phantom",
+                              "tensorImageSize", "3D", "modality", "labels", "numTraining", train, "numTest", test, "training", "test");
+    const bool whole = index && !fill_index(index, settings, train, test);
+    char *text = whole ? dbi_json_text(index, JSON_INDENT(1), NULL) : NULL;
     json_decref(index);
+    return text;
+}
+
+static int write_index(const dbi_phantom_settings *settings, int train, int test, const char *folder, dbi_error *error)
+{
+    char *text = index_text(settings, train, test), path[4096];
     if (!text)
         return dbi_fail(error, "out of memory");
     int result = -1;

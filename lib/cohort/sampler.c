@@ -8,6 +8,9 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "record/history.h"
+#include "record/json.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 /* Streams of random numbers of a sample: j its place in the batch, j + STREAM_NOISE its noise; STREAM_CASES draws the cases of the batch. */
@@ -15,8 +18,8 @@ enum { STREAM_NOISE = 0x10000, STREAM_CASES = 0x20000 };
 
 typedef struct source {
     char *path;
-    bool labeled;
-    dbi_record *record; /* NULL while not in memory */
+    bool labeled, square; /* square: the spacing is the same along the first two axes */
+    dbi_record *record;   /* NULL while not in memory */
     size_t bytes;
     uint64_t last_used; /* batches begun until then */
     int users;          /* batches that are being made with it */
@@ -132,27 +135,25 @@ static int check_record(const dbi_sampler *s, const dbi_record *record, const so
     return from->labeled ? check_distance(s, record, image->shape + 1, error) : 0;
 }
 
-/* Turns need the same spacing in the first two axes. */
-static int check_spacing(const dbi_record *record, dbi_error *error)
+/* A turn by 90 degrees would distort a case whose voxels have another size along the first axis than along the
+ * second. */
+static int look_at_spacing(source *from, const dbi_record *record, dbi_error *error)
 {
     double spacing[3];
     if (dbi_meta_get_numbers(record, "spacing", spacing, 3, error))
         return -1;
-    if (fabs(spacing[0] - spacing[1]) > 1e-3 * fmax(fabs(spacing[0]), fabs(spacing[1])))
-        return dbi_fail(error,
-                        "a spacing of %g and %g mm in the first two axes: a turn by 90 degrees would distort it; resample, or do without turns",
-                        spacing[0], spacing[1]);
+    from->square = fabs(spacing[0] - spacing[1]) <= 1e-3 * fmax(fabs(spacing[0]), fabs(spacing[1]));
     return 0;
 }
 
-static int check_case(dbi_sampler *s, const source *from, dbi_error *error)
+static int check_case(dbi_sampler *s, source *from, dbi_error *error)
 {
     dbi_record *record = dbi_record_peek(from->path, error);
     if (!record)
         return -1;
     int result = adopt(s, record, from, error) || check_record(s, record, from, error) ? -1 : 0;
     if (result == 0 && s->settings.turn)
-        result = check_spacing(record, error);
+        result = look_at_spacing(from, record, error);
     if (result)
         dbi_fail_in(error, "%s: record 0", from->path);
     dbi_record_free(record);
@@ -195,7 +196,9 @@ static int check_cases(dbi_sampler *s, dbi_error *error)
             return -1;
     if (!s->distance)
         return 0;
-    json_t *json = json_loads(s->distance, 0, NULL);
+    json_t *json = dbi_json_parse(s->distance, strlen(s->distance), error);
+    if (!json)
+        return dbi_fail_in(error, "metadata \"sdf\" of the cases is not JSON");
     const char *normalize = json_string_value(json_object_get(json, "normalize"));
     s->clipped = normalize && !strncmp(normalize, "clip", 4);
     json_decref(json);
@@ -287,11 +290,14 @@ static size_t bytes_of(const dbi_record *record)
     return bytes;
 }
 
-static void draw_placement(const dbi_sampler_settings *s, dbi_random *r, const int64_t shape[3], placement *p)
+static void draw_placement(const dbi_sampler_settings *s, bool square, dbi_random *r, const int64_t shape[3], placement *p)
 {
     /* All draws are made in any case, so that switching one off leaves the others as they are. A turn by 90 degrees is a swap of the axes and one
-     * mirroring, by 180 degrees two mirrorings. */
+     * mirroring, by 180 degrees two mirrorings. Where 90 degrees would distort
+     * the case, it is left as it is, and turned by 180 instead of 270. */
     unsigned turn = dbi_random_below(r, 4), x = dbi_random_below(r, 2), y = dbi_random_below(r, 2), z = dbi_random_below(r, 2);
+    if (!square && (turn & 1))
+        turn--;
     bool swap = s->turn && (turn & 1);
     p->axis[0] = swap;
     p->axis[1] = !swap;
@@ -509,8 +515,8 @@ static int add_metadata(const dbi_sampler *s, uint32_t step, dbi_record *batch, 
         (s->classes && dbi_meta_set_int(batch, "classes", s->classes, error)) || dbi_meta_set(batch, "preprocessing", s->preprocessing, error) ||
         dbi_meta_set(batch, "sdf", t->labeled ? s->distance : NULL, error))
         return -1;
-    json_t *settings = json_pack("{s:[I,I,I],s:i,s:i,s:I,s:b,s:b,s:b,s:b,s:f,s:f}", "patch", (json_int_t)t->patch[0], (json_int_t)t->patch[1],
-                                 (json_int_t)t->patch[2], "labeled", t->labeled, "unlabeled", t->unlabeled, "seed", (json_int_t)t->seed, "truth",
+    json_t *settings = json_pack("{s:[I,I,I],s:i,s:i,s:o,s:b,s:b,s:b,s:b,s:f,s:f}", "patch", (json_int_t)t->patch[0], (json_int_t)t->patch[1],
+                                 (json_int_t)t->patch[2], "labeled", t->labeled, "unlabeled", t->unlabeled, "seed", dbi_json_seed(t->seed), "truth",
                                  t->truth, "flip", t->flip, "flip_z", t->flip_z, "turn", t->turn, "intensity", t->intensity, "noise", t->noise);
     int result = settings ? dbi_history_add(batch, "sample", settings, error, NULL) : dbi_fail(error, "out of memory");
     json_decref(settings);
@@ -553,7 +559,7 @@ dbi_record *dbi_sampler_batch(dbi_sampler *s, uint32_t step, dbi_error *error)
     for (int i = 0; i < count; i++) {
         dbi_random r;
         dbi_random_start(&r, t->seed, samples[i].role, step, (uint32_t)samples[i].index);
-        draw_placement(t, &r, dbi_record_find(samples[i].source->record, "image")->shape + 1, &samples[i].place);
+        draw_placement(t, samples[i].source->square, &r, dbi_record_find(samples[i].source->record, "image")->shape + 1, &samples[i].place);
     }
     dbi_record *batch = dbi_record_new(error);
     if (batch && fill(s, samples, count, step, batch, error)) {

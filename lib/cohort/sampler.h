@@ -20,7 +20,7 @@ typedef struct dbi_sampler_settings {
     uint64_t seed;
     bool truth;          /* the labels of the unlabelled samples as the tensor `truth`, for looking at, not for training */
     bool flip, flip_z;   /* mirror the first two axes, the third */
-    bool turn;           /* by 90 degrees in the first two axes; their spacing must be equal */
+    bool turn;           /* by multiples of 90 degrees in the first two axes, of 180 where their spacing differs */
     double intensity;    /* a: image * (1 + a u) + a w with u, w uniform in [-1, 1], by channel; 0: off */
     double noise;        /* standard deviation of normal noise on the image; 0: off */
     int64_t cache_bytes; /* decompressed cases kept in memory; those of the batches that are being made are kept in any case */
@@ -44,14 +44,5 @@ void dbi_sampler_close(dbi_sampler *sampler);
  * patch; what is beyond it is 0 in image and label, and in the distance map -1 where that is clipped, else its smallest value.
  * Several threads may make batches of one sampler at once. */
 dbi_record *dbi_sampler_batch(dbi_sampler *sampler, uint32_t step, dbi_error *error);
-
-/* Makes batches first, first + 1, ... first + count - 1 ahead of time, at most `ahead` of them being made or waiting, each by one of as many threads as
- * OpenMP would use, where so many can be ahead. The sampler must not be closed meanwhile. */
-typedef struct dbi_ahead dbi_ahead;
-dbi_ahead *dbi_ahead_start(dbi_sampler *sampler, uint32_t first, uint32_t count, int ahead, dbi_error *error);
-/* 1 and the next batch, 0 after the last, -1 on error: that of the first batch that could not be made, once those before it are taken. */
-int dbi_ahead_next(dbi_ahead *ahead, dbi_record **batch, dbi_error *error);
-/* Stops after the batches that are being made. */
-void dbi_ahead_stop(dbi_ahead *ahead);
 
 #endif

@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "record/lines.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "record/lines.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 enum { FREE = -1, LEFT_OUT = -2 }; /* beside the parts: not assigned yet; in no part */

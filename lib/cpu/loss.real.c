@@ -172,15 +172,16 @@ static double cross_entropy_f32(dbi_loss_f32 *l, span range, const real *z, doub
 }
 
 /* Sum of w (a - b)^2 over the span, divided by the number of its values, or by the sum of w where `by_weight`; da += factor * gradient, and db (where
- * not NULL) likewise. */
-static double square_f32(dbi_loss_f32 *l, span range, const real *a, const real *b, const real *w, bool by_weight, double factor, real *da, real *db)
+ * not NULL) likewise. w lacks the `before` values that come first in the other arrays. */
+static double square_f32(dbi_loss_f32 *l, span range, const real *a, const real *b, const real *w, int64_t before, bool by_weight, double factor,
+                         real *da, real *db)
 {
     double squares = 0, weights = 0;
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, range, c, at, n, sum)
         double square = 0, weight = 0;
         for (int64_t i = at; i < at + n; i++) {
-            const double d = (double)a[i] - (double)b[i], v = w ? (double)w[i] : 1;
+            const double d = (double)a[i] - (double)b[i], v = w ? (double)w[i - before] : 1;
             square += v * d * d;
             weight += v;
         }
@@ -198,7 +199,7 @@ static double square_f32(dbi_loss_f32 *l, span range, const real *a, const real 
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, range, c, at, n, sum)
         for (int64_t i = at; i < at + n; i++) {
-            const real d = g * (w ? w[i] : 1) * (a[i] - b[i]);
+            const real d = g * (w ? w[i - before] : 1) * (a[i] - b[i]);
             da[i] += d;
             if (db)
                 db[i] -= d;
@@ -208,14 +209,14 @@ static double square_f32(dbi_loss_f32 *l, span range, const real *a, const real 
     return squares / divisor;
 }
 
-/* out = sigmoid(scale z). */
-static void sigmoid_f32(const dbi_loss_f32 *l, span range, const real *z, double scale, real *out)
+/* out = sigmoid(scale z). z lacks the `before` values that come first in `out`. */
+static void sigmoid_f32(const dbi_loss_f32 *l, span range, const real *z, int64_t before, double scale, real *out)
 {
     const real k = (real)scale;
     for (int64_t c = 0; c < l->shape.classes; c++) {
         FOR_CHUNKS(l, range, c, at, n, sum)
         for (int64_t i = at; i < at + n; i++)
-            out[i] = 1 / (1 + exp(-k * z[i]));
+            out[i] = 1 / (1 + exp(-k * z[i - before]));
         END_CHUNKS
     }
 }
@@ -369,6 +370,7 @@ int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_va
     const dbi_method *m = &l->method;
     const span all = {0, l->shape.batch}, labeled = {0, l->shape.labeled}, unlabeled = {l->shape.labeled, l->shape.batch - l->shape.labeled};
     const size_t bytes = (size_t)(l->shape.batch * l->shape.classes * l->voxels) * sizeof(real);
+    const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
     const bool teacher = in->teacher_logits && l->teacher_p;
     *values = (dbi_loss_values){.pseudo_dice = (double)NAN, .weighted_dice = (double)NAN};
 
@@ -376,8 +378,8 @@ int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_va
     memset(l->da, 0, bytes);
     memset(dlogits, 0, bytes);
     memset(dsdf, 0, bytes);
-    sigmoid_f32(l, all, in->logits, 1, l->p);
-    sigmoid_f32(l, all, in->sdf, m->k, l->a);
+    sigmoid_f32(l, all, in->logits, 0, 1, l->p);
+    sigmoid_f32(l, all, in->sdf, 0, m->k, l->a);
     label_targets_f32(l, labeled, in);
     if (l->s) {
         memset(l->ds, 0, bytes);
@@ -386,8 +388,7 @@ int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_va
             return -1;
     }
     if (teacher) {
-        const int64_t before = unlabeled.first * l->shape.classes * l->voxels;
-        sigmoid_f32(l, unlabeled, in->teacher_logits - before, 1, l->teacher_p);
+        sigmoid_f32(l, unlabeled, in->teacher_logits, before, 1, l->teacher_p);
         if ((m->weight[DBI_TERM_PSEUDO_REG] > 0 || m->weight[DBI_TERM_PSEUDO_CROSS_REG] > 0) &&
             transform_f32(l, unlabeled, l->teacher_p, l->teacher_s, false, error))
             return -1;
@@ -418,23 +419,21 @@ int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_va
             break;
         case DBI_TERM_REG:
         case DBI_TERM_PSEUDO_REG:
-            value = square_f32(l, range, in->sdf, l->r, w, false, factor, dsdf, NULL);
+            value = square_f32(l, range, in->sdf, l->r, w, 0, false, factor, dsdf, NULL);
             break;
         case DBI_TERM_CROSS_REG:
         case DBI_TERM_PSEUDO_CROSS_REG:
-            value = square_f32(l, range, l->s, l->r, w, false, factor, l->ds, NULL);
+            value = square_f32(l, range, l->s, l->r, w, 0, false, factor, l->ds, NULL);
             break;
         case DBI_TERM_CONSISTENCY_SEG:
-            value = square_f32(l, range, l->p, l->a, NULL, false, factor, l->dp, l->da);
+            value = square_f32(l, range, l->p, l->a, NULL, 0, false, factor, l->dp, l->da);
             break;
         case DBI_TERM_CONSISTENCY_REG:
-            value = square_f32(l, range, in->sdf, l->s, NULL, false, factor, dsdf, l->ds);
+            value = square_f32(l, range, in->sdf, l->s, NULL, 0, false, factor, dsdf, l->ds);
             break;
-        case DBI_TERM_TEACHER: {
-            const real *mask = in->teacher_mask ? in->teacher_mask - unlabeled.first * l->shape.classes * l->voxels : NULL;
-            value = square_f32(l, range, l->p, l->teacher_p, mask, mask != NULL, factor, l->dp, NULL);
+        case DBI_TERM_TEACHER:
+            value = square_f32(l, range, l->p, l->teacher_p, in->teacher_mask, before, in->teacher_mask != NULL, factor, l->dp, NULL);
             break;
-        }
         case DBI_TERMS:
             break;
         }

@@ -12,6 +12,7 @@
 
 #include "base/memory.h"
 #include "cpu/backend.real.h"
+#include "net/norm_math.h"
 
 struct dbi_cpu_net_f32 {
     const dbi_backend_f32 *backend;
@@ -183,10 +184,16 @@ size_t dbi_cpu_net_bytes_f32(const dbi_backend_f32 *backend, const dbi_net_shape
     return possible ? p.bytes : SIZE_MAX;
 }
 
-/* Tensor `index` of the layer: 0 weight, 1 bias, 2 and 3 the normalization's weight and bias, 4 and 5 running mean and variance. */
-static real *tensor_of(const dbi_layout *layout, int l, int index, real *array)
+static real *tensor_of(const dbi_layout *layout, int l, dbi_layer_tensor tensor, real *array)
 {
-    return array + layout->tensor[layout->layer[l].weight + index].offset;
+    return array + dbi_layout_offset(layout, l, tensor);
+}
+
+/* What layer l convolves. */
+static const real *input_of(const dbi_cpu_net_f32 *net, int l, const real *image)
+{
+    const int input = net->shape.layout->layer[l].input;
+    return input < 0 ? image : net->a[input];
 }
 
 /* Mean, scale and shift of the layer's normalization. z is without the convolution's bias, which a batch's mean would take out again: it only
@@ -194,23 +201,23 @@ static real *tensor_of(const dbi_layout *layout, int l, int index, real *array)
 static void normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights, const dbi_pass *pass)
 {
     const dbi_layout *layout = net->shape.layout;
-    const real *bias = tensor_of(layout, l, 1, weights->parameters), *gamma = tensor_of(layout, l, 2, weights->parameters);
-    const real *beta = tensor_of(layout, l, 3, weights->parameters);
-    real *running_mean = tensor_of(layout, l, 4, weights->statistics), *running_variance = tensor_of(layout, l, 5, weights->statistics);
+    const real *bias = tensor_of(layout, l, DBI_CONV_BIAS, weights->parameters), *gamma = tensor_of(layout, l, DBI_NORM_GAMMA, weights->parameters);
+    const real *beta = tensor_of(layout, l, DBI_NORM_BETA, weights->parameters);
+    real *running_mean = tensor_of(layout, l, DBI_RUNNING_MEAN, weights->statistics),
+         *running_variance = tensor_of(layout, l, DBI_RUNNING_VARIANCE, weights->statistics);
     double count = (double)dbi_layer_values(&net->shape, l);
     bool batch = pass->statistics == DBI_BATCH_STATISTICS;
     if (batch)
         net->backend->moments(net->state, l, net->z[l], net->first, net->second);
     for (int c = 0; c < layout->layer[l].out; c++) {
         double mean = batch ? net->first[c] : (double)running_mean[c] - bias[c], variance = batch ? net->second[c] : running_variance[c];
-        net->deviation_inverse[l][c] = 1 / sqrt(variance + DBI_NORM_EPSILON);
+        net->deviation_inverse[l][c] = dbi_norm_inverse(variance);
         net->mean[l][c] = (real)mean;
         net->scale[l][c] = (real)(gamma[c] * net->deviation_inverse[l][c]);
         net->shift[l][c] = beta[c];
         if (batch && pass->update_running) {
-            running_mean[c] = (real)((1 - DBI_NORM_RUNNING_SHARE) * running_mean[c] + DBI_NORM_RUNNING_SHARE * (mean + bias[c]));
-            running_variance[c] =
-                (real)((1 - DBI_NORM_RUNNING_SHARE) * running_variance[c] + DBI_NORM_RUNNING_SHARE * variance * count / (count - 1));
+            running_mean[c] = (real)dbi_norm_running_mean(running_mean[c], mean + bias[c]);
+            running_variance[c] = (real)dbi_norm_running_variance(running_variance[c], variance, count);
         }
     }
 }
@@ -258,8 +265,8 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
     bool dropout = pass->dropout > 0;
     net->kept = false;
     for (int l = 0; l <= last; l++) {
-        const real *weight = tensor_of(layout, l, 0, weights->parameters);
-        if (net->backend->convolve(net->state, l, l ? net->a[l - 1] : image, weight, net->z[l], error))
+        const real *weight = tensor_of(layout, l, DBI_CONV_WEIGHT, weights->parameters);
+        if (net->backend->convolve(net->state, l, input_of(net, l, image), weight, net->z[l], error))
             return -1;
         normalization(net, l, weights, pass);
         if (dropout && layout->layer[l].dropout)
@@ -283,23 +290,24 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
     return 0;
 }
 
-/* From the sums over dy: the gradients of the normalization's weight and bias and the convolution's bias, and the factors of
- * dz = scale (dy - mean(dy) - x mean(dy x)), x = (z - mean) / deviation (Ioffe and Szegedy 2015). Running statistics are constants: dz = scale dy. */
+/* From the sums over dy; see net/norm_math.h. */
 static void normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
 {
     const dbi_layout *layout = net->shape.layout;
     int channels = layout->layer[l].out;
-    real *bias = tensor_of(layout, l, 1, gradient), *gamma = tensor_of(layout, l, 2, gradient), *beta = tensor_of(layout, l, 3, gradient);
+    real *bias = tensor_of(layout, l, DBI_CONV_BIAS, gradient), *gamma = tensor_of(layout, l, DBI_NORM_GAMMA, gradient),
+         *beta = tensor_of(layout, l, DBI_NORM_BETA, gradient);
     bool batch = net->statistics == DBI_BATCH_STATISTICS;
     double count = (double)dbi_layer_values(&net->shape, l);
     for (int c = 0; c < channels; c++) {
-        double inverse = net->deviation_inverse[l][c], scale = net->scale[l][c];
-        gamma[c] = (real)(net->second[c] * inverse);
-        beta[c] = (real)net->first[c];
-        bias[c] = batch ? 0 : (real)(scale * net->first[c]);
+        const double scale = net->scale[l][c];
+        const dbi_norm_gradient g = dbi_norm_gradient_of(batch, net->first[c], net->second[c], net->deviation_inverse[l][c], scale, count);
+        gamma[c] = (real)g.gamma;
+        beta[c] = (real)g.beta;
+        bias[c] = (real)g.bias;
         net->by_dy[c] = (real)scale;
-        net->by_z[c] = batch ? (real)(-scale * inverse * inverse * net->second[c] / count) : 0;
-        net->constant[c] = batch ? (real)(-scale * net->first[c] / count) : 0;
+        net->by_z[c] = (real)g.by_z;
+        net->constant[c] = (real)g.constant;
     }
     memset(net->by_dy + channels, 0, DBI_LANES * sizeof(real));
     memset(net->by_z + channels, 0, DBI_LANES * sizeof(real));
@@ -331,8 +339,8 @@ static void normalize_backward(dbi_cpu_net_f32 *net, int l, real *gradient)
 {
     const dbi_layout *layout = net->shape.layout;
     dbi_norm_f32 norm = norm_of(net, l, net->dropout);
-    int reader = dbi_layout_last_reader(layout, l);
-    const real *da_skip = reader > l + 1 ? net->a[reader] : NULL; /* the gradient of a sum is that of both its terms */
+    const int adder = dbi_layout_adder(layout, l);
+    const real *da_skip = adder < 0 ? NULL : net->a[adder];
     net->backend->normalize_sums(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->first, net->second);
     normalization_gradient(net, l, gradient);
     net->backend->normalize_gradient(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->by_dy, net->by_z, net->constant);
@@ -346,13 +354,15 @@ int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weight
         return dbi_fail(error, "a backward pass without a forward pass that was kept");
     net->kept = false;
     for (int l = layout->layers - 1; l >= 0; l--) {
+        const int input = layout->layer[l].input;
         if (l == layout->layers - 1)
             heads_backward(net, weights, dlogits, dsdf, gradient);
         else
             normalize_backward(net, l, gradient);
-        const real *weight = tensor_of(layout, l, 0, weights->parameters);
-        if (net->backend->weight_gradient(net->state, l, l ? net->a[l - 1] : net->image, net->z[l], tensor_of(layout, l, 0, gradient), error) ||
-            (l && net->backend->data_gradient(net->state, l, net->z[l], weight, net->a[l - 1], error)))
+        const real *weight = tensor_of(layout, l, DBI_CONV_WEIGHT, weights->parameters);
+        if (net->backend->weight_gradient(net->state, l, input_of(net, l, net->image), net->z[l], tensor_of(layout, l, DBI_CONV_WEIGHT, gradient),
+                                          error) ||
+            (input >= 0 && net->backend->data_gradient(net->state, l, net->z[l], weight, net->a[input], error)))
             return -1;
     }
     return 0;

@@ -130,7 +130,7 @@ static int weight_gradient(void *opaque, int layer, const real *in, const real *
     const state *s = opaque;
     const dbi_layer *l = &s->shape.layout->layer[layer];
     (void)error;
-    memset(dweight, 0, s->shape.layout->tensor[l->weight].count * sizeof *dweight);
+    memset(dweight, 0, s->shape.layout->tensor[l->tensor].count * sizeof *dweight);
 #pragma omp parallel for collapse(2) schedule(static)
     for (int co = 0; co < l->out; co++)
         for (int ci = 0; ci < l->in; ci++)

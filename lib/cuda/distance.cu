@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "cuda/distance_math.h"
+#include "distance/normalize.h"
 
 typedef struct no_shared {
     char unused;

@@ -18,6 +18,7 @@ extern "C" {
 #include "distance/conv_math.real.h"
 #include "distance/feet.h"
 #include "distance/levelset_math.real.h"
+#include "distance/normalize.h"
 #include "distance/normalize_math.real.h"
 #include "distance/squares_math.h"
 

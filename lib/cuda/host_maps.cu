@@ -3,6 +3,7 @@
 #include "cuda/common.h"
 #include "cuda/distance.h"
 #include "cuda/stream.h"
+#include "distance/normalize.h"
 
 /* Where a transform wants probabilities: 1 where the label has the value. */
 typedef struct indicator_arguments {

@@ -7,6 +7,7 @@ extern "C" {
 #endif
 
 #include "cuda/device.h"
+#include "distance/normalize.h"
 
 /* out [classes,X,Y,Z]: the maps of `label` u8 [X,Y,Z] or, where that is NULL, of `prob` [classes,X,Y,Z]; spacing of one voxel. Values
  * as dbi_record_add_sdf computes them, to rounding. */

@@ -7,6 +7,7 @@
 
 #include "cuda/common.h"
 #include "cuda/conv.h"
+#include "net/norm_math.h"
 
 #define T        float
 #define E(name)  name##_float
@@ -26,8 +27,6 @@
 #undef E
 #undef LOAD
 #undef STORE
-
-/* PyTorch's BatchNorm3d. */
 
 /* Chunks side by side in a block that adds their sums, of how many of them a thread loads at once, and what is left after the first fold. */
 enum { FINISH_ROWS = DBI_FINISH / DBI_GROUP, FINISH_ROUNDS = 5, FINISH_PARTS = 8 * DBI_GROUP };
@@ -60,16 +59,14 @@ DBI_HD void put_statistics(const statistics_arguments *a, int64_t c, double sum,
 {
     const double n = (double)a->count, away = sum / n, within = squares - sum * away;
     const double mean = (double)a->chunk_shift[c] + away, variance = within > 0 ? within / n : 0;
-    const double inverse = 1 / sqrt(variance + DBI_NORM_EPSILON);
+    const double inverse = dbi_norm_inverse(variance);
     a->inverse[c] = inverse;
     a->mean[c] = (float)mean;
     a->scale[c] = (float)((double)a->gamma[c] * inverse);
     a->shift[c] = a->beta[c];
     if (a->update) {
-        a->running_mean[c] =
-            (float)((1 - DBI_NORM_RUNNING_SHARE) * (double)a->running_mean[c] + DBI_NORM_RUNNING_SHARE * (mean + (double)a->bias[c]));
-        a->running_variance[c] =
-            (float)((1 - DBI_NORM_RUNNING_SHARE) * (double)a->running_variance[c] + DBI_NORM_RUNNING_SHARE * variance * n / (n - 1));
+        a->running_mean[c] = (float)dbi_norm_running_mean((double)a->running_mean[c], mean + (double)a->bias[c]);
+        a->running_variance[c] = (float)dbi_norm_running_variance((double)a->running_variance[c], variance, n);
     }
 }
 
@@ -128,7 +125,7 @@ DBI_HD void running(const running_arguments *a, int64_t block, int thread, int p
     (void)phase;
     (void)shared;
     for (int c = thread; c < a->layer[block].channels; c += DBI_FINISH) {
-        const double inverse = 1 / sqrt((double)a->running[a->layer[block].variance + c] + DBI_NORM_EPSILON);
+        const double inverse = dbi_norm_inverse((double)a->running[a->layer[block].variance + c]);
         a->layer[block].to_inverse[c] = inverse;
         a->layer[block].to_mean[c] = (float)((double)a->running[a->layer[block].mean + c] - (double)a->parameters[a->layer[block].bias + c]);
         a->layer[block].to_scale[c] = (float)((double)a->parameters[a->layer[block].gamma + c] * inverse);
@@ -137,8 +134,7 @@ DBI_HD void running(const running_arguments *a, int64_t block, int thread, int p
 }
 DBI_KERNEL(running, running_arguments, DBI_FINISH, 1, dbi_nothing)
 
-/* From the sums over dy: the gradients of the normalization's weight and bias and the convolution's bias, and the factors of dz (see
- * normalization_gradient in net.real.c), which past the last channel are 0. */
+/* From the sums over dy: what net/norm_math.h makes of them; past the last channel the factors are 0. */
 typedef struct factors_arguments {
     const float *chunk_sum, *chunk_dot; /* [chunks,padded] */
     int64_t chunks, count;
@@ -152,12 +148,12 @@ typedef struct factors_arguments {
 
 DBI_HD void put_factors(const factors_arguments *a, int64_t c, double sum, double dot)
 {
-    const double inverse = a->inverse[c], scale = (double)a->scale[c], n = (double)a->count;
-    a->dgamma[c] = (float)(dot * inverse);
-    a->dbeta[c] = (float)sum;
-    a->dbias[c] = a->batch ? 0 : (float)(scale * sum);
-    a->by_z[c] = a->batch ? (float)(-scale * inverse * inverse * dot / n) : 0;
-    a->constant[c] = a->batch ? (float)(-scale * sum / n) : 0;
+    const dbi_norm_gradient g = dbi_norm_gradient_of(a->batch, sum, dot, a->inverse[c], (double)a->scale[c], (double)a->count);
+    a->dgamma[c] = (float)g.gamma;
+    a->dbeta[c] = (float)g.beta;
+    a->dbias[c] = (float)g.bias;
+    a->by_z[c] = (float)g.by_z;
+    a->constant[c] = (float)g.constant;
 }
 
 DBI_HD void factors(const factors_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
@@ -318,7 +314,7 @@ static void make_table(dbi_cuda_net *net)
     for (int l = 0; l < t->layers; l++) {
         const dbi_layer *layer = &net->layout->layer[l];
         const bool up = layer->kind == DBI_LAYER_UP;
-        t->layer[l].flat = (int64_t)net->layout->tensor[layer->weight].offset;
+        t->layer[l].flat = (int64_t)net->layout->tensor[layer->tensor].offset;
         t->layer[l].packed = t->count;
         t->layer[l].a = up ? layer->in : layer->out;
         t->layer[l].b = up ? layer->out : layer->in;
@@ -435,51 +431,61 @@ static void *packed_of(const dbi_cuda_net *net, void *array, int l)
     return (unsigned char *)array + (size_t)net->table.layer[l].packed * element_size(net);
 }
 
-/* Tensor `index` of the layer: 0 weight, 1 bias, 2 and 3 the normalization's weight and bias, 4 and 5 running mean and variance. */
-static size_t offset_of(const dbi_layout *layout, int l, int index)
+/* What layer l convolves: another layer's activations, or the image. */
+static const void *input_of(const dbi_cuda_net *net, int l)
 {
-    return layout->tensor[layout->layer[l].weight + index].offset;
+    const int input = net->layout->layer[l].input;
+    return input < 0 ? (const void *)net->input : a_of(net, input);
 }
 
-/* return LAUNCH(...): calls the kernel for the net's type of activations, `element`, with the fields that the statements set in `a`. */
-#define LAUNCH(KERNEL, ARGUMENTS, BLOCKS, ...)                                                                                                       \
+/* STATUS = the launch of the kernel for the net's type of activations, `element`, with the fields that the statements set in `a`. */
+#define LAUNCH(STATUS, KERNEL, ARGUMENTS, BLOCKS, ...)                                                                                               \
     do {                                                                                                                                             \
         if (net->bf16) {                                                                                                                             \
             typedef dbi_bf16 element __attribute__((unused));                                                                                        \
             ARGUMENTS##_bf16 a;                                                                                                                      \
             memset(&a, 0, sizeof a);                                                                                                                 \
             __VA_ARGS__                                                                                                                              \
-            return KERNEL##_bf16_launch(stream, (BLOCKS), &a, error);                                                                                \
+            STATUS = KERNEL##_bf16_launch(stream, (BLOCKS), &a, error);                                                                              \
         } else {                                                                                                                                     \
             typedef float element __attribute__((unused));                                                                                           \
             ARGUMENTS##_float a;                                                                                                                     \
             memset(&a, 0, sizeof a);                                                                                                                 \
             __VA_ARGS__                                                                                                                              \
-            return KERNEL##_float_launch(stream, (BLOCKS), &a, error);                                                                               \
+            STATUS = KERNEL##_float_launch(stream, (BLOCKS), &a, error);                                                                             \
         }                                                                                                                                            \
     } while (0)
 
 int dbi_cuda_net_weights(dbi_cuda_net *net, dbi_stream stream, const float *parameters, dbi_error *error)
 {
-    LAUNCH(pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters; a.packed = (element *)net->packed;);
+    int status;
+    LAUNCH(status, pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters; a.packed = (element *)net->packed;);
+    return status;
 }
 
 static int unpack_gradient(dbi_cuda_net *net, dbi_stream stream, float *gradient, dbi_error *error)
 {
-    LAUNCH(unpack, unpack_arguments, net->table.blocks, a.table = net->table; a.packed = (const element *)net->dpacked; a.gradient = gradient;);
+    int status;
+    LAUNCH(status, unpack, unpack_arguments, net->table.blocks, a.table = net->table; a.packed = (const element *)net->dpacked;
+           a.gradient = gradient;);
+    return status;
 }
 
 static int take_image(dbi_cuda_net *net, dbi_stream stream, const float *image, dbi_error *error)
 {
+    int status;
     const int64_t voxels = voxels_at(net, 0), all = net->batch * voxels;
-    LAUNCH(image, image_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.image = image; a.out = (element *)net->input; a.voxels = voxels; a.all = all;
-           a.channels = net->layout->arch.channels; a.padded = dbi_padded(net->layout->arch.channels););
+    LAUNCH(status, image, image_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.image = image; a.out = (element *)net->input; a.voxels = voxels;
+           a.all = all; a.channels = net->layout->arch.channels; a.padded = dbi_padded(net->layout->arch.channels););
+    return status;
 }
 
 static int take_moments(dbi_cuda_net *net, dbi_stream stream, int l, dbi_error *error)
 {
-    LAUNCH(moments, moments_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l]; a.z = (const element *)z_of(net, l);
+    int status;
+    LAUNCH(status, moments, moments_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l]; a.z = (const element *)z_of(net, l);
            a.shift = net->partial[0]; a.sum = net->partial[1]; a.squares = net->partial[2];);
+    return status;
 }
 
 /* Mean, scale and shift of the layer's normalization from its batch; chunks: of the moments that the convolution took, 0: it took none. */
@@ -501,11 +507,11 @@ static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t
     a.channels = layout->layer[l].out;
     a.padded = dbi_padded(a.channels);
     a.update = update;
-    a.bias = parameters + offset_of(layout, l, 1);
-    a.gamma = parameters + offset_of(layout, l, 2);
-    a.beta = parameters + offset_of(layout, l, 3);
-    a.running_mean = running + offset_of(layout, l, 4);
-    a.running_variance = running + offset_of(layout, l, 5);
+    a.bias = parameters + dbi_layout_offset(layout, l, DBI_CONV_BIAS);
+    a.gamma = parameters + dbi_layout_offset(layout, l, DBI_NORM_GAMMA);
+    a.beta = parameters + dbi_layout_offset(layout, l, DBI_NORM_BETA);
+    a.running_mean = running + dbi_layout_offset(layout, l, DBI_RUNNING_MEAN);
+    a.running_variance = running + dbi_layout_offset(layout, l, DBI_RUNNING_VARIANCE);
     a.mean = net->mean[l];
     a.scale = net->scale[l];
     a.shift = net->shift[l];
@@ -523,11 +529,11 @@ static int running_statistics(dbi_cuda_net *net, dbi_stream stream, const float 
     a.running = running;
     for (int l = 0; l < layout->layers; l++) {
         a.layer[l].channels = layout->layer[l].out;
-        a.layer[l].bias = (int64_t)offset_of(layout, l, 1);
-        a.layer[l].gamma = (int64_t)offset_of(layout, l, 2);
-        a.layer[l].beta = (int64_t)offset_of(layout, l, 3);
-        a.layer[l].mean = (int64_t)offset_of(layout, l, 4);
-        a.layer[l].variance = (int64_t)offset_of(layout, l, 5);
+        a.layer[l].bias = (int64_t)dbi_layout_offset(layout, l, DBI_CONV_BIAS);
+        a.layer[l].gamma = (int64_t)dbi_layout_offset(layout, l, DBI_NORM_GAMMA);
+        a.layer[l].beta = (int64_t)dbi_layout_offset(layout, l, DBI_NORM_BETA);
+        a.layer[l].mean = (int64_t)dbi_layout_offset(layout, l, DBI_RUNNING_MEAN);
+        a.layer[l].variance = (int64_t)dbi_layout_offset(layout, l, DBI_RUNNING_VARIANCE);
         a.layer[l].to_mean = net->mean[l];
         a.layer[l].to_scale = net->scale[l];
         a.layer[l].to_shift = net->shift[l];
@@ -585,19 +591,25 @@ static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters
 
 static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, dbi_error *error)
 {
+    int status;
     const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]);
     const int skip = net->layout->layer[l].skip;
     if (skip < 0)
-        LAUNCH(normalize, normalize_arguments, blocks, NORMALIZE_FIELDS);
-    LAUNCH(normalize_skip, normalize_arguments, blocks, NORMALIZE_FIELDS a.skip = (const element *)a_of(net, skip););
+        LAUNCH(status, normalize, normalize_arguments, blocks, NORMALIZE_FIELDS);
+    else
+        LAUNCH(status, normalize_skip, normalize_arguments, blocks, NORMALIZE_FIELDS a.skip = (const element *)a_of(net, skip););
+    return status;
 }
 
 static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf, dbi_error *error)
 {
+    int status;
     const int last = net->layout->layers - 1;
     const int64_t all = net->tiling[last].voxels;
-    LAUNCH(heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, dropout); a.heads = heads_of(net->layout, parameters);
-           a.z = (const element *)z_of(net, last); a.logits = logits; a.sdf = sdf; a.all = all; a.voxels = voxels_at(net, 0););
+    LAUNCH(status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, dropout);
+           a.heads = heads_of(net->layout, parameters); a.z = (const element *)z_of(net, last); a.logits = logits; a.sdf = sdf; a.all = all;
+           a.voxels = voxels_at(net, 0););
+    return status;
 }
 
 /* One layer: convolution, normalization, dropout, sum; the last one's normalization is in the heads. */
@@ -607,7 +619,7 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
     const dbi_layer *layer = &net->layout->layer[l];
     const bool batch = pass->statistics == DBI_BATCH_STATISTICS, dropout = pass->dropout > 0 && layer->dropout, last = l == net->layout->layers - 1;
     const int64_t chunks = dbi_convs_chunks(net->convs, l);
-    /* The convolution does the rest where nobody will want z. */
+    /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads' outputs too. */
     const bool at_once = chunks && !batch && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
     const dbi_norm_cuda norm = norm_of(net, l, false);
     dbi_conv_extra extra;
@@ -634,8 +646,8 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         extra.heads.classes = h.classes;
         extra.heads.channels = h.channels;
     }
-    if (dbi_convs_forward(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, packed_of(net, net->packed, l),
-                          at_once ? a_of(net, l) : z_of(net, l), chunks ? &extra : NULL, net->workspace, error))
+    if (dbi_convs_forward(net->convs, stream, l, input_of(net, l), packed_of(net, net->packed, l), at_once ? a_of(net, l) : z_of(net, l),
+                          chunks ? &extra : NULL, net->workspace, error))
         return -1;
     if (at_once)
         return 0;
@@ -681,26 +693,34 @@ typedef struct source {
 
 static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
 {
+    int status;
     const int64_t blocks = dbi_tiling_blocks(&net->tiling[l]);
     if (from->da)
-        LAUNCH(sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
-    LAUNCH(head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+        LAUNCH(status, sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+    else
+        LAUNCH(status, head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+    return status;
 }
 
 static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
 {
+    int status;
     const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]);
     if (from->da)
-        LAUNCH(gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
-    LAUNCH(head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
+        LAUNCH(status, gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
+    else
+        LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
+    return status;
 }
 
 static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, dbi_error *error)
 {
+    int status;
     const int last = net->layout->layers - 1;
-    LAUNCH(head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]), a.at = net->tiling[last];
+    LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]), a.at = net->tiling[last];
            a.norm = norm_of(net, last, net->dropout); a.heads = *h; a.z = (const element *)z_of(net, last); a.voxels = voxels_at(net, 0);
            a.weight = net->head_weight; a.bias = net->head_bias;);
+    return status;
 }
 
 static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, float *gradient, dbi_error *error)
@@ -737,9 +757,9 @@ static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, f
     a.batch = net->statistics == DBI_BATCH_STATISTICS;
     a.scale = net->scale[l];
     a.inverse = net->inverse[l];
-    a.dbias = gradient + offset_of(layout, l, 1);
-    a.dgamma = gradient + offset_of(layout, l, 2);
-    a.dbeta = gradient + offset_of(layout, l, 3);
+    a.dbias = gradient + dbi_layout_offset(layout, l, DBI_CONV_BIAS);
+    a.dgamma = gradient + dbi_layout_offset(layout, l, DBI_NORM_GAMMA);
+    a.dbeta = gradient + dbi_layout_offset(layout, l, DBI_NORM_BETA);
     a.by_z = net->by_z;
     a.constant = net->constant;
     return factors_launch(stream, a.padded / DBI_GROUP, &a, error);
@@ -760,17 +780,17 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
     if (head_gradients(net, stream, &h, gradient, error))
         return -1;
     for (int l = last; l >= 0; l--) {
-        const int reader = dbi_layout_last_reader(layout, l);
+        const int input = layout->layer[l].input, adder = dbi_layout_adder(layout, l);
         source from;
         memset(&from, 0, sizeof from);
         from.heads = h;
         from.da = l < last ? a_of(net, l) : NULL;
-        from.da_skip = l < last && reader > l + 1 ? a_of(net, reader) : NULL; /* the gradient of a sum is that of both its terms */
+        from.da_skip = adder < 0 ? NULL : a_of(net, adder);
         if (gradient_sums(net, stream, l, &from, error) || normalization_gradient(net, stream, l, gradient, error) ||
             gradient_of_z(net, stream, l, &from, error) ||
-            dbi_convs_weight(net->convs, stream, l, l ? a_of(net, l - 1) : net->input, z_of(net, l), packed_of(net, net->dpacked, l), net->workspace,
-                             error) ||
-            (l && dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l), a_of(net, l - 1), net->workspace, error)))
+            dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l), net->workspace, error) ||
+            (input >= 0 &&
+             dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l), a_of(net, input), net->workspace, error)))
             return -1;
     }
     return unpack_gradient(net, stream, gradient, error);

@@ -30,13 +30,15 @@ static void cut(const dbi_windows *w, const dbi_window_part *p, int64_t channels
     for (int64_t c = 0; c < channels; c++)
         for (int64_t i = 0; i < w->axis[0].window; i++)
             for (int64_t j = 0; j < w->axis[1].window; j++) {
-                const float *from = image + line_in_scan(w, p, c, within(i, p->from[0], p->to[0]), within(j, p->from[1], p->to[1]));
+                const int64_t line = line_in_scan(w, p, c, within(i, p->from[0], p->to[0]), within(j, p->from[1], p->to[1]));
+                const int64_t inside = p->to[2] - p->from[2];
+                const float *from = image + (line + p->from[2]); /* a window's line may begin before the scan */
                 float *to = window + line_in_window(w, c, i, j);
                 for (int64_t k = 0; k < p->from[2]; k++)
-                    to[k] = from[p->from[2]];
-                memcpy(to + p->from[2], from + p->from[2], (size_t)(p->to[2] - p->from[2]) * sizeof *image);
+                    to[k] = from[0];
+                memcpy(to + p->from[2], from, (size_t)inside * sizeof *image);
                 for (int64_t k = p->to[2]; k < w->axis[2].window; k++)
-                    to[k] = from[p->to[2] - 1];
+                    to[k] = from[inside - 1];
             }
 }
 

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "distance/envelope.h"
+#include "distance/normalize.h"
 #include "distance/normalize.real.h"
 #include "distance/squares_math.h"
 

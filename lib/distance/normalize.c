@@ -23,7 +23,7 @@ int dbi_normalize_parse(const char *text, dbi_normalize *normalize, dbi_error *e
             return 0;
         }
     }
-    return dbi_fail(error, "no normalization is called \"%s\": none, max or clip:T (T above 0, at most 1e6) is wanted", text);
+    return dbi_fail(error, "\"%s\": choose none, max or clip:T (T above 0, at most 1e6)", text);
 }
 
 void dbi_normalize_format(const dbi_normalize *normalize, char text[64])

@@ -12,6 +12,7 @@
 #include "distance/edt.h"
 #include "distance/levelset.real.h"
 #include "distance/levelset_math.real.h"
+#include "distance/normalize.h"
 #include "distance/normalize.real.h"
 #include "distance/normalize_math.real.h"
 #include "distance/squares_math.h"
@@ -99,6 +100,11 @@ static int levelset(dbi_tape_f32 *t, const real *p, double limit, real *s, bool 
     return 0;
 }
 
+static int unknown_kind(const dbi_tape_f32 *t, dbi_error *error)
+{
+    return dbi_fail(error, "there is no transform of kind %d", (int)t->transform.kind);
+}
+
 /* Runs the transform and the normalization; the tape keeps what was computed on the way. */
 static int run(dbi_tape_f32 *t, const dbi_normalize *normalize, const real *p, real *s, bool keep, dbi_error *error)
 {
@@ -121,6 +127,8 @@ static int run(dbi_tape_f32 *t, const dbi_normalize *normalize, const real *p, r
         if (!status)
             cap(t, s, reached);
         break;
+    default:
+        status = unknown_kind(t, error);
     }
     if (!status)
         status = dbi_normalize_apply_f32(normalize, t->shape, voxels, s, t->slope, error);
@@ -165,8 +173,17 @@ int dbi_transform_backward_f32(const dbi_tape_f32 *tape, const real *ds, real *d
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < t->count; i++)
         g[i] = dbi_sloped_f32(ds[i], t->slope[i]);
-    int status = t->transform.kind == DBI_TRANSFORM_CONV ? dbi_conv_gradient_f32(&t->transform, t->shape, t->log_in, t->log_out, g, dp, error)
-                                                         : dbi_levelset_gradient_f32(t->shape, t->p, t->foot, g, dp, error);
+    int status;
+    switch (t->transform.kind) {
+    case DBI_TRANSFORM_CONV:
+        status = dbi_conv_gradient_f32(&t->transform, t->shape, t->log_in, t->log_out, g, dp, error);
+        break;
+    case DBI_TRANSFORM_LEVELSET:
+        status = dbi_levelset_gradient_f32(t->shape, t->p, t->foot, g, dp, error);
+        break;
+    default:
+        status = unknown_kind(t, error);
+    }
     free(g);
     return status;
 }

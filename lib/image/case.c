@@ -8,9 +8,14 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "image/case_id.h"
 #include "image/geometry.h"
 #include "image/resample.h"
 #include "image/scan.h"
+#include "image/source.h"
+#include "image/voxels.h"
+#include "record/history.h"
+#include "record/metadata.h"
 
 /* A case on its way: what the steps share. */
 typedef struct work {
@@ -31,8 +36,8 @@ static size_t voxel_count(const int64_t shape[3])
     return (size_t)(shape[0] * shape[1] * shape[2]);
 }
 
-/* The step from the scan to the case, from the scan's grid and the settings. A spacing that is met within a ten-thousandth is kept: it came from
- * single precision. */
+/* The step from the scan to the case, from the scan's grid and the settings. A spacing within 1e-4 of the
+ * wanted one is kept: files round it to single precision. */
 static int plan(work *w, dbi_error *error)
 {
     dbi_geometry *g = &w->geometry;
@@ -63,8 +68,9 @@ static int plan(work *w, dbi_error *error)
         for (int a = 0; a < 3; a++)
             g->shape[a] /= g->downsample;
         if (g->shape[0] < 1 || g->shape[1] < 1 || g->shape[2] < 1)
-            return dbi_fail(error, "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels are too few to downsample by %" PRId64, before[0], before[1],
-                            before[2], g->downsample);
+            return dbi_fail(error,
+                            "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels are too few to downsample by %" PRId64,
+                            before[0], before[1], before[2], g->downsample);
         dbi_grid grid = w->grid;
         dbi_grid_step(&grid, step, g->shape, &w->grid);
     }
@@ -72,7 +78,8 @@ static int plan(work *w, dbi_error *error)
     return dbi_grid_check(&w->grid, error);
 }
 
-/* The canonical voxels of a channel through the steps up to the crop. Frees the scan's voxels as soon as they are copied. */
+/* The canonical voxels of a channel through the steps up to the crop. Frees the scan's voxels as soon as they are
+ * copied. */
 static float *image_through(const work *w, dbi_voxels *voxels, dbi_error *error)
 {
     const dbi_geometry *g = &w->geometry;
@@ -107,7 +114,8 @@ static uint8_t *label_through(const work *w, const dbi_voxels *voxels, int *larg
     for (int a = 0; a < 3; a++)
         shape[a] = scan_shape[g->orientation.axis[a]];
     uint8_t *label = dbi_alloc(voxel_count(shape), 1, error);
-    if (!label || dbi_voxels_label(voxels, scan_shape, &g->orientation, w->input->classes ? (int)w->input->classes : 255, label, largest, error)) {
+    if (!label || dbi_voxels_label(voxels, scan_shape, &g->orientation,
+                                   w->input->classes ? (int)w->input->classes : 255, label, largest, error)) {
         free(label);
         return NULL;
     }
@@ -138,11 +146,11 @@ static int take_label(work *w, const char *path, const dbi_voxels *voxels, dbi_e
     return dbi_fail_in(error, "%s", path);
 }
 
-/* HDF5 files have no place in space: only their shape can be compared. */
+/* Where a file does not say where its voxels are, only the shape can be compared. */
 static int same_place(const dbi_source *a, const dbi_source *b, dbi_error *error)
 {
     dbi_grid other = b->grid;
-    if (!strcmp(a->format, "hdf5") || !strcmp(b->format, "hdf5"))
+    if (!dbi_source_placed(a) || !dbi_source_placed(b))
         memcpy(other.affine, a->grid.affine, sizeof other.affine);
     return dbi_grid_same(&a->grid, &other, error);
 }
@@ -174,7 +182,7 @@ static int load_channel(work *w, size_t c, dbi_error *error)
     if (dbi_scan_load(path, DBI_SCAN_IMAGE | (own_label ? DBI_SCAN_LABEL : 0), w->input->source_spacing, &scan, error))
         return -1;
     int result = 0;
-    if (w->input->source_spacing && strcmp(scan.source.format, "hdf5"))
+    if (w->input->source_spacing && dbi_source_placed(&scan.source))
         result = dbi_fail(error, "a source spacing is for HDF5 files, this one has its own");
     if (c == 0) {
         w->source = scan.source;
@@ -184,8 +192,9 @@ static int load_channel(work *w, size_t c, dbi_error *error)
     }
     if (!result) {
         w->channel[c] = image_through(w, &scan.image, error);
-        result =
-            w->channel[c] ? dbi_intensity_apply(&w->settings->intensity, w->channel[c], voxel_count(w->grid.shape), &w->intensity[c], error) : -1;
+        result = w->channel[c] ? dbi_intensity_apply(&w->settings->intensity, w->channel[c], voxel_count(w->grid.shape),
+                                                     &w->intensity[c], error)
+                               : -1;
     }
     if (result)
         dbi_fail_in(error, "%s", path);
@@ -229,7 +238,8 @@ static int find_crop(work *w, dbi_error *error)
             }
         }
     if (high[0] < 0)
-        return dbi_fail(error, "%s: the label is empty: nothing to crop round", w->input->label ? w->input->label : w->input->scans[0]);
+        return dbi_fail(error, "%s: the label is empty: nothing to crop round",
+                        w->input->label ? w->input->label : w->input->scans[0]);
     g->cropped = true;
     for (int a = 0; a < 3; a++) {
         int64_t margin = w->settings->crop;
@@ -276,31 +286,48 @@ static int add_tensors(work *w, dbi_record *record, dbi_error *error)
     return 0;
 }
 
-static json_t *normalization_json(const work *w)
+static json_t *normalization_json(const work *w, dbi_error *error)
 {
     char kind[80];
     dbi_intensity_format(&w->settings->intensity, kind);
     json_t *channels = json_array();
-    for (size_t c = 0; c < w->input->channels; c++)
-        json_array_append_new(channels, json_pack("{s:f, s:f}", "shift", w->intensity[c].shift, "scale", w->intensity[c].scale));
-    return json_pack("{s:s, s:o}", "kind", kind, "channels", channels);
+    bool good = channels != NULL;
+    for (size_t c = 0; good && c < w->input->channels; c++)
+        good = !json_array_append_new(
+            channels, json_pack("{s:f, s:f}", "shift", w->intensity[c].shift, "scale", w->intensity[c].scale));
+    json_t *json = good ? json_pack("{s:s, s:O}", "kind", kind, "channels", channels) : NULL;
+    json_decref(channels);
+    if (!json)
+        dbi_fail(error, "out of memory");
+    return json;
 }
 
-static int add_history(const work *w, const char *settings, dbi_record *record, dbi_error *error)
+static int add_history(const work *w, dbi_record *record, dbi_error *error)
 {
-    json_t *json = json_loads(settings, 0, NULL);
+    json_t *json = dbi_preparation_json(w->settings, error);
+    const double *spacing = w->input->source_spacing;
     char channels[33];
     memcpy(channels, w->checksum[0], sizeof channels);
     for (size_t c = 1; c < w->input->channels; c++)
         dbi_scan_checksum(channels, (const uint8_t *)w->checksum[c], 32);
-    if (json && w->input->source_spacing)
-        json_object_set_new(json, "source_spacing",
-                            json_pack("[f,f,f]", w->input->source_spacing[0], w->input->source_spacing[1], w->input->source_spacing[2]));
-    int result = !json                  ? dbi_fail(error, "out of memory")
-                 : w->label_checksum[0] ? dbi_history_add(record, "preprocess", json, error, "scan", channels, "label", w->label_checksum, NULL)
-                                        : dbi_history_add(record, "preprocess", json, error, "scan", channels, NULL);
+    int result = json ? 0 : -1;
+    if (json && spacing &&
+        json_object_set_new(json, "source_spacing", json_pack("[f,f,f]", spacing[0], spacing[1], spacing[2])))
+        result = dbi_fail(error, "out of memory");
+    if (!result)
+        result = w->label_checksum[0] ? dbi_history_add(record, "preprocess", json, error, "scan", channels, "label",
+                                                        w->label_checksum, NULL)
+                                      : dbi_history_add(record, "preprocess", json, error, "scan", channels, NULL);
     json_decref(json);
     return result;
+}
+
+static char *copy_of(const char *text, dbi_error *error)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        dbi_fail(error, "out of memory");
+    return copy;
 }
 
 static int add_metadata(const work *w, dbi_record *record, dbi_error *error)
@@ -311,13 +338,15 @@ static int add_metadata(const work *w, dbi_record *record, dbi_error *error)
         for (int a = 0; a < 3; a++)
             grid.affine[i][3] += grid.affine[i][a] * (double)w->geometry.offset[a];
     char *settings = dbi_preparation_format(w->settings, error);
-    char *id = w->input->id ? strdup(w->input->id) : dbi_case_id(w->input->scans[0], error);
-    json_t *normalization = normalization_json(w);
-    int result = !settings || !id || !normalization || dbi_meta_set(record, "kind", "case", error) || dbi_meta_set(record, "id", id, error) ||
-                 (w->classes && dbi_meta_set_int(record, "classes", w->classes, error)) || dbi_grid_set(record, &grid, error) ||
-                 dbi_source_set(record, &w->source, error) || dbi_geometry_set(record, &w->geometry, error) ||
-                 dbi_meta_set(record, "preprocessing", settings, error) || dbi_meta_set_json(record, "normalization", normalization, error) ||
-                 add_history(w, settings, record, error);
+    char *id = w->input->id ? copy_of(w->input->id, error) : dbi_case_id(w->input->scans[0], error);
+    json_t *normalization = normalization_json(w, error);
+    int result = !settings || !id || !normalization || dbi_meta_set(record, "kind", "case", error) ||
+                 dbi_meta_set(record, "id", id, error) ||
+                 (w->classes && dbi_meta_set_int(record, "classes", w->classes, error)) ||
+                 dbi_grid_set(record, &grid, error) || dbi_source_set(record, &w->source, error) ||
+                 dbi_geometry_set(record, &w->geometry, error) ||
+                 dbi_meta_set(record, "preprocessing", settings, error) ||
+                 dbi_meta_set_json(record, "normalization", normalization, error) || add_history(w, record, error);
     json_decref(normalization);
     free(settings);
     free(id);
@@ -356,43 +385,4 @@ dbi_record *dbi_case_from_scan(const dbi_case_input *input, const dbi_preparatio
     free(w.checksum);
     free(w.label);
     return record;
-}
-
-/* Cuts the end off when it is there. */
-static void strip(char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    if (length > tail && !strcasecmp(name + length - tail, end))
-        name[length - tail] = 0;
-}
-
-char *dbi_case_id(const char *path, dbi_error *error)
-{
-    static const char *const ends[] = {".gz", ".nii", ".hdr", ".img", ".h5", ".hdf5"};
-    char *whole = strdup(path), *id = NULL;
-    if (!whole) {
-        dbi_fail(error, "out of memory");
-        return NULL;
-    }
-    char *name = strrchr(whole, '/');
-    name = name ? name + 1 : whole;
-    char *member = strrchr(name, ':');
-    name = member && member[1] ? member + 1 : name;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        strip(name, ends[i]);
-    if (!strcmp(name, "mri_norm2") && name > whole && name[-1] == '/') {
-        name[-1] = 0;
-        char *folder = strrchr(whole, '/'), *archive = strrchr(whole, ':');
-        folder = folder > archive ? folder : archive;
-        if (folder ? folder[1] : whole[0])
-            name = folder ? folder + 1 : whole;
-    }
-    for (char *c = name; *c; c++) /* ids stand in tables */
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '_';
-    id = strdup(strcmp(name, "-") ? name : "stdin");
-    free(whole);
-    if (!id)
-        dbi_fail(error, "out of memory");
-    return id;
 }

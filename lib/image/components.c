@@ -6,7 +6,8 @@
 
 #include "base/memory.h"
 
-/* Union-find over provisional numbers; the root of a set is its smallest number, so that numbers keep the order of the first voxels. */
+/* Union-find over provisional numbers; the root of a set is its smallest number, so that numbers keep the order of
+ * the first voxels. */
 static uint32_t root(uint32_t *parent, uint32_t i)
 {
     while (parent[i] != i)
@@ -23,7 +24,8 @@ static uint32_t join(uint32_t *parent, uint32_t a, uint32_t b)
     return parent[a] = b;
 }
 
-/* The provisional numbers so far. A row of voxels begins a new one at most at every other voxel, so doubling is rare. */
+/* The provisional numbers so far. A row of voxels begins a new one at most at every other voxel, so doubling is
+ * rare. */
 typedef struct forest {
     uint32_t *parent, count;
     size_t room;
@@ -42,8 +44,10 @@ static int grow(forest *f, dbi_error *error)
     return 0;
 }
 
-/* The 13 neighbours that come before a voxel, as four rows: one plane back (three rows), and the row before in this plane; each of three voxels. */
-static uint32_t join_neighbours(const uint32_t *id, const int64_t n[3], int64_t x, int64_t y, int64_t z, uint32_t *parent)
+/* The 13 neighbours that come before a voxel, as four rows: one plane back (three rows), and the row before in this
+ * plane; each of three voxels. */
+static uint32_t join_neighbours(const uint32_t *id, const int64_t n[3], int64_t x, int64_t y, int64_t z,
+                                uint32_t *parent)
 {
     static const int8_t rows[4][2] = {{-1, -1}, {-1, 0}, {-1, 1}, {0, -1}};
     const uint32_t *here = id + (x * n[1] + y) * n[2];
@@ -60,7 +64,8 @@ static uint32_t join_neighbours(const uint32_t *id, const int64_t n[3], int64_t 
     return mine;
 }
 
-int dbi_components(const uint8_t *label, uint8_t value, const int64_t n[3], uint32_t *id, uint32_t *count, dbi_error *error)
+int dbi_components(const uint8_t *label, uint8_t value, const int64_t n[3], uint32_t *id, uint32_t *count,
+                   dbi_error *error)
 {
     forest f = {0};
     if (grow(&f, error))

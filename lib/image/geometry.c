@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "image/resample.h"
+#include "record/metadata.h"
 
 static json_t *integers(const int64_t values[3])
 {
@@ -19,17 +20,18 @@ double dbi_geometry_step(const dbi_geometry *g, int axis)
 int dbi_geometry_set(dbi_record *record, const dbi_geometry *g, dbi_error *error)
 {
     const dbi_orientation *o = &g->orientation;
-    json_t *list = json_pack("[{s:s, s:[i,i,i], s:[b,b,b]}]", "op", "orient", "axes", o->axis[0], o->axis[1], o->axis[2], "flip", o->flip[0],
-                             o->flip[1], o->flip[2]);
-    bool good = list;
+    json_t *list = json_pack("[{s:s, s:[i,i,i], s:[b,b,b]}]", "op", "orient", "axes", o->axis[0], o->axis[1],
+                             o->axis[2], "flip", o->flip[0], o->flip[1], o->flip[2]);
+    bool good = list != NULL;
     if (good && g->resampled)
-        good = !json_array_append_new(list, json_pack("{s:s, s:[f,f,f], s:o}", "op", "resample", "ratio", g->ratio[0], g->ratio[1], g->ratio[2],
-                                                      "size", integers(g->resampled_shape)));
+        good = !json_array_append_new(list, json_pack("{s:s, s:[f,f,f], s:o}", "op", "resample", "ratio", g->ratio[0],
+                                                      g->ratio[1], g->ratio[2], "size", integers(g->resampled_shape)));
     if (good && g->downsample > 1)
-        good = !json_array_append_new(
-            list, json_pack("{s:s, s:I, s:o}", "op", "downsample", "factor", (json_int_t)g->downsample, "size", integers(g->shape)));
+        good = !json_array_append_new(list, json_pack("{s:s, s:I, s:o}", "op", "downsample", "factor",
+                                                      (json_int_t)g->downsample, "size", integers(g->shape)));
     if (good && g->cropped)
-        good = !json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "op", "crop", "offset", integers(g->offset), "size", integers(g->size)));
+        good = !json_array_append_new(
+            list, json_pack("{s:s, s:o, s:o}", "op", "crop", "offset", integers(g->offset), "size", integers(g->size)));
     int result = good ? dbi_meta_set_json(record, "geometry", list, error) : dbi_fail(error, "out of memory");
     json_decref(list);
     return result;
@@ -70,7 +72,8 @@ static bool get_resample(const json_t *step, dbi_geometry *g)
 {
     const json_t *ratio = json_object_get(step, "ratio");
     int64_t size[3];
-    if (g->resampled || g->downsample > 1 || json_array_size(ratio) != 3 || !get_integers(json_object_get(step, "size"), size))
+    if (g->resampled || g->downsample > 1 || json_array_size(ratio) != 3 ||
+        !get_integers(json_object_get(step, "size"), size))
         return false;
     for (size_t a = 0; a < 3; a++) {
         g->ratio[a] = json_number_value(json_array_get(ratio, a));
@@ -98,7 +101,8 @@ static bool get_downsample(const json_t *step, dbi_geometry *g)
 
 static bool get_crop(const json_t *step, dbi_geometry *g)
 {
-    if (!get_integers(json_object_get(step, "offset"), g->offset) || !get_integers(json_object_get(step, "size"), g->size))
+    if (!get_integers(json_object_get(step, "offset"), g->offset) ||
+        !get_integers(json_object_get(step, "size"), g->size))
         return false;
     for (int a = 0; a < 3; a++)
         if (g->offset[a] < 0 || g->size[a] < 1 || g->offset[a] > g->shape[a] || g->size[a] > g->shape[a] - g->offset[a])

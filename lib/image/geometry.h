@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "image/scan.h"
+#include "image/orient.h"
 #include "record/record.h"
 
 typedef struct dbi_geometry {
@@ -21,12 +21,14 @@ typedef struct dbi_geometry {
 } dbi_geometry;
 
 /* JSON, the steps in order: [{"op":"orient","axes":[..],"flip":[..]}, {"op":"resample","ratio":[..],"size":[..]},
- * {"op":"downsample","factor":N,"size":[..]}, {"op":"crop","offset":[..],"size":[..]}], all but the first where they were done. */
+ * {"op":"downsample","factor":N,"size":[..]}, {"op":"crop","offset":[..],"size":[..]}], all but the first where they
+ * were done. */
 int dbi_geometry_set(dbi_record *record, const dbi_geometry *geometry, dbi_error *error);
 /* Checked: a permutation, ratios above 0, sizes that follow from the scan's shape, a crop inside. */
 int dbi_geometry_get(const dbi_record *record, const int64_t scan_shape[3], dbi_geometry *geometry, dbi_error *error);
 
-/* The case's step along a canonical axis in the scan's voxels: case voxel i (before the crop) is centred at (i + 1/2) step - 1/2. */
+/* The case's step along a canonical axis in the scan's voxels: case voxel i (before the crop) is centred at (i +
+ * 1/2) step - 1/2. */
 double dbi_geometry_step(const dbi_geometry *geometry, int axis);
 
 #endif

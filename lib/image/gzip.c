@@ -7,13 +7,15 @@
 #include <zlib.h>
 
 #include "base/memory.h"
+#include "record/sink.h"
 
 enum { BLOCK = 1 << 20, TOGETHER = 16 };
 
-/* Room for a block that does not shrink, and for the mark after it. */
+/* Room for a block that compression makes longer, and for the mark after it. */
 enum { ROOM = BLOCK + BLOCK / 1000 + 1024 };
 
-/* One block as raw deflate that ends on a byte and does not end the stream, so that blocks can stand one after another; 0 bytes on failure. */
+/* One block as raw deflate that ends on a byte and does not end the stream, so that blocks can stand one after
+ * another; 0 bytes on failure. */
 static size_t deflate_block(const uint8_t *data, size_t size, int level, uint8_t *out)
 {
     z_stream z = {0};
@@ -62,8 +64,9 @@ int dbi_gzip_write(dbi_sink *sink, const void *data, size_t size, int level, dbi
     uint8_t *room = dbi_alloc(TOGETHER, ROOM, error);
     if (!room)
         return -1;
-    int result = dbi_sink_write(sink, header, sizeof header, error) || write_blocks(sink, data, size, level, room, error) ||
-                 dbi_sink_write(sink, last, sizeof last, error) || dbi_sink_write(sink, trailer, sizeof trailer, error);
+    int result = dbi_sink_write(sink, header, sizeof header, error) ||
+                 write_blocks(sink, data, size, level, room, error) || dbi_sink_write(sink, last, sizeof last, error) ||
+                 dbi_sink_write(sink, trailer, sizeof trailer, error);
     free(room);
     return result ? -1 : 0;
 }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 
 /* Writes one whole gzip member. Blocks of 1 MiB are compressed independently of each other, several at a time. */
 int dbi_gzip_write(dbi_sink *sink, const void *data, size_t size, int level, dbi_error *error);

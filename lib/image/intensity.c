@@ -1,6 +1,7 @@
 #include "image/intensity.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,14 +16,16 @@ int dbi_intensity_parse(const char *text, dbi_intensity *intensity, dbi_error *e
     static const struct {
         const char *name;
         dbi_intensity_kind kind;
-    } names[] = {{"zscore", DBI_INTENSITY_ZSCORE}, {"zscore:foreground", DBI_INTENSITY_FOREGROUND}, {"none", DBI_INTENSITY_NONE}};
+    } names[] = {{"zscore", DBI_INTENSITY_ZSCORE},
+                 {"zscore:foreground", DBI_INTENSITY_FOREGROUND},
+                 {"none", DBI_INTENSITY_NONE}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(text, names[i].name)) {
             *intensity = (dbi_intensity){.kind = names[i].kind};
             return 0;
         }
     if (strncmp(text, "window:", 7))
-        return dbi_fail(error, "\"%s\" is none of zscore, zscore:foreground, window:LO,HI, none", text);
+        return dbi_fail(error, "\"%s\": choose none, zscore, zscore:foreground or window:LO,HI", text);
     char *end;
     double low = strtod(text + 7, &end), high = NAN;
     if (end != text + 7 && *end == ',' && end[1]) {
@@ -31,7 +34,7 @@ int dbi_intensity_parse(const char *text, dbi_intensity *intensity, dbi_error *e
             high = NAN;
     }
     if (!isfinite(low) || !isfinite(high) || !(low < high))
-        return dbi_fail(error, "\"%s\" is not window:LO,HI with LO < HI", text);
+        return dbi_fail(error, "\"%s\": a window is window:LO,HI, two numbers, LO less than HI", text);
     *intensity = (dbi_intensity){DBI_INTENSITY_WINDOW, low, high};
     return 0;
 }
@@ -92,7 +95,8 @@ static int measure(const float *voxels, size_t count, double above, double centr
     return 0;
 }
 
-static int mean_and_deviation(const float *voxels, size_t count, double above, dbi_intensity_result *result, dbi_error *error)
+static int mean_and_deviation(const float *voxels, size_t count, double above, dbi_intensity_result *result,
+                              dbi_error *error)
 {
     moments m;
     if (measure(voxels, count, above, 0, &m, error))
@@ -104,31 +108,51 @@ static int mean_and_deviation(const float *voxels, size_t count, double above, d
     return 0;
 }
 
-static void range(const float *voxels, size_t count, float *least, float *most)
+/* False where a voxel is not finite. */
+static bool range(const float *voxels, size_t count, float *least, float *most)
 {
     float low = voxels[0], high = voxels[0];
-#pragma omp parallel for schedule(static) reduction(min : low) reduction(max : high)
+    int bad = 0;
+#pragma omp parallel for schedule(static) reduction(min : low) reduction(max : high) reduction(| : bad)
     for (size_t i = 0; i < count; i++) {
         low = voxels[i] < low ? voxels[i] : low;
         high = voxels[i] > high ? voxels[i] : high;
+        bad |= !(voxels[i] - voxels[i] == 0);
     }
     *least = low;
     *most = high;
+    return !bad;
 }
 
-int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t count, dbi_intensity_result *result, dbi_error *error)
+/* voxel -> (voxel - shift) / scale, then clipped to [low, high]. False where a result is not finite. */
+static bool scale_all(float *voxels, size_t count, const dbi_intensity_result *result, float low, float high)
+{
+    double shift = result->shift, scale = 1 / result->scale;
+    int bad = 0;
+#pragma omp parallel for schedule(static) reduction(| : bad)
+    for (size_t i = 0; i < count; i++) {
+        float v = (float)(((double)voxels[i] - shift) * scale);
+        bad |= !(v - v == 0);
+        voxels[i] = v < low ? low : v > high ? high : v;
+    }
+    return !bad;
+}
+
+int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t count, dbi_intensity_result *result,
+                        dbi_error *error)
 {
     *result = (dbi_intensity_result){0, 1};
     float least, most;
     if (count == 0)
         return dbi_fail(error, "an image without voxels");
-    range(voxels, count, &least, &most);
+    if (!range(voxels, count, &least, &most))
+        return dbi_fail(error, "the image has values beyond 32-bit floating point");
     if (least == most)
         return dbi_fail(error, "the image is constant: every voxel is %g", (double)least);
     bool window = intensity->kind == DBI_INTENSITY_WINDOW;
     if (window && ((double)least >= intensity->high || (double)most <= intensity->low))
-        return dbi_fail(error, "the image is constant in the window %g to %g: its voxels lie between %g and %g", intensity->low, intensity->high,
-                        (double)least, (double)most);
+        return dbi_fail(error, "the image is constant in the window %g to %g: its voxels lie between %g and %g",
+                        intensity->low, intensity->high, (double)least, (double)most);
     if (intensity->kind == DBI_INTENSITY_NONE)
         return 0;
     if (window)
@@ -141,12 +165,9 @@ int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t co
         if (!(result->scale > 0))
             return dbi_fail(error, "the foreground, the voxels above the mean, is constant");
     }
-    double shift = result->shift, scale = 1 / result->scale;
-    float low = window ? 0 : -INFINITY, high = window ? 1 : INFINITY;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i++) {
-        float v = (float)(((double)voxels[i] - shift) * scale);
-        voxels[i] = v < low ? low : v > high ? high : v;
-    }
+    if (!scale_all(voxels, count, result, window ? 0 : -INFINITY, window ? 1 : INFINITY))
+        return dbi_fail(error,
+                        "normalized values are beyond 32-bit floating point: voxels from %g to %g, divided by %g",
+                        (double)least, (double)most, result->scale);
     return 0;
 }

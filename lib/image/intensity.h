@@ -28,7 +28,9 @@ typedef struct dbi_intensity_result {
 int dbi_intensity_parse(const char *text, dbi_intensity *intensity, dbi_error *error);
 void dbi_intensity_format(const dbi_intensity *intensity, char text[80]);
 
-/* In place. Sums in double, in a fixed order whatever the number of threads. A constant image, before or after the clipping, is an error. */
-int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t count, dbi_intensity_result *result, dbi_error *error);
+/* In place. Sums in double, in a fixed order whatever the number of threads. A constant image, before or after the
+ * clipping, is an error, and so are voxels that are not finite, before or after. */
+int dbi_intensity_apply(const dbi_intensity *intensity, float *voxels, size_t count, dbi_intensity_result *result,
+                        dbi_error *error);
 
 #endif

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "image/scan.h"
+#include "image/names.h"
 #include "record/bytes.h"
 
-bool dbi_nifti_magic(const uint8_t *bytes, size_t size)
+bool dbi_nifti_probe(const uint8_t *bytes, size_t size)
 {
     int32_t header;
     if (size < sizeof header)
@@ -49,7 +49,7 @@ static int read_header1(const uint8_t *bytes, size_t size, header_facts *facts, 
     for (int i = 0; i < 8; i++)
         facts->dim[i] = h->dim[i];
     facts->datatype = h->datatype;
-    h->vox_offset = 352; /* nifticlib would cast whatever stands there */
+    h->vox_offset = 352; /* nifticlib would cast it to an integer, whatever it is */
     return 0;
 }
 
@@ -84,13 +84,16 @@ static int check_dims(const header_facts *facts, dbi_error *error)
             return dbi_fail(error, "the NIfTI header has size %" PRId64 " in dimension %d", dim[i], i);
     for (int i = 4; i <= dim[0]; i++)
         if (dim[i] > 1)
-            return dbi_fail(error, "%" PRId64 "D data, with %" PRId64 " volumes along dimension %d: a scan is one 3D volume", dim[0], dim[i], i);
+            return dbi_fail(error,
+                            "%" PRId64 "D data, with %" PRId64 " volumes along dimension %d: a scan is one 3D volume",
+                            dim[0], dim[i], i);
     if (dim[0] < 3)
         return dbi_fail(error, "%" PRId64 "D data: a scan is one 3D volume", dim[0]);
     return 0;
 }
 
-/* Checked even where the affine does not come from them: a file with such a header is broken, and other programs take the spacing from here. */
+/* Checked even where the affine does not come from them: a file with such a header is broken, and other programs
+ * take the spacing from here. */
 static int check_pixdim(const header_facts *facts, dbi_error *error)
 {
     for (int i = 0; i < 3; i++)
@@ -105,8 +108,9 @@ static int voxel_type(int datatype, dbi_voxel_type *type, dbi_error *error)
         int code;
         dbi_voxel_type type;
     } types[] = {
-        {DT_UINT8, DBI_VOXEL_U8},  {DT_INT8, DBI_VOXEL_I8},    {DT_UINT16, DBI_VOXEL_U16}, {DT_INT16, DBI_VOXEL_I16},   {DT_UINT32, DBI_VOXEL_U32},
-        {DT_INT32, DBI_VOXEL_I32}, {DT_UINT64, DBI_VOXEL_U64}, {DT_INT64, DBI_VOXEL_I64},  {DT_FLOAT32, DBI_VOXEL_F32}, {DT_FLOAT64, DBI_VOXEL_F64},
+        {DT_UINT8, DBI_VOXEL_U8},    {DT_INT8, DBI_VOXEL_I8},     {DT_UINT16, DBI_VOXEL_U16}, {DT_INT16, DBI_VOXEL_I16},
+        {DT_UINT32, DBI_VOXEL_U32},  {DT_INT32, DBI_VOXEL_I32},   {DT_UINT64, DBI_VOXEL_U64}, {DT_INT64, DBI_VOXEL_I64},
+        {DT_FLOAT32, DBI_VOXEL_F32}, {DT_FLOAT64, DBI_VOXEL_F64},
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].code == datatype) {
@@ -116,11 +120,16 @@ static int voxel_type(int datatype, dbi_voxel_type *type, dbi_error *error)
     return dbi_fail(error, "voxels of NIfTI type %d (%s) are not supported", datatype, nifti_datatype_string(datatype));
 }
 
+double dbi_nifti_unit(int units)
+{
+    return units == NIFTI_UNITS_METER ? 1000 : units == NIFTI_UNITS_MICRON ? 0.001 : 1;
+}
+
 /* The sform if it is there, else the qform, else the spacing alone; in mm. */
 static void place(const nifti_image *nim, dbi_source *source)
 {
     const nifti_dmat44 *m = nim->sform_code > 0 ? &nim->sto_xyz : &nim->qto_xyz;
-    double unit = nim->xyz_units == NIFTI_UNITS_METER ? 1000 : nim->xyz_units == NIFTI_UNITS_MICRON ? 0.001 : 1;
+    double unit = dbi_nifti_unit(nim->xyz_units);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 4; j++)
             source->grid.affine[i][j] = m->m[i][j] * unit;
@@ -129,7 +138,8 @@ static void place(const nifti_image *nim, dbi_source *source)
     source->qform_code = nim->qform_code > 0 ? nim->qform_code : 0;
     source->units = nim->xyz_units;
     source->qfac = nim->qfac < 0 ? -1 : 1;
-    const double quatern[] = {nim->quatern_b, nim->quatern_c, nim->quatern_d}, offset[] = {nim->qoffset_x, nim->qoffset_y, nim->qoffset_z};
+    const double quatern[] = {nim->quatern_b, nim->quatern_c, nim->quatern_d},
+                 offset[] = {nim->qoffset_x, nim->qoffset_y, nim->qoffset_z};
     for (int i = 0; i < 3; i++) {
         source->grid.shape[i] = nim->dim[i + 1];
         source->pixdim[i] = nim->pixdim[i + 1];
@@ -141,25 +151,18 @@ static void place(const nifti_image *nim, dbi_source *source)
 /* The name of a pair's other file: .hdr for .img or the other way round, with .gz or without. free(). */
 static char *other_name(const char *path, const char *from, const char *to, bool gzip)
 {
-    size_t length = strlen(path);
-    if (length > 3 && !strcasecmp(path + length - 3, ".gz"))
-        length -= 3;
+    size_t length = strlen(path) - (dbi_name_ends(path, ".gz") ? 3 : 0);
     if (length < 4 || strncasecmp(path + length - 4, from, 4))
         return NULL;
     char *name;
     return asprintf(&name, "%.*s%s%s", (int)(length - 4), path, to, gzip ? ".gz" : "") < 0 ? NULL : name;
 }
 
-static bool ends_gz(const char *path)
-{
-    size_t length = strlen(path);
-    return length > 3 && !strcasecmp(path + length - 3, ".gz");
-}
-
 /* Reads the other file of a pair, compressed as the first or not. */
-static int read_other(const char *path, const char *from, const char *to, uint8_t **bytes, size_t *size, dbi_error *error)
+static int read_other(const char *path, const char *from, const char *to, uint8_t **bytes, size_t *size,
+                      dbi_error *error)
 {
-    bool gzip = ends_gz(path);
+    bool gzip = dbi_name_ends(path, ".gz");
     char *name = other_name(path, from, to, gzip), *second = other_name(path, from, to, !gzip);
     int result = -1;
     if (!name || !second)
@@ -171,14 +174,23 @@ static int read_other(const char *path, const char *from, const char *to, uint8_
     return result;
 }
 
-int dbi_nifti_header_of(const char *path, char **header, uint8_t **bytes, size_t *size, dbi_error *error)
+int dbi_nifti_header(const char *path, char **header, uint8_t **bytes, size_t *size, dbi_error *error)
 {
-    bool gzip = ends_gz(path);
+    bool gzip = dbi_name_ends(path, ".gz");
     *header = other_name(path, ".img", ".hdr", gzip);
     return *header ? read_other(path, ".img", ".hdr", bytes, size, error) : 1;
 }
 
-/* The voxels' bytes: count of them, where they begin. */
+/* NIfTI-2 has 32 bits for them. */
+static int check_codes(const dbi_source *source, dbi_error *error)
+{
+    if (source->sform_code > DBI_MOST_CODE || source->qform_code > DBI_MOST_CODE)
+        return dbi_fail(error, "the NIfTI header has the codes %d (sform) and %d (qform), at most %d is possible",
+                        source->sform_code, source->qform_code, DBI_MOST_CODE);
+    return 0;
+}
+
+/* *begin: the byte where the voxels begin; *count: how many voxels there are. */
 static int check_size(const header_facts *facts, int width, size_t size, size_t *begin, size_t *count, dbi_error *error)
 {
     const int64_t *n = facts->dim + 1;
@@ -193,12 +205,14 @@ static int check_size(const header_facts *facts, int width, size_t size, size_t 
     *count = (size_t)(wanted / width);
     if (*begin > size || (uint64_t)wanted > size - *begin)
         return dbi_fail(error,
-                        "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels of %d bytes take %" PRId64 " bytes from byte %zu on, but there are %zu bytes",
+                        "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels of %d bytes take %" PRId64
+                        " bytes from byte %zu on, but there are %zu bytes",
                         n[0], n[1], n[2], width, wanted, *begin, size);
     return 0;
 }
 
-static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, size_t begin, size_t count, dbi_voxel_type type, dbi_voxels *voxels)
+static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, size_t begin, size_t count,
+                        dbi_voxel_type type, dbi_voxels *voxels)
 {
     size_t width = (size_t)nim->nbyper;
     if (begin % width) { /* the header may begin the voxels anywhere, loads want alignment */
@@ -207,7 +221,11 @@ static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, si
     }
     if (width > 1 && swapped)
         nifti_swap_Nbytes((int64_t)count, (int)width, bytes + begin);
-    *voxels = (dbi_voxels){.type = type, .owned = bytes, .at = bytes + begin, .stride = {1, nim->dim[1], nim->dim[1] * nim->dim[2]}, .slope = 1};
+    *voxels = (dbi_voxels){.type = type,
+                           .owned = bytes,
+                           .at = bytes + begin,
+                           .stride = {1, nim->dim[1], nim->dim[1] * nim->dim[2]},
+                           .slope = 1};
     if (nim->scl_slope != 0) {
         voxels->slope = nim->scl_slope;
         voxels->inter = nim->scl_inter;
@@ -215,18 +233,20 @@ static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, si
 }
 
 /* Reads the header; everything that nifticlib would complain of on standard error is refused before it sees it. */
-static nifti_image *read_header(const uint8_t *bytes, size_t size, header_facts *facts, dbi_voxel_type *type, bool *swapped, dbi_error *error)
+static nifti_image *read_header(const uint8_t *bytes, size_t size, header_facts *facts, dbi_voxel_type *type,
+                                bool *swapped, dbi_error *error)
 {
     int32_t first;
     memcpy(&first, bytes, sizeof first);
     int32_t turned = (int32_t)__builtin_bswap32((uint32_t)first);
     *swapped = first != 348 && first != 540;
     bool one = first == 348 || turned == 348;
-    if ((one ? read_header1 : read_header2)(bytes, size, facts, error) || check_dims(facts, error) || check_pixdim(facts, error) ||
-        voxel_type(facts->datatype, type, error))
+    if ((one ? read_header1 : read_header2)(bytes, size, facts, error) || check_dims(facts, error) ||
+        check_pixdim(facts, error) || voxel_type(facts->datatype, type, error))
         return NULL;
     nifti_set_debug_level(0);
-    nifti_image *nim = one ? nifti_convert_n1hdr2nim(facts->header.n1, NULL) : nifti_convert_n2hdr2nim(facts->header.n2, NULL);
+    nifti_image *nim =
+        one ? nifti_convert_n1hdr2nim(facts->header.n1, NULL) : nifti_convert_n2hdr2nim(facts->header.n2, NULL);
     if (!nim)
         dbi_fail(error, "out of memory");
     return nim;
@@ -245,7 +265,7 @@ static int load(const char *path, uint8_t **bytes, size_t size, dbi_voxels *voxe
     place(nim, &scan->source);
     strcpy(scan->source.format, facts.header.n1.sizeof_hdr == 348 ? "nifti1" : "nifti2");
     dbi_scan_checksum(scan->checksum, *bytes, size);
-    int result = dbi_grid_check(&scan->source.grid, error);
+    int result = dbi_grid_check(&scan->source.grid, error) || check_codes(&scan->source, error) ? -1 : 0;
     if (!result && nim->sform_code <= 0 && (facts.pixdim[0] < 0 || facts.pixdim[1] < 0 || facts.pixdim[2] < 0))
         result = dbi_fail(error, "the spacing is negative");
     if (!result && facts.pair) {
@@ -266,8 +286,10 @@ static int load(const char *path, uint8_t **bytes, size_t size, dbi_voxels *voxe
     return result;
 }
 
-int dbi_nifti_scan(const char *path, uint8_t *bytes, size_t size, unsigned want, dbi_scan *scan, dbi_error *error)
+int dbi_nifti_read(const char *path, uint8_t *bytes, size_t size, unsigned want, const double *source_spacing,
+                   dbi_scan *scan, dbi_error *error)
 {
+    (void)source_spacing;
     int result = load(path, &bytes, size, want & DBI_SCAN_IMAGE ? &scan->image : &scan->label, scan, error);
     free(bytes);
     return result;

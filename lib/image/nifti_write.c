@@ -1,3 +1,5 @@
+#include "image/nifti_write.h"
+
 #include <inttypes.h>
 #include <nifti2_io.h>
 #include <stdlib.h>
@@ -5,18 +7,14 @@
 
 #include "base/memory.h"
 #include "image/gzip.h"
+#include "image/names.h"
 #include "image/nifti.h"
-
-/* Millimetres per unit of the file. */
-static double unit_of(int units)
-{
-    return units == NIFTI_UNITS_METER ? 1000 : units == NIFTI_UNITS_MICRON ? 0.001 : 1;
-}
+#include "record/sink.h"
 
 /* The header's contents in nifticlib's structure, which lives on the stack and owns nothing. */
 static void describe(const dbi_volume *volume, const dbi_source *source, bool two, nifti_image *nim)
 {
-    double unit = unit_of(source->units);
+    double unit = dbi_nifti_unit(source->units);
     *nim = (nifti_image){0};
     nim->ndim = volume->channels > 1 ? 4 : 3;
     nim->nx = volume->grid.shape[0];
@@ -67,7 +65,8 @@ static void reorder(const dbi_volume *volume, uint8_t *out)
                 for (int64_t z0 = 0; z0 < n[2]; z0 += tile)
                     for (int64_t x = x0; x < n[0] && x < x0 + tile; x++)
                         for (int64_t z = z0; z < n[2] && z < z0 + tile; z++) {
-                            int64_t from = ((c * n[0] + x) * n[1] + y) * n[2] + z, to = c * plane * n[2] + z * plane + y * n[0] + x;
+                            int64_t from = ((c * n[0] + x) * n[1] + y) * n[2] + z,
+                                    to = c * plane * n[2] + z * plane + y * n[0] + x;
                             if (volume->dtype == DBI_U8)
                                 out[to] = ((const uint8_t *)volume->data)[from];
                             else
@@ -79,7 +78,8 @@ static void reorder(const dbi_volume *volume, uint8_t *out)
 static uint8_t *encode(const dbi_volume *volume, const dbi_source *source, size_t *size, dbi_error *error)
 {
     const int64_t *n = volume->grid.shape;
-    bool two = !strcmp(source->format, "nifti2") || n[0] > INT16_MAX || n[1] > INT16_MAX || n[2] > INT16_MAX || volume->channels > INT16_MAX;
+    bool two = !strcmp(source->format, "nifti2") || n[0] > INT16_MAX || n[1] > INT16_MAX || n[2] > INT16_MAX ||
+               volume->channels > INT16_MAX;
     nifti_image nim;
     describe(volume, source, two, &nim);
     size_t voxels = (size_t)nim.nvox * (size_t)nim.nbyper;
@@ -100,32 +100,29 @@ static uint8_t *encode(const dbi_volume *volume, const dbi_source *source, size_
     return bytes;
 }
 
-static bool ends_in(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length > tail && !strcasecmp(text + length - tail, end);
-}
-
 static dbi_source own_place(const dbi_volume *volume)
 {
-    dbi_source source = {.grid = volume->grid, .format = "nifti1", .sform_code = NIFTI_XFORM_SCANNER_ANAT, .qfac = 1, .units = NIFTI_UNITS_MM};
+    dbi_source source = {.grid = volume->grid,
+                         .format = "nifti1",
+                         .sform_code = NIFTI_XFORM_SCANNER_ANAT,
+                         .qfac = 1,
+                         .units = NIFTI_UNITS_MM};
     dbi_grid_spacing(&volume->grid, source.pixdim);
     return source;
 }
 
 int dbi_nifti_write(const char *path, const dbi_volume *volume, const dbi_source *source, dbi_error *error)
 {
-    bool out = !path || !strcmp(path, "-"), gzip = !out && ends_in(path, ".nii.gz");
-    if (!out && !gzip && !ends_in(path, ".nii"))
-        return dbi_fail(error, "%s: the name of a NIfTI file ends in .nii.gz or .nii", path);
-    dbi_source place = source && strcmp(source->format, "hdf5") ? *source : own_place(volume);
+    bool gzip = path && dbi_name_ends(path, ".gz");
+    dbi_source place = source ? *source : own_place(volume);
     if (memcmp(place.grid.shape, volume->grid.shape, sizeof place.grid.shape))
         return dbi_fail(error, "the volume is not in the scan's grid");
     size_t size;
     uint8_t *bytes = encode(volume, &place, &size, error);
     dbi_sink *sink = bytes ? dbi_sink_open(path, error) : NULL;
     int result = -1;
-    if (sink && (gzip ? dbi_gzip_write(sink, bytes, size, volume->dtype == DBI_U8 ? 6 : 1, error) : dbi_sink_write(sink, bytes, size, error)))
+    if (sink && (gzip ? dbi_gzip_write(sink, bytes, size, volume->dtype == DBI_U8 ? 6 : 1, error)
+                      : dbi_sink_write(sink, bytes, size, error)))
         dbi_sink_abort(sink);
     else if (sink)
         result = dbi_sink_commit(sink, error);

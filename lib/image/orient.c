@@ -1,7 +1,7 @@
+#include "image/orient.h"
+
 #include <math.h>
 #include <string.h>
-
-#include "image/scan.h"
 
 void dbi_orientation_find(const dbi_grid *grid, dbi_orientation *orientation)
 {

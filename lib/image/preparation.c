@@ -1,3 +1,5 @@
+#include "image/preparation.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -5,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/case.h"
 #include "record/json.h"
 
 void dbi_preparation_default(dbi_preparation *settings)
@@ -27,26 +28,33 @@ int dbi_crop_parse(const char *text, int64_t *crop, dbi_error *error)
             return 0;
         }
     }
-    return dbi_fail(error, "\"%s\" is neither none nor label:MARGIN with a margin of 0 to 32767 voxels", text);
+    return dbi_fail(error, "\"%s\": choose none or label:MARGIN, with a margin of 0 to 32767 voxels", text);
 }
 
 static json_t *spacing_json(const dbi_preparation *settings)
 {
-    return settings->resample ? json_pack("[f,f,f]", settings->spacing[0], settings->spacing[1], settings->spacing[2]) : json_null();
+    return settings->resample ? json_pack("[f,f,f]", settings->spacing[0], settings->spacing[1], settings->spacing[2])
+                              : json_null();
 }
 
-char *dbi_preparation_format(const dbi_preparation *settings, dbi_error *error)
+json_t *dbi_preparation_json(const dbi_preparation *settings, dbi_error *error)
 {
     char normalize[80], crop[40] = "none";
     dbi_intensity_format(&settings->intensity, normalize);
     if (settings->crop >= 0)
         snprintf(crop, sizeof crop, "label:%" PRId64, settings->crop);
-    json_t *json = json_pack("{s:s, s:I, s:s, s:o}", "crop", crop, "downsample", (json_int_t)settings->downsample, "normalize", normalize, "spacing",
-                             spacing_json(settings));
-    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(json);
-    if (!text)
+    json_t *json = json_pack("{s:s, s:I, s:s, s:o}", "crop", crop, "downsample", (json_int_t)settings->downsample,
+                             "normalize", normalize, "spacing", spacing_json(settings));
+    if (!json)
         dbi_fail(error, "out of memory");
+    return json;
+}
+
+char *dbi_preparation_format(const dbi_preparation *settings, dbi_error *error)
+{
+    json_t *json = dbi_preparation_json(settings, error);
+    char *text = json ? dbi_json_text(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17), error) : NULL;
+    json_decref(json);
     return text;
 }
 
@@ -56,8 +64,8 @@ static int from_json(json_t *json, dbi_preparation *settings, dbi_error *error)
     const char *crop, *normalize;
     json_int_t downsample;
     json_error_t fault;
-    if (json_unpack_ex(json, &fault, JSON_STRICT, "{s:s, s:I, s:s, s:o}", "crop", &crop, "downsample", &downsample, "normalize", &normalize,
-                       "spacing", &spacing))
+    if (json_unpack_ex(json, &fault, JSON_STRICT, "{s:s, s:I, s:s, s:o}", "crop", &crop, "downsample", &downsample,
+                       "normalize", &normalize, "spacing", &spacing))
         return dbi_fail(error, "%s", fault.text);
     dbi_preparation_default(settings);
     if (downsample < 1 || downsample > 32767)
@@ -71,7 +79,9 @@ static int from_json(json_t *json, dbi_preparation *settings, dbi_error *error)
         if (!(settings->spacing[a] > 0) || !isfinite(settings->spacing[a]))
             return dbi_fail(error, "spacing is neither null nor three numbers above 0");
     }
-    return dbi_intensity_parse(normalize, &settings->intensity, error) || dbi_crop_parse(crop, &settings->crop, error) ? -1 : 0;
+    return dbi_intensity_parse(normalize, &settings->intensity, error) || dbi_crop_parse(crop, &settings->crop, error)
+               ? -1
+               : 0;
 }
 
 int dbi_preparation_parse(const char *text, dbi_preparation *settings, dbi_error *error)

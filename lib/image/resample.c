@@ -45,8 +45,9 @@ static void kernel_free(kernel *k)
     free(k->weight);
 }
 
-/* One result's weights, from its centre and the first voxel they are for. Sampled where it falls, a triangle's centre of mass is up to 0.05 voxels off; inside
- * the scan a factor that is linear in the distance brings it to the centre, so that ramps stay ramps. */
+/* One result's weights, from its centre and the first voxel they are for. Sampled where it falls, a triangle's
+ * centre of mass is up to 0.05 voxels off; inside the scan a factor that is linear in the distance brings it to the
+ * centre, so that ramps stay ramps. */
 static void fill_weights(double centre, double reach, int64_t from, int64_t first, int64_t width, float *weight)
 {
     double sum = 0, moment = 0, square = 0;
@@ -105,7 +106,8 @@ static void along_line(const float *in, const kernel *k, int64_t to, float *out)
     }
 }
 
-static float *resample_axis(const float *in, int axis, const int64_t shape[3], double step, int64_t to, dbi_error *error)
+static float *resample_axis(const float *in, int axis, const int64_t shape[3], double step, int64_t to,
+                            dbi_error *error)
 {
     kernel k;
     int64_t outer = 1, inner = 1;
@@ -132,7 +134,8 @@ static float *resample_axis(const float *in, int axis, const int64_t shape[3], d
     return out;
 }
 
-float *dbi_resample_linear(float *in, const int64_t from[3], const double step[3], const int64_t to[3], dbi_error *error)
+float *dbi_resample_linear(float *in, const int64_t from[3], const double step[3], const int64_t to[3],
+                           dbi_error *error)
 {
     int64_t shape[3] = {from[0], from[1], from[2]};
     bool done[3] = {false};
@@ -154,9 +157,11 @@ float *dbi_resample_linear(float *in, const int64_t from[3], const double step[3
     return in;
 }
 
-uint8_t *dbi_resample_nearest(const uint8_t *in, const int64_t from[3], const double step[3], const int64_t to[3], dbi_error *error)
+uint8_t *dbi_resample_nearest(const uint8_t *in, const int64_t from[3], const double step[3], const int64_t to[3],
+                              dbi_error *error)
 {
-    int64_t *map = dbi_alloc((size_t)(to[0] + to[1] + to[2]), sizeof *map, error), *axis[] = {map, map + to[0], map + to[0] + to[1]};
+    int64_t *map = dbi_alloc((size_t)(to[0] + to[1] + to[2]), sizeof *map, error),
+            *axis[] = {map, map + to[0], map + to[0] + to[1]};
     uint8_t *out = map ? dbi_alloc((size_t)(to[0] * to[1] * to[2]), 1, error) : NULL;
     if (!out) {
         free(map);
@@ -164,8 +169,8 @@ uint8_t *dbi_resample_nearest(const uint8_t *in, const int64_t from[3], const do
     }
     for (int a = 0; a < 3; a++)
         for (int64_t i = 0; i < to[a]; i++) {
-            int64_t at = (int64_t)(((double)i + 0.5) * step[a]);
-            axis[a][i] = at < from[a] ? at : from[a] - 1;
+            double at = ((double)i + 0.5) * step[a], last = (double)(from[a] - 1);
+            axis[a][i] = (int64_t)(at < last ? at : last); /* compared as doubles: a large step is beyond int64_t */
         }
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t x = 0; x < to[0]; x++)
@@ -183,7 +188,9 @@ static int blocks(const int64_t from[3], int64_t factor, int64_t to[3], dbi_erro
     for (int a = 0; a < 3; a++) {
         to[a] = from[a] / factor;
         if (to[a] < 1)
-            return dbi_fail(error, "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels are too few to take the mean of %" PRId64 " along each axis",
+            return dbi_fail(error,
+                            "%" PRId64 " x %" PRId64 " x %" PRId64 " voxels are too few to take the mean of %" PRId64
+                            " along each axis",
                             from[0], from[1], from[2], factor);
     }
     return 0;
@@ -192,7 +199,8 @@ static int blocks(const int64_t from[3], int64_t factor, int64_t to[3], dbi_erro
 float *dbi_downsample_mean(const float *in, const int64_t from[3], int64_t factor, dbi_error *error)
 {
     int64_t to[3];
-    float *out = blocks(from, factor, to, error) ? NULL : dbi_alloc((size_t)(to[0] * to[1] * to[2]), sizeof *out, error);
+    float *out =
+        blocks(from, factor, to, error) ? NULL : dbi_alloc((size_t)(to[0] * to[1] * to[2]), sizeof *out, error);
     if (!out)
         return NULL;
     double voxels = (double)factor * (double)factor * (double)factor;
@@ -210,7 +218,7 @@ float *dbi_downsample_mean(const float *in, const int64_t from[3], int64_t facto
     return out;
 }
 
-/* count: 256 zeros, and zeros again afterwards. */
+/* `count` has 256 elements, all of them 0 before and after. */
 static uint8_t majority(const uint8_t *in, const int64_t from[3], int64_t factor, uint32_t *count)
 {
     uint8_t best = 0;
@@ -243,7 +251,8 @@ uint8_t *dbi_downsample_label(const uint8_t *in, const int64_t from[3], int64_t 
         uint32_t count[256] = {0};
         for (int64_t y = 0; y < to[1]; y++)
             for (int64_t z = 0; z < to[2]; z++)
-                out[(x * to[1] + y) * to[2] + z] = majority(in + (x * factor * from[1] + y * factor) * from[2] + z * factor, from, factor, count);
+                out[(x * to[1] + y) * to[2] + z] =
+                    majority(in + (x * factor * from[1] + y * factor) * from[2] + z * factor, from, factor, count);
     }
     return out;
 }

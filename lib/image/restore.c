@@ -7,7 +7,8 @@
 #include "base/memory.h"
 #include "image/components.h"
 #include "image/geometry.h"
-#include "image/nifti.h"
+#include "image/scan.h"
+#include "image/source.h"
 
 /* One axis of the scan: which two voxels of the tensor, and how much of the second. -1: beyond the crop. */
 typedef struct line {
@@ -30,7 +31,7 @@ static void lookup_free(lookup *l)
     }
 }
 
-/* The tensor's index of one before the crop. */
+/* Where voxel i of the case before the crop is in the tensor; -1: it was cut off. */
 static int64_t inside(int64_t i, const dbi_geometry *g, int a)
 {
     return i >= g->offset[a] && i < g->offset[a] + g->size[a] ? i - g->offset[a] : -1;
@@ -77,7 +78,8 @@ static void restore_nearest(const uint8_t *in, const lookup *l, const int64_t n[
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t x = 0; x < n[0]; x++)
         for (int64_t y = 0; y < n[1]; y++) {
-            int64_t i = ax[0].part[x] < 0.5F ? ax[0].low[x] : ax[0].high[x], j = ax[1].part[y] < 0.5F ? ax[1].low[y] : ax[1].high[y];
+            int64_t i = ax[0].part[x] < 0.5F ? ax[0].low[x] : ax[0].high[x],
+                    j = ax[1].part[y] < 0.5F ? ax[1].low[y] : ax[1].high[y];
             uint8_t *row = out + (x * n[1] + y) * n[2];
             if (i < 0 || j < 0)
                 continue;
@@ -94,7 +96,8 @@ static float fetch(const float *in, int64_t row, int64_t k, int64_t stride, floa
 }
 
 /* The linear interpolation at one z of a row, from the four rows of the tensor around it. */
-static float interpolate(const float *in, const int64_t row[4], float px, float py, const line *az, int64_t z, int64_t stride, float fill)
+static float interpolate(const float *in, const int64_t row[4], float px, float py, const line *az, int64_t z,
+                         int64_t stride, float fill)
 {
     float value[2];
     const int64_t k[] = {az->low[z], az->high[z]};
@@ -118,7 +121,8 @@ static void restore_linear(const float *in, const lookup *l, const int64_t n[3],
             for (int e = 0; e < 4; e++)
                 row[e] = i[e >> 1] < 0 || j[e & 1] < 0 ? -1 : i[e >> 1] * l->stride[0] + j[e & 1] * l->stride[1];
             for (int64_t z = 0; z < n[2]; z++)
-                out[(x * n[1] + y) * n[2] + z] = interpolate(in, row, ax[0].part[x], ax[1].part[y], &ax[2], z, l->stride[2], fill);
+                out[(x * n[1] + y) * n[2] + z] =
+                    interpolate(in, row, ax[0].part[x], ax[1].part[y], &ax[2], z, l->stride[2], fill);
         }
 }
 
@@ -145,7 +149,8 @@ static void restore_class(const job *j, int64_t k, float *out)
     const int64_t *size = j->geometry.size;
     size_t count = (size_t)(size[0] * size[1] * size[2]);
     const float *in = (const float *)j->tensor->data + (size_t)k * count;
-    restore_linear(in, &j->lookup, j->source.grid.shape, strcmp(j->options->from, "sdf") ? 0 : smallest(in, count), out);
+    restore_linear(in, &j->lookup, j->source.grid.shape, strcmp(j->options->from, "sdf") ? 0 : smallest(in, count),
+                   out);
 }
 
 static int restore_floats(const job *j, dbi_volume *volume, dbi_error *error)
@@ -199,7 +204,7 @@ static int find_tensor(const dbi_record *record, job *j, dbi_error *error)
     const int64_t *n = j->geometry.size, shape[] = {-1, n[0], n[1], n[2]};
     bool label = !strcmp(from, "label"), uncertainty = !strcmp(from, "uncertainty");
     if (!label && !uncertainty && strcmp(from, "prob") && strcmp(from, "sdf"))
-        return dbi_fail(error, "\"%s\" is none of label, prob, sdf, uncertainty", from);
+        return dbi_fail(error, "\"%s\": choose label, prob, sdf or uncertainty", from);
     j->tensor = label || uncertainty ? dbi_record_need(record, from, label ? DBI_U8 : DBI_F32, 3, shape + 1, error)
                                      : dbi_record_need(record, from, DBI_F32, 4, shape, error);
     if (!j->tensor)
@@ -215,8 +220,11 @@ int dbi_restore(const dbi_record *record, const dbi_restore_options *options, db
     if (dbi_source_get(record, &j.source, error) || dbi_geometry_get(record, j.source.grid.shape, &j.geometry, error) ||
         find_tensor(record, &j, error) || lookup_make(&j.lookup, &j.geometry, j.source.grid.shape, error))
         return -1;
-    bool label = j.tensor->dtype == DBI_U8, to_label = options->to_label && !label && strcmp(options->from, "uncertainty");
-    int result = label ? restore_label(&j, volume, error) : to_label ? restore_thresholded(&j, volume, error) : restore_floats(&j, volume, error);
+    bool label = j.tensor->dtype == DBI_U8,
+         to_label = options->to_label && !label && strcmp(options->from, "uncertainty");
+    int result = label      ? restore_label(&j, volume, error)
+                 : to_label ? restore_thresholded(&j, volume, error)
+                            : restore_floats(&j, volume, error);
     if (!result && options->largest && volume->dtype == DBI_U8)
         result = dbi_largest_components(volume->data, volume->grid.shape, 255, error);
     lookup_free(&j.lookup);
@@ -225,13 +233,14 @@ int dbi_restore(const dbi_record *record, const dbi_restore_options *options, db
     return result;
 }
 
-int dbi_restore_to_file(const dbi_record *record, const dbi_restore_options *options, const char *path, dbi_error *error)
+int dbi_restore_to_file(const dbi_record *record, const dbi_restore_options *options, const char *path,
+                        dbi_error *error)
 {
     dbi_volume volume;
     dbi_source source;
     if (dbi_restore(record, options, &volume, error))
         return -1;
-    int result = dbi_source_get(record, &source, error) || dbi_nifti_write(path, &volume, &source, error) ? -1 : 0;
+    int result = dbi_source_get(record, &source, error) || dbi_scan_write(path, &volume, &source, error) ? -1 : 0;
     dbi_volume_free(&volume);
     return result;
 }

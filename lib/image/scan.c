@@ -1,51 +1,24 @@
 #include "image/scan.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <xxhash.h>
+#include <sys/stat.h>
 
-#include "image/case.h"
+#include "image/formats.h"
+#include "image/source.h"
 #include "record/bytes.h"
 
-void dbi_scan_checksum(char text[33], const uint8_t *bytes, size_t size)
+/* The file whose content tells the format: the one with the header, where that is another one than `path`, and its name
+ * in *header then; else the path's own. */
+static int read_first(const char *path, char **header, uint8_t **bytes, size_t *size, dbi_error *error)
 {
-    XXH128_hash_t hash = XXH3_128bits(bytes, size);
-    if (text[0]) {
-        char both[66];
-        snprintf(both, sizeof both, "%s%016" PRIx64 "%016" PRIx64, text, hash.high64, hash.low64);
-        hash = XXH3_128bits(both, 64);
+    const dbi_scan_format *format;
+    for (size_t i = 0; (format = dbi_format_at(i)); i++) {
+        int result = format->header ? format->header(path, header, bytes, size, error) : 1;
+        if (result != 1)
+            return result;
     }
-    snprintf(text, 33, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
-}
-
-void dbi_scan_free(dbi_scan *scan)
-{
-    free(scan->image.owned);
-    free(scan->label.owned);
-    *scan = (dbi_scan){0};
-}
-
-/* Names the formats that people have by mistake. */
-static int unknown_format(const uint8_t *bytes, size_t size, dbi_error *error)
-{
-    static const struct {
-        size_t at;
-        const char *magic, *name;
-    } formats[] = {{0, "\x28\xb5\x2f\xfd", "a zstd file (a record of ours?)"},
-                   {0, "NRRD", "an NRRD file"},
-                   {0, "PK\3\4", "a zip archive: name a member as ARCHIVE:MEMBER"},
-                   {257, "ustar", "a tar archive: name a member as ARCHIVE:MEMBER"},
-                   {128, "DICM", "a DICOM file"},
-                   {0, "ObjectType", "a MetaImage file"}};
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        size_t length = strlen(formats[i].magic);
-        if (size >= formats[i].at + length && !memcmp(bytes + formats[i].at, formats[i].magic, length))
-            return dbi_fail(error, "neither NIfTI nor HDF5, but %s", formats[i].name);
-    }
-    return dbi_fail(error, size ? "neither NIfTI nor HDF5" : "the file is empty");
+    return dbi_bytes_read(path, 0, bytes, size, error);
 }
 
 int dbi_scan_load(const char *path, unsigned want, const double *source_spacing, dbi_scan *scan, dbi_error *error)
@@ -54,21 +27,14 @@ int dbi_scan_load(const char *path, unsigned want, const double *source_spacing,
     size_t size;
     char *header = NULL;
     *scan = (dbi_scan){0};
-    int result = dbi_nifti_header_of(path, &header, &bytes, &size, error);
-    if (result == 1)
-        result = dbi_bytes_read(path, 0, &bytes, &size, error);
-    if (result) { /* dbi_bytes_read named the file */
+    if (read_first(path, &header, &bytes, &size, error)) { /* the error names the file */
         free(header);
         return -1;
     }
-    if (dbi_nifti_magic(bytes, size)) {
-        result = dbi_nifti_scan(header ? header : path, bytes, size, want, scan, error);
-    } else if (dbi_hdf5_magic(bytes, size)) {
-        result = dbi_hdf5_scan(bytes, size, want, source_spacing, scan, error);
-    } else {
-        result = unknown_format(bytes, size, error);
+    const dbi_scan_format *format = dbi_format_of_bytes(bytes, size, error);
+    int result = format ? format->read(header ? header : path, bytes, size, want, source_spacing, scan, error) : -1;
+    if (!format)
         free(bytes);
-    }
     free(header);
     if (result) {
         dbi_scan_free(scan);
@@ -77,24 +43,33 @@ int dbi_scan_load(const char *path, unsigned want, const double *source_spacing,
     return result;
 }
 
-static bool ends_in(const char *text, const char *end)
+/* The first bytes of a regular file. Nothing else is opened: what is read from a pipe here is lost for
+ * whoever reads it later. */
+static size_t first_bytes(const char *path, uint8_t *bytes, size_t size)
 {
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && !strcasecmp(text + length - tail, end);
+    struct stat is;
+    FILE *file = !stat(path, &is) && S_ISREG(is.st_mode) ? fopen(path, "rb") : NULL;
+    if (!file)
+        return 0;
+    size = fread(bytes, 1, size, file);
+    fclose(file);
+    return size;
 }
 
 bool dbi_is_scan(const char *path)
 {
-    static const char *const ends[] = {".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".h5", ".hdf5"};
-    uint8_t head[8];
-    FILE *file = fopen(path, "rb");
-    size_t size = file ? fread(head, 1, sizeof head, file) : 0;
-    if (file)
-        fclose(file);
-    if (dbi_nifti_magic(head, size) || dbi_hdf5_magic(head, size))
-        return true;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_in(path, ends[i]))
-            return true;
-    return false;
+    uint8_t head[DBI_FORMAT_PROBE];
+    size_t size = first_bytes(path, head, sizeof head);
+    return dbi_format_of_bytes(head, size, NULL) || dbi_format_of_name(path);
+}
+
+bool dbi_is_written_scan(const char *path)
+{
+    return dbi_format_to_write(path, NULL) != NULL;
+}
+
+int dbi_scan_write(const char *path, const dbi_volume *volume, const dbi_source *source, dbi_error *error)
+{
+    const dbi_scan_format *format = dbi_format_to_write(path, error);
+    return format ? format->write(path, volume, source && dbi_source_placed(source) ? source : NULL, error) : -1;
 }

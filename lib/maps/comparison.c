@@ -10,8 +10,10 @@
 #include "distance/blur.h"
 #include "distance/closeness.h"
 #include "distance/edt.h"
+#include "distance/normalize.h"
 #include "distance/number.h"
 #include "maps/maps.h"
+#include "record/sink.h"
 
 struct dbi_comparison {
     dbi_comparison_settings settings;

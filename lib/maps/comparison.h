@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 #include "distance/transform.real.h"
-#include "record/bytes.h"
 #include "record/record.h"
+#include "record/sink.h"
 
 enum { DBI_COMPARED_MOST = 16 };
 

@@ -5,7 +5,9 @@
 
 #include "base/memory.h"
 #include "distance/edt.h"
+#include "distance/normalize.h"
 #include "distance/transform.real.h"
+#include "record/metadata.h"
 
 static const double voxels[3] = {1, 1, 1};
 

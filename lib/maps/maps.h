@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "device/device.h"
+#include "distance/normalize.h"
 #include "record/record.h"
 
 /* Adds or replaces tensor `sdf` f32 [K,X,Y,Z], distances in voxels, and metadata `sdf`, {"normalize":...,"transform":...}. From `label` u8 [X,Y,Z], K being

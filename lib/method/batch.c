@@ -7,7 +7,9 @@
 
 #include "base/memory.h"
 #include "distance/edt.h"
+#include "distance/normalize.h"
 #include "net/pass.h"
+#include "record/metadata.h"
 
 /* How the record's distances are normalized: the member "normalize" of the metadata "sdf". */
 static int read_normalize(const dbi_record *record, dbi_normalize *normalize, dbi_error *error)

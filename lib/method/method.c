@@ -1,5 +1,7 @@
 #include "method/method.h"
 
+#include "distance/normalize.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -62,7 +64,7 @@ int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
         m.gamma = 2;
         m.uncertainty = true;
     } else {
-        return dbi_fail(error, "\"%s\" is none of supervised, mean-teacher, ua-mt, dtc, dbisl", name);
+        return dbi_fail(error, "\"%s\": choose supervised, mean-teacher, ua-mt, dtc or dbisl", name);
     }
     snprintf(m.name, sizeof m.name, "%s", name);
     *method = m;
@@ -105,7 +107,7 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
                 method->weight[*term] = 0;
             return 0;
         }
-    return dbi_fail(error, "\"%s\" is none of cross, consistency, pseudo, uncertainty", component);
+    return dbi_fail(error, "\"%s\": choose cross, consistency, pseudo or uncertainty", component);
 }
 
 bool dbi_method_needs_teacher(const dbi_method *method)
@@ -116,16 +118,25 @@ bool dbi_method_needs_teacher(const dbi_method *method)
     return false;
 }
 
+/* NULL when memory is out. */
+static json_t *weights_of(const dbi_method *m)
+{
+    json_t *weights = json_object();
+    for (int i = 0; weights && i < DBI_TERMS; i++)
+        if (json_object_set_new(weights, dbi_terms[i].name, json_real(m->weight[i]))) {
+            json_decref(weights);
+            weights = NULL;
+        }
+    return weights;
+}
+
 json_t *dbi_method_settings(const dbi_method *m, int64_t total_steps, dbi_error *error)
 {
     char transform[64], normalize[64];
     dbi_transform_format(&m->transform, transform);
     dbi_normalize_format(&m->normalize, normalize);
-    json_t *weights = json_object();
-    for (int i = 0; i < DBI_TERMS; i++)
-        json_object_set_new(weights, dbi_terms[i].name, json_real(m->weight[i]));
     json_t *settings = json_pack("{s:s, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:b, s:b, s:f, s:f, s:i, s:s, s:s, s:f, s:f, s:f, s:s, s:I}",
-                                 "method", m->name, "weights", weights, "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp,
+                                 "method", m->name, "weights", weights_of(m), "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp,
                                  "ramp-steps", (json_int_t)m->ramp_steps, "ramp-every", (json_int_t)m->ramp_every, "gamma", m->gamma, "uncertainty",
                                  (int)m->uncertainty, "cross-entropy", (int)m->cross_entropy, "dropout", m->dropout, "teacher-noise",
                                  m->teacher_noise, "passes", m->passes, "transform", transform, "sdf-normalize", normalize, "lr", m->rate, "momentum",
@@ -194,7 +205,7 @@ int dbi_schedule_check(const char *schedule, dbi_error *error)
 {
     double factor;
     if (strlen(schedule) >= sizeof((dbi_method *)0)->schedule || !parse_schedule(schedule, 0, 1, &factor))
-        return dbi_fail(error, "\"%.80s\" is none of constant, every:N, at:S[,S...] (steps or percentages), poly[:POWER]", schedule);
+        return dbi_fail(error, "\"%.80s\": choose constant, every:N, at:S[,S...] (steps or percentages) or poly[:POWER]", schedule);
     return 0;
 }
 

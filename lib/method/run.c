@@ -9,6 +9,9 @@
 #include <xxhash.h>
 
 #include "base/version.h"
+#include "record/checksum.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 
 struct dbi_run {
     json_t *history;
@@ -39,6 +42,8 @@ dbi_run *dbi_run_open(const dbi_record *checkpoint, json_t *settings, uint64_t s
     }
     run->next = step;
     run->history = dbi_meta_get(checkpoint, "history") ? dbi_meta_get_json(checkpoint, "history", error) : json_array();
+    if (!run->history && !dbi_meta_get(checkpoint, "history"))
+        dbi_fail(error, "out of memory");
     if (!run->history)
         goto fail;
     if (!json_is_array(run->history)) {
@@ -48,7 +53,10 @@ dbi_run *dbi_run_open(const dbi_record *checkpoint, json_t *settings, uint64_t s
     const size_t count = json_array_size(run->history);
     run->entry = count ? json_array_get(run->history, count - 1) : NULL;
     if (!run->entry || !continues(run->entry, begun, step)) {
-        json_array_append(run->history, begun);
+        if (json_array_append(run->history, begun)) {
+            dbi_fail(error, "out of memory");
+            goto fail;
+        }
         run->entry = json_array_get(run->history, count);
     }
     json_decref(begun);
@@ -80,13 +88,15 @@ static int forget_truth(dbi_record *batch, dbi_error *error)
         return -1;
     size_t i;
     json_t *entry;
+    int status = 0;
     json_array_foreach(history, i, entry)
     {
         json_t *settings = json_object_get(entry, "settings");
-        if (json_object_get(settings, "truth"))
-            json_object_set_new(settings, "truth", json_false());
+        if (json_object_get(settings, "truth") && json_object_set_new(settings, "truth", json_false()))
+            status = dbi_fail(error, "out of memory");
     }
-    const int status = dbi_meta_set_json(batch, "history", history, error);
+    if (!status)
+        status = dbi_meta_set_json(batch, "history", history, error);
     json_decref(history);
     return status;
 }

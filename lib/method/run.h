@@ -3,8 +3,8 @@
 #define DBI_METHOD_RUN_H
 
 #include "method/step.h"
-#include "record/bytes.h"
 #include "record/record.h"
+#include "record/sink.h"
 
 /* The canonical history of training: one entry per run, {"tool", "version", "settings", "seed", "first", "last", "batches"}, with the first and last step
  * done and a rolling hash of the batches. A run that goes on with equal settings and seed at the next step goes on in the same entry, so that one

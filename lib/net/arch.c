@@ -22,11 +22,11 @@ static int add_tensor(dbi_layout *layout, const char *block, const char *part, d
     return layout->tensors++;
 }
 
-/* Appends a layer; `at` is its place in the block's nn.Sequential, in steps of three: convolution, normalization, ReLU. */
+/* Appends a layer that reads the one before it; `at` is its place in the block's nn.Sequential, in steps of three: convolution, normalization, ReLU. */
 static dbi_layer *add_layer(dbi_layout *layout, const char *block, int at, dbi_layer_kind kind, int in, int out, int level)
 {
     dbi_layer *layer = &layout->layer[layout->layers++];
-    *layer = (dbi_layer){.kind = kind, .in = in, .out = out, .level = level, .skip = -1};
+    *layer = (dbi_layer){.kind = kind, .in = in, .out = out, .level = level, .input = layout->layers - 2, .skip = -1};
     char part[32];
     const char *names[] = {"weight", "bias", "weight", "bias", "running_mean", "running_var"};
     int64_t edge = kind == DBI_LAYER_CONV3 ? 3 : 2, channels[] = {out};
@@ -36,7 +36,7 @@ static dbi_layer *add_layer(dbi_layout *layout, const char *block, int at, dbi_l
         int index = i ? add_tensor(layout, block, part, i < 4 ? DBI_PARAMETER : DBI_STATISTIC, 1, channels)
                       : add_tensor(layout, block, part, DBI_PARAMETER, 5, kind == DBI_LAYER_UP ? transposed : kernel);
         if (i == 0)
-            layer->weight = index;
+            layer->tensor = index;
     }
     return layer;
 }
@@ -100,11 +100,25 @@ int dbi_layout_widest(const dbi_layout *layout)
     return widest;
 }
 
-int dbi_layout_last_reader(const dbi_layout *layout, int l)
+size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor)
 {
-    int last = l + 1;
+    return layout->tensor[layout->layer[l].tensor + (int)tensor].offset;
+}
+
+int dbi_layout_adder(const dbi_layout *layout, int l)
+{
     for (int t = l + 1; t < layout->layers; t++)
         if (layout->layer[t].skip == l)
-            last = t;
+            return t;
+    return -1;
+}
+
+int dbi_layout_last_reader(const dbi_layout *layout, int l)
+{
+    int last = layout->layers; /* the heads read the last layer */
+    if (l < layout->layers - 1)
+        for (int t = l + 1; t < layout->layers; t++)
+            if (layout->layer[t].input == l || layout->layer[t].skip == l)
+                last = t;
     return last;
 }

@@ -20,14 +20,25 @@ typedef enum dbi_layer_kind {
     DBI_LAYER_UP     /* transposed 2^3, stride 2 */
 } dbi_layer_kind;
 
+/* The tensors of a layer, in their order: kernel and bias of the convolution, weight and bias of the normalization, running mean and variance. */
+typedef enum dbi_layer_tensor {
+    DBI_CONV_WEIGHT,
+    DBI_CONV_BIAS,
+    DBI_NORM_GAMMA,
+    DBI_NORM_BETA,
+    DBI_RUNNING_MEAN,
+    DBI_RUNNING_VARIANCE
+} dbi_layer_tensor;
+
 /* One convolution with bias, batch normalization and ReLU; then, where given, dropout, the sum with an earlier layer's output, or both. */
 typedef struct dbi_layer {
     dbi_layer_kind kind;
     int in, out;  /* channels */
     int level;    /* of the output: its sizes are the image's >> level */
+    int input;    /* index of the layer whose output it convolves, -1: the image */
     int skip;     /* index of the layer whose output is added to this one's, -1: none */
     bool dropout; /* whole-channel dropout behind it in training */
-    int weight; /* index of its first tensor in dbi_layout.tensors: weight, bias, norm weight, norm bias; running mean and var at [weight + 4], [+ 5] */
+    int tensor;   /* index of its first tensor in dbi_layout.tensor, a dbi_layer_tensor each */
 } dbi_layer;
 
 typedef enum dbi_tensor_role { DBI_PARAMETER, DBI_STATISTIC } dbi_tensor_role;
@@ -64,7 +75,11 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error);
 
 /* Channels of the widest layer. */
 int dbi_layout_widest(const dbi_layout *layout);
-/* The last layer that reads layer l's output; the number of layers for the heads. */
+/* Where a tensor of layer l begins in the flat array of its role. */
+size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor);
+/* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then the output has to be kept. */
 int dbi_layout_last_reader(const dbi_layout *layout, int l);
+/* The layer that adds layer l's output to its own, -1: none. The gradient of a sum is that of both its terms. */
+int dbi_layout_adder(const dbi_layout *layout, int l);
 
 #endif

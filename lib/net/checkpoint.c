@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "record/metadata.h"
 
 static dbi_checkpoint *make(const dbi_arch *arch, bool momentum, dbi_error *error)
 {

@@ -32,10 +32,6 @@ typedef struct dbi_pass {
     bool same_weights; /* the weights have not changed since this net's last pass: a device with memory of its own need not fetch them again */
 } dbi_pass;
 
-/* PyTorch's BatchNorm3d: what is added to a variance, and a batch's share in the running statistics. */
-#define DBI_NORM_EPSILON       1e-5
-#define DBI_NORM_RUNNING_SHARE 0.1
-
 /* Refuses a size of an image that is no multiple of DBI_NET_MULTIPLE in X, Y and Z. */
 int dbi_net_size_check(const int64_t size[3], dbi_error *error);
 /* The same for a net's shape, and refuses those beyond this machine. */

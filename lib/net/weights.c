@@ -1,5 +1,7 @@
 #include "net/weights.real.h"
 
+#include "record/metadata.h"
+
 #include <jansson.h>
 #include <string.h>
 

@@ -18,7 +18,7 @@ int dbi_weights_new_f32(dbi_weights_f32 *weights, const dbi_layout *layout, bool
         return -1;
     }
     for (int l = 0; l < layout->layers; l++) {
-        const dbi_named *variance = &layout->tensor[layout->layer[l].weight + 5];
+        const dbi_named *variance = &layout->tensor[layout->layer[l].tensor + DBI_RUNNING_VARIANCE];
         for (size_t i = 0; i < variance->count; i++)
             weights->statistics[variance->offset + i] = 1;
     }
@@ -68,12 +68,12 @@ void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed)
 {
     const dbi_layout *layout = weights->layout;
     for (int l = 0; l < layout->layers; l++) {
-        int weight = layout->layer[l].weight;
-        double fan = fan_in(&layout->tensor[weight]);
-        fill_normal(weights, weight, sqrt(2 / fan), seed);
-        fill_uniform(weights, weight + 1, 1 / sqrt(fan), seed);
-        fill(weights, weight + 2, 1);
-        fill(weights, weight + 3, 0);
+        const int first = layout->layer[l].tensor;
+        const double fan = fan_in(&layout->tensor[first + DBI_CONV_WEIGHT]);
+        fill_normal(weights, first + DBI_CONV_WEIGHT, sqrt(2 / fan), seed);
+        fill_uniform(weights, first + DBI_CONV_BIAS, 1 / sqrt(fan), seed);
+        fill(weights, first + DBI_NORM_GAMMA, 1);
+        fill(weights, first + DBI_NORM_BETA, 0);
     }
     const int heads[] = {layout->sdf_head, layout->seg_head};
     for (int h = 0; h < 2; h++)
@@ -119,7 +119,7 @@ static void batches_name(const dbi_named *weight, char name[96])
 static int load_batches(dbi_weights_f32 *weights, const dbi_record *record, dbi_error *error)
 {
     char name[96];
-    batches_name(&weights->layout->tensor[weights->layout->layer[0].weight + 2], name);
+    batches_name(&weights->layout->tensor[weights->layout->layer[0].tensor + DBI_NORM_GAMMA], name);
     const dbi_tensor *tensor = dbi_record_find(record, name);
     if (!tensor) /* models from before PyTorch 0.4.1 have none */
         return 0;
@@ -145,7 +145,7 @@ int dbi_weights_load_f32(dbi_weights_f32 *weights, const dbi_record *record, dbi
         momentum = momentum && (tensor->role != DBI_PARAMETER || dbi_record_find(record, name));
     }
     for (int l = 0; l < layout->layers; l++) {
-        const dbi_named *variance = &layout->tensor[layout->layer[l].weight + 5];
+        const dbi_named *variance = &layout->tensor[layout->layer[l].tensor + DBI_RUNNING_VARIANCE];
         for (size_t i = 0; i < variance->count; i++)
             if (weights->statistics[variance->offset + i] < 0)
                 return dbi_fail(error, "tensor \"%s\": element %zu is negative", variance->name, i);
@@ -180,7 +180,7 @@ int dbi_weights_store_f32(const dbi_weights_f32 *weights, dbi_record *record, db
             return -1;
     }
     for (int l = 0; l < layout->layers; l++) {
-        batches_name(&layout->tensor[layout->layer[l].weight + 2], name);
+        batches_name(&layout->tensor[layout->layer[l].tensor + DBI_NORM_GAMMA], name);
         dbi_tensor *tensor = dbi_record_add(record, name, DBI_I64, 0, NULL, error);
         if (!tensor)
             return -1;

@@ -11,10 +11,13 @@
 #include "base/memory.h"
 #include "device/net.h"
 #include "device/slide.h"
-#include "image/case.h"
 #include "image/components.h"
+#include "image/preparation.h"
+#include "record/checksum.h"
+#include "record/history.h"
+#include "record/metadata.h"
 
-/* What nets were found to take: on a GPU it takes as long to find as a scan takes. */
+/* What nets were found to take: some devices need as long to find it out as a scan takes. */
 enum { KNOWN_NETS = 16 };
 
 typedef struct known_nets {
@@ -34,7 +37,7 @@ struct dbi_predictor {
     int64_t batch;   /* and how many of them it takes at once */
     bool seen;       /* it has had a pass, so that it knows the weights */
     known_nets *known;
-    /* On a GPU. */
+    /* Where the device does the windows of a scan itself. */
     int64_t most_batch; /* less when more have once been too many */
     bool on_host;       /* windows are cut on the host */
     dbi_error why;      /* they are */
@@ -65,7 +68,7 @@ int dbi_predict_outputs_parse(const char *text, unsigned *outputs, dbi_error *er
         size_t length = strcspn(p, ",");
         unsigned output = output_named(p, length);
         if (!output)
-            return dbi_fail(error, "\"%.*s\" is none of label, prob, logits, sdf, uncertainty", (int)length, p);
+            return dbi_fail(error, "\"%.*s\": choose any of label, prob, logits, sdf and uncertainty", (int)length, p);
         if (*outputs & output)
             return dbi_fail(error, "\"%.*s\" is there twice", (int)length, p);
         *outputs |= output;
@@ -97,7 +100,7 @@ static int read_k(const dbi_record *meta, double *k, dbi_error *error)
     return *k > 0 && isfinite(*k) ? 0 : dbi_fail(error, "metadata \"regression\" has no slope k above 0");
 }
 
-/* Windows that a GPU takes at once: so many voxels give all its units work at the lower levels of the network too. */
+/* Windows that a device takes at once: so many voxels give all units of a GPU work at the lower levels of the network too. */
 enum { BATCH_VOXELS = 1 << 24, MOST_BATCH = 16 };
 
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error)
@@ -309,7 +312,7 @@ static int open_net(dbi_predictor *p, const int64_t size[3], int64_t batch, dbi_
     return p->net ? 0 : -1;
 }
 
-/* How many windows a GPU takes at once: a power of 2, so that cuDNN has few shapes to choose algorithms for, and so that at most a quarter more is
+/* How many windows a device takes at once: a power of 2, so that cuDNN has few shapes to choose algorithms for, and so that at most a quarter more is
  * computed than the scan has windows. As long as the memory lasts it depends on nothing but this scan: a case gives the same bytes alone and after
  * others. */
 static int64_t batch_of(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3], int64_t windows)
@@ -345,8 +348,8 @@ static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t sha
 }
 
 /* 0, -1 or DBI_NO_ROOM. */
-static int slide_on_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
-                        const dbi_slide_label *label, dbi_error *error)
+static int slide_on_device(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
+                           const dbi_slide_label *label, dbi_error *error)
 {
     const dbi_axis *axis = run->windows->axis;
     if (open_net(p, (const int64_t[]){axis[0].window, axis[1].window, axis[2].window}, batch, error))
@@ -356,14 +359,14 @@ static int slide_on_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, c
     return status;
 }
 
-/* Where the GPU has no room for so many windows at once, for half of them; where not even for one and the scan, windows are cut on the host, for this case and
+/* Where the device has no room for so many windows at once, for half of them; where not even for one and the scan, windows are cut on the host, for this case and
  * all that follow: then DBI_NO_ROOM, and a net of one window is open. 0, -1. */
-static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
-                          const dbi_slide_label *label, dbi_error *error)
+static int slide_with_room(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
+                           const dbi_slide_label *label, dbi_error *error)
 {
     dbi_error why;
     int status;
-    while ((status = slide_on_gpu(p, run, batch, image, scores, label, &why)) == DBI_NO_ROOM && batch > 1)
+    while ((status = slide_on_device(p, run, batch, image, scores, label, &why)) == DBI_NO_ROOM && batch > 1)
         p->most_batch = batch /= 2;
     if (status && (status != DBI_NO_ROOM || !p->net))
         return dbi_fail(error, "%s", why.text);
@@ -374,15 +377,15 @@ static int slide_with_gpu(dbi_predictor *p, const dbi_slide *run, int64_t batch,
     return status;
 }
 
-/* Adds to `out` and fills: the label where the means stay on the GPU, and otherwise the means. */
+/* Adds to `out` and fills: the label where the means stay on the device, and otherwise the means. */
 static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], dbi_record *out,
                  dbi_window_means *scores, bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
 {
-    const bool gpu = p->settings.device.table->slide && !p->on_host;
+    const bool by_device = p->settings.device.table->slide && !p->on_host;
     const int64_t *shape = image->shape + 1;
     dbi_windows windows;
     memset(scores, 0, sizeof *scores);
-    *labeled = gpu && p->settings.outputs == DBI_PREDICT_LABEL;
+    *labeled = by_device && p->settings.outputs == DBI_PREDICT_LABEL;
     if (dbi_windows_plan(shape, window, stride, p->settings.weights, &windows, error))
         return -1;
     const dbi_slide run = {.windows = &windows,
@@ -395,12 +398,12 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
                            .progress_context = context};
     dbi_tensor *label = *labeled ? dbi_record_add(out, "label", DBI_U8, 3, shape, error) : NULL;
     int status = *labeled ? (label ? 0 : -1) : add_scores(p, out, shape, scores, error);
-    if (!status && !gpu) {
+    if (!status && !by_device) {
         status = open_net(p, window, 1, error) || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
     } else if (!status) {
         const int64_t batch = batch_of(p, shape, window, dbi_windows_count(&windows));
         const dbi_slide_label here = {p->settings.head, p->settings.threshold, label ? label->data : NULL};
-        status = slide_with_gpu(p, &run, batch, image->data, scores, label ? &here : NULL, error);
+        status = slide_with_room(p, &run, batch, image->data, scores, label ? &here : NULL, error);
     }
     if (status == DBI_NO_ROOM) {
         if (label) /* finish() adds it */
@@ -482,22 +485,29 @@ static int finish_checksum(checksum_work *w, dbi_error *error)
     return w->status ? dbi_fail(error, "%s", w->error.text) : 0;
 }
 
+/* NULL when memory is out. */
+static json_t *names_of_outputs(unsigned outputs)
+{
+    json_t *names = json_array();
+    for (int i = 0; names && i < OUTPUTS; i++)
+        if (outputs & output_names[i].output && json_array_append_new(names, json_string(output_names[i].name))) {
+            json_decref(names);
+            names = NULL;
+        }
+    return names;
+}
+
 static int add_history(const dbi_predictor *p, dbi_record *out, const char *input_checksum, const char *checksum, const int64_t window[3],
                        const int64_t stride[3], dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
-    json_t *outputs = json_array();
-    for (int i = 0; i < OUTPUTS; i++)
-        if (s->outputs & output_names[i].output)
-            json_array_append_new(outputs, json_string(output_names[i].name));
     json_t *settings = json_pack("{s:[I,I,I], s:[I,I,I], s:s, s:s, s:f, s:b, s:o}", "window", (json_int_t)window[0], (json_int_t)window[1],
                                  (json_int_t)window[2], "stride", (json_int_t)stride[0], (json_int_t)stride[1], (json_int_t)stride[2], "weights",
                                  s->weights == DBI_WEIGHTS_GAUSSIAN ? "gaussian" : "uniform", "head", dbi_head_name(s->head), "threshold",
-                                 s->threshold, "largest", s->largest, "output", outputs);
-    if (settings && needs_step(s))
-        json_object_set_new(settings, "k", json_real(p->k));
-    int status = settings ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
-                          : dbi_fail(error, "out of memory");
+                                 s->threshold, "largest", s->largest, "output", names_of_outputs(s->outputs));
+    const bool whole = settings && (!needs_step(s) || !json_object_set_new(settings, "k", json_real(p->k)));
+    int status = whole ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
+                       : dbi_fail(error, "out of memory");
     json_decref(settings);
     return status;
 }

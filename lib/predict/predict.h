@@ -46,7 +46,8 @@ void dbi_predictor_close(dbi_predictor *predictor); /* NULL is allowed */
 /* The windows of a scan of this shape. Fails when none fits the memory. */
 int dbi_predictor_window(const dbi_predictor *predictor, const int64_t shape[3], int64_t window[3], int64_t stride[3], dbi_error *error);
 
-/* Where the network is on a GPU: why scans are cut into windows and put together on the host nevertheless, NULL where they are not. After the first case. */
+/* Where the device could do the windows of a scan itself: why they are cut and put together on the host nevertheless, NULL where they are not. After the first
+ * case. */
 const char *dbi_predictor_on_host(const dbi_predictor *predictor);
 
 /* Is this a case for the network: of kind "case" (or none), `image` F32 [C,X,Y,Z] of finite voxels, as many channels as the network has? */

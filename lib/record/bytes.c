@@ -4,6 +4,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -229,16 +230,18 @@ static int read_member(const char *path, const char *member, growing *heap, dbi_
     return result;
 }
 
-/* The ':' behind the first part of the path that is a file; NULL when there is none. */
-static const char *member_of(const char *path)
+const char *dbi_bytes_member(const char *path)
 {
+    struct stat whole;
+    if (!stat(path, &whole) || (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG))
+        return NULL;
     for (const char *colon = path; (colon = strchr(colon, ':')); colon++) {
         char *archive = strndup(path, (size_t)(colon - path));
         struct stat is;
         bool file = archive && !stat(archive, &is) && S_ISREG(is.st_mode);
         free(archive);
         if (file && colon[1])
-            return colon;
+            return colon + 1;
     }
     return NULL;
 }
@@ -254,11 +257,11 @@ static int read_path(const char *path, growing *heap, dbi_error *error)
         return result;
     }
     int reason = errno;
-    const char *colon = reason == ENOENT || reason == ENOTDIR || reason == ENAMETOOLONG ? member_of(path) : NULL;
-    if (!colon)
+    const char *member = dbi_bytes_member(path);
+    if (!member)
         return dbi_fail(error, "%s", strerror(reason));
-    char *archive = strndup(path, (size_t)(colon - path));
-    int result = archive ? read_member(archive, colon + 1, heap, error) : dbi_fail(error, "out of memory");
+    char *archive = strndup(path, (size_t)(member - 1 - path));
+    int result = archive ? read_member(archive, member, heap, error) : dbi_fail(error, "out of memory");
     free(archive);
     return result;
 }

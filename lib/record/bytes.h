@@ -1,8 +1,7 @@
-/* Bytes in and out: every file of every format comes through dbi_bytes_read and leaves through a dbi_sink. */
+/* Bytes in: every file of every format comes through here, and leaves through record/sink.h. */
 #ifndef DBI_RECORD_BYTES_H
 #define DBI_RECORD_BYTES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,21 +12,8 @@
  * Refuses more than `limit` bytes (0: 64 GiB) before holding them. Errors name the input. */
 int dbi_bytes_read(const char *path, size_t limit, uint8_t **data, size_t *size, dbi_error *error);
 
-/* A target that appears whole or not at all: written as ".NAME.part" beside it, synced, renamed. NULL or "-" is standard output; pipes and devices
- * are written at once. While it is open the temporary file is locked, and a second writer of the same target fails. A program that exits with open
- * sinks, as after a fault, leaves no temporary file; one that is killed leaves it for the next writer to overwrite. */
-typedef struct dbi_sink dbi_sink;
-dbi_sink *dbi_sink_open(const char *path, dbi_error *error);
-int dbi_sink_write(dbi_sink *sink, const void *data, size_t size, dbi_error *error);
-int dbi_sink_printf(dbi_sink *sink, dbi_error *error, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* To a pipe, hands over what is buffered. */
-int dbi_sink_flush(dbi_sink *sink, dbi_error *error);
-int dbi_sink_commit(dbi_sink *sink, dbi_error *error); /* and free; on failure the target is as it was */
-void dbi_sink_abort(dbi_sink *sink);                   /* and free; NULL is allowed */
-
-/* The two steps of a commit on their own, for programs that must publish several files together: prepare (flush, sync and close everything; when it
- * fails, abort), then publish (rename; frees, whether it fails or not). */
-int dbi_sink_prepare(dbi_sink *sink, dbi_error *error);
-int dbi_sink_publish(dbi_sink *sink, dbi_error *error);
+/* The MEMBER of a path that dbi_bytes_read takes for ARCHIVE:MEMBER, a pointer into the path: no file has the whole name, and ARCHIVE, as
+ * far as the first ':' where it is one, is a file. NULL where it is something else. */
+const char *dbi_bytes_member(const char *path);
 
 #endif

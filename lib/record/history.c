@@ -1,8 +1,11 @@
+#include "record/history.h"
+
 #include <jansson.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "base/version.h"
+#include "record/metadata.h"
 #include "record/private.h"
 
 /* The entry's inputs, from pairs of role and checksum. */
@@ -34,6 +37,8 @@ int dbi_history_add(dbi_record *record, const char *tool, const json_t *settings
     if (!json_is_array(history)) {
         if (history)
             dbi_fail(error, "metadata \"history\" is not an array");
+        else if (!dbi_meta_get(record, "history"))
+            dbi_fail(error, "out of memory");
         json_decref(entry);
     } else if (json_array_append_new(history, entry)) {
         dbi_fail(error, "out of memory");

@@ -1,55 +1,116 @@
 #include "record/json.h"
 
+#include <inttypes.h>
 #include <jansson.h>
-#include <malloc.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
-static const size_t tree_limit = (size_t)256 << 20;
+static const size_t cost_limit = (size_t)256 << 20;
 
-/* jansson knows no limit of its own, but lets its callers bring the functions that give it memory. These are malloc and free; while a thread
- * parses, they count. */
-static _Thread_local bool counting, exceeded;
-static _Thread_local size_t in_use;
+/* What jansson takes for each thing, malloc's overhead included: the values with their tables, an element's place in a table that is being doubled,
+ * a member's place among the others and among the buckets. FIXED is for the parser itself. */
+enum { FIXED = 4096, ARRAY = 176, OBJECT = 256, STRING = 80, NUMBER = 32, ELEMENT = 32, MEMBER = 64 };
 
-static void *counted_malloc(size_t size)
+static size_t cost_of_sign(char c)
 {
-    if (counting && in_use + size > tree_limit) {
-        exceeded = true;
-        return NULL;
+    switch (c) {
+    case '[':
+        return ARRAY;
+    case '{':
+        return OBJECT;
+    case '"':
+        return STRING;
+    case ',':
+        return ELEMENT;
+    case ':':
+        return MEMBER;
+    default:
+        return 0;
     }
-    void *memory = malloc(size);
-    if (counting && memory)
-        in_use += malloc_usable_size(memory);
-    return memory;
 }
 
-static void counted_free(void *memory)
+/* The length of the string, number or word at the start of the text, not beyond its end. */
+static size_t token_length(const char *text, size_t size)
 {
-    if (counting && memory)
-        in_use -= malloc_usable_size(memory);
+    size_t length = 1;
+    if (*text == '"') {
+        for (; length < size && text[length] != '"'; length++)
+            length += text[length] == '\\';
+        length++; /* the quote at the end */
+    } else {
+        while (length < size && text[length] && !strchr("[]{},:\" \t\n\r", text[length]))
+            length++;
+    }
+    return length < size ? length : size;
+}
+
+size_t dbi_json_cost(const char *text, size_t size)
+{
+    size_t cost = FIXED, longest = 0;
+    for (size_t i = 0; i < size;) {
+        const char c = text[i];
+        size_t length = 1;
+        cost += cost_of_sign(c);
+        if (!c || !strchr("[]{},: \t\n\r", c)) {
+            length = token_length(text + i, size - i);
+            cost += c == '"' ? length : NUMBER;
+            longest = length > longest ? length : longest;
+        }
+        i += length;
+    }
+    return cost + 3 * longest; /* the lexer's buffer, which holds one token at a time, while it is being doubled */
+}
+
+static int check_cost(size_t cost, dbi_error *error)
+{
+    if (cost > cost_limit)
+        return dbi_fail(error, "it would take more than %zu MiB of memory", cost_limit >> 20);
+    return 0;
+}
+
+int dbi_json_check(const char *text, size_t size, dbi_error *error)
+{
+    return check_cost(dbi_json_cost(text, size), error);
+}
+
+/* When jansson gets no memory, its lexer goes on past the end of its buffer. So nobody lets it run short on purpose, and that there is enough is
+ * tried out before. */
+static bool memory_is_there(size_t size)
+{
+    void *volatile memory = malloc(size); /* volatile, so that the compiler does not leave it out */
+    const bool there = memory;
     free(memory);
-}
-
-static void install(void)
-{
-    json_set_alloc_funcs(counted_malloc, counted_free);
+    return there;
 }
 
 json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error)
 {
-    static pthread_once_t installed = PTHREAD_ONCE_INIT;
-    pthread_once(&installed, install);
+    const size_t cost = dbi_json_cost(text, size);
+    if (check_cost(cost, error))
+        return NULL;
     json_error_t fault = {0};
-    counting = true;
-    exceeded = false;
-    in_use = 0;
-    json_t *json = json_loadb(text, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault);
-    counting = false;
-    if (!json && exceeded)
-        dbi_fail(error, "it would take more than %zu MiB of memory", tree_limit >> 20);
-    else if (!json)
+    json_t *json = memory_is_there(cost) ? json_loadb(text, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault) : NULL;
+    if (!json)
         dbi_fail(error, "%s", fault.text[0] ? fault.text : "out of memory");
     return json;
+}
+
+/* Not by json_dumps, which leaves out what does not fit when memory is short. */
+char *dbi_json_text(const json_t *value, size_t flags, dbi_error *error)
+{
+    const size_t size = json_dumpb(value, NULL, 0, flags);
+    char *text = size ? malloc(size + 1) : NULL;
+    if (text && json_dumpb(value, text, size, flags) == size) {
+        text[size] = 0;
+        return text;
+    }
+    free(text);
+    dbi_fail(error, "a value cannot be written as JSON: out of memory?");
+    return NULL;
+}
+
+json_t *dbi_json_seed(uint64_t seed)
+{
+    return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%" PRIu64, seed);
 }

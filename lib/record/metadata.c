@@ -1,3 +1,5 @@
+#include "record/metadata.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -201,9 +203,9 @@ json_t *dbi_meta_get_json(const dbi_record *record, const char *key, dbi_error *
 
 int dbi_meta_set_json(dbi_record *record, const char *key, const json_t *value, dbi_error *error)
 {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    char *text = dbi_json_text(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY, error);
     if (!text)
-        return dbi_fail(error, "metadata \"%s\" cannot be written as JSON", key);
+        return dbi_fail_in(error, "metadata \"%s\"", key);
     int result = dbi_meta_set(record, key, text, error);
     free(text);
     return result;

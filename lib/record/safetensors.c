@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "record/json.h"
+#include "record/metadata.h"
 #include "record/private.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -17,7 +17,7 @@ static const char metadata_key[] = "__metadata__";
 
 static int by_offset(const void *a, const void *b)
 {
-    const dbi_part *p = a, *q = b;
+    const dbi_tensor_place *p = a, *q = b;
     if (p->begin != q->begin)
         return p->begin < q->begin ? -1 : 1;
     return (p->end > q->end) - (p->end < q->end);
@@ -37,7 +37,7 @@ static int lay_out(const dbi_record *record, dbi_tensor_places *layout, dbi_erro
             uint64_t begin = layout->size;
             if (__builtin_add_overflow(begin, dbi_tensor_bytes(tensor), &layout->size) || layout->size > INT64_MAX)
                 return dbi_fail(error, "the tensors are too large together");
-            layout->parts[i] = (dbi_part){tensor, begin, layout->size};
+            layout->parts[i] = (dbi_tensor_place){tensor, begin, layout->size};
         }
     return 0;
 }
@@ -56,34 +56,57 @@ static json_t *metadata_object(const dbi_record *record, dbi_error *error)
     return object;
 }
 
-static json_t *tensor_object(const dbi_part *part)
+/* NULL when memory is out. */
+static json_t *tensor_object(const dbi_tensor_place *part)
 {
     json_t *shape = json_array();
-    for (int i = 0; i < part->tensor->ndim; i++)
-        json_array_append_new(shape, json_integer(part->tensor->shape[i]));
+    for (int i = 0; shape && i < part->tensor->ndim; i++)
+        if (json_array_append_new(shape, json_integer(part->tensor->shape[i]))) {
+            json_decref(shape);
+            return NULL;
+        }
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dbi_dtype_name(part->tensor->dtype), "shape", shape, "data_offsets", (json_int_t)part->begin,
                      (json_int_t)part->end);
+}
+
+static int put_tensor(json_t *header, const dbi_tensor_place *part, dbi_error *error)
+{
+    const char *name = part->tensor->name;
+    json_t *object = tensor_object(part);
+    if (!object)
+        return dbi_fail(error, "out of memory");
+    if (!strcmp(name, metadata_key) || json_object_set(header, name, object)) {
+        json_decref(object);
+        return dbi_fail(error, "a tensor cannot be called \"%s\"", name);
+    }
+    json_decref(object);
+    return 0;
+}
+
+static int fill_header(json_t *header, const dbi_record *record, const dbi_tensor_places *layout, dbi_error *error)
+{
+    if (record->meta_count) {
+        json_t *metadata = metadata_object(record, error);
+        if (!metadata)
+            return -1;
+        if (json_object_set_new(header, metadata_key, metadata))
+            return dbi_fail(error, "out of memory");
+    }
+    for (size_t i = 0; i < layout->count; i++)
+        if (put_tensor(header, &layout->parts[i], error))
+            return -1;
+    return 0;
 }
 
 static json_t *header_object(const dbi_record *record, const dbi_tensor_places *layout, dbi_error *error)
 {
     json_t *header = json_object();
-    if (record->meta_count) {
-        json_t *metadata = metadata_object(record, error);
-        if (!metadata || json_object_set_new(header, metadata_key, metadata)) {
-            json_decref(header);
-            return NULL;
-        }
-    }
-    for (size_t i = 0; i < layout->count; i++) {
-        const char *name = layout->parts[i].tensor->name;
-        if (!strcmp(name, metadata_key) || json_object_set_new(header, name, tensor_object(&layout->parts[i]))) {
-            dbi_fail(error, "a tensor cannot be called \"%s\"", name);
-            json_decref(header);
-            return NULL;
-        }
-    }
-    return header;
+    if (!header)
+        dbi_fail(error, "out of memory");
+    else if (!fill_header(header, record, layout, error))
+        return header;
+    json_decref(header);
+    return NULL;
 }
 
 /* length + JSON + spaces */
@@ -97,7 +120,15 @@ static int header_bytes(const json_t *header, char **bytes, size_t *size, dbi_er
     if (!all)
         return dbi_fail(error, "out of memory");
     memcpy(all, &(uint64_t){padded}, 8);
-    json_dumpb(header, all + 8, length, JSON_COMPACT);
+    int status = 0;
+    if (json_dumpb(header, all + 8, length, JSON_COMPACT) != length)
+        status = dbi_fail(error, "out of memory");
+    else if (dbi_json_check(all + 8, length, error)) /* nobody could read it */
+        status = dbi_fail_in(error, "the header's JSON");
+    if (status) {
+        free(all);
+        return -1;
+    }
     memset(all + 8 + length, ' ', padded - length);
     *bytes = all;
     *size = 8 + padded;
@@ -116,33 +147,6 @@ int dbi_header_make(const dbi_record *record, char **bytes, size_t *size, dbi_te
     json_decref(header);
     qsort(layout->parts, layout->count, sizeof *layout->parts, by_offset);
     return 0;
-}
-
-int dbi_record_checksum(const dbi_record *record, char text[33], dbi_error *error)
-{
-    char *header;
-    size_t size;
-    dbi_tensor_places layout;
-    if (dbi_header_make(record, &header, &size, &layout, error))
-        return -1;
-    XXH3_state_t *state = XXH3_createState();
-    bool ok = state && XXH3_128bits_reset(state) == XXH_OK && XXH3_128bits_update(state, header, size) == XXH_OK;
-    for (size_t i = 0; ok && i < layout.count; i++)
-        ok = XXH3_128bits_update(state, layout.parts[i].tensor->data, dbi_tensor_bytes(layout.parts[i].tensor)) == XXH_OK;
-    if (ok) {
-        XXH128_canonical_t canonical;
-        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
-        static const char digit[] = "0123456789abcdef";
-        for (int i = 0; i < 16; i++) {
-            text[2 * i] = digit[canonical.digest[i] >> 4];
-            text[2 * i + 1] = digit[canonical.digest[i] & 15];
-        }
-        text[32] = 0;
-    }
-    XXH3_freeState(state);
-    free(layout.parts);
-    free(header);
-    return ok ? 0 : dbi_fail(error, "out of memory");
 }
 
 static int by_text(const void *a, const void *b)
@@ -190,7 +194,7 @@ static int parse_shape(const char *name, const json_t *shape, int64_t sizes[DBI_
     return 0;
 }
 
-static int parse_tensor(dbi_record *record, const char *name, const json_t *object, dbi_part *part, dbi_error *error)
+static int parse_tensor(dbi_record *record, const char *name, const json_t *object, dbi_tensor_place *part, dbi_error *error)
 {
     if (!json_is_object(object))
         return dbi_fail(error, "tensor \"%s\" is not described by an object", name);
@@ -212,7 +216,7 @@ static int parse_tensor(dbi_record *record, const char *name, const json_t *obje
     if (dbi_tensor_bytes(tensor) != (size_t)(end - begin))
         return dbi_fail(error, "tensor \"%s\" has %zu bytes by its shape and %zu by its data_offsets", name, dbi_tensor_bytes(tensor),
                         (size_t)(end - begin));
-    *part = (dbi_part){tensor, (uint64_t)begin, (uint64_t)end};
+    *part = (dbi_tensor_place){tensor, (uint64_t)begin, (uint64_t)end};
     return 0;
 }
 
@@ -239,7 +243,7 @@ static int check_layout(dbi_tensor_places *layout, dbi_error *error)
 {
     qsort(layout->parts, layout->count, sizeof *layout->parts, by_offset);
     for (size_t i = 0; i < layout->count; i++) {
-        const dbi_part *part = &layout->parts[i];
+        const dbi_tensor_place *part = &layout->parts[i];
         if (part->begin != layout->size)
             return dbi_fail(error, "tensor \"%s\" %s", part->tensor->name,
                             part->begin < layout->size ? "overlaps the one before it" : "leaves a hole before it");

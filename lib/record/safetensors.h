@@ -7,13 +7,13 @@
 enum { DBI_HEADER_LIMIT = 100000000 }; /* bytes of JSON, the format's own limit */
 
 /* Where the tensors' data lie behind the header, in the order of their offsets, without holes. */
-typedef struct dbi_part {
+typedef struct dbi_tensor_place {
     dbi_tensor *tensor;
     uint64_t begin, end;
-} dbi_part;
+} dbi_tensor_place;
 
 typedef struct dbi_tensor_places {
-    dbi_part *parts; /* free() it */
+    dbi_tensor_place *parts; /* free() it */
     size_t count;
     uint64_t size; /* bytes of all data */
 } dbi_tensor_places;

@@ -1,8 +1,12 @@
+#include "record/sink.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "record/bytes.h"
-
 enum { BUFFER = 1 << 16, PIPE = 1 << 18 };
 
 struct dbi_sink {
     int fd;                     /* -1 once closed */
     char *name, *target, *part; /* what messages say; for files, where it goes and where it is until then */
     bool prepared;
-    struct dbi_sink *next; /* of those that a program's end must remove */
+    enum { UNPUBLISHED, IS_NEW, EXCHANGED } state; /* of several that are published together: how to undo it */
+    struct dbi_sink *next;                         /* of those that a program's end must remove */
     size_t used;
     uint8_t buffer[BUFFER];
 };
@@ -240,24 +243,70 @@ static void sync_directory(const char *target)
     free(directory);
 }
 
-int dbi_sink_publish(dbi_sink *sink, dbi_error *error)
+/* What would make a rename fail, or an exchange succeed where it must not, is looked at before anything changes its name. */
+static int check_target(const dbi_sink *sink, dbi_error *error)
 {
-    if (!sink->prepared) {
-        dbi_fail(error, "%s: not written completely", sink->name);
-        dbi_sink_abort(sink);
-        return -1;
+    struct stat there;
+    if (!sink->prepared)
+        return dbi_fail(error, "%s: not written completely", sink->name);
+    if (sink->part && !lstat(sink->target, &there) && S_ISDIR(there.st_mode))
+        return dbi_fail(error, "%s: %s", sink->name, strerror(EISDIR));
+    return 0;
+}
+
+/* undoable: an old file stays, under the temporary name. */
+static int put_in_place(dbi_sink *sink, bool undoable, dbi_error *error)
+{
+    if (!sink->part)
+        return 0;
+    struct stat there;
+    if (undoable && lstat(sink->target, &there))
+        sink->state = IS_NEW;
+    else if (undoable && !renameat2(AT_FDCWD, sink->part, AT_FDCWD, sink->target, RENAME_EXCHANGE))
+        sink->state = EXCHANGED;
+    if (sink->state != EXCHANGED && rename(sink->part, sink->target)) {
+        sink->state = UNPUBLISHED;
+        return dbi_fail_errno(error, "%s", sink->name);
     }
+    return 0;
+}
+
+static void take_back(const dbi_sink *sink)
+{
+    if (sink->state == EXCHANGED)
+        renameat2(AT_FDCWD, sink->part, AT_FDCWD, sink->target, RENAME_EXCHANGE);
+    else if (sink->state == IS_NEW)
+        rename(sink->target, sink->part);
+}
+
+static void end_publishing(dbi_sink *sink)
+{
     if (sink->part) {
-        if (rename(sink->part, sink->target)) {
-            dbi_fail_errno(error, "%s", sink->name);
-            dbi_sink_abort(sink);
-            return -1;
-        }
+        if (sink->state == EXCHANGED)
+            unlink(sink->part);
         forget(sink);
         sync_directory(sink->target);
     }
     free_sink(sink);
-    return 0;
+}
+
+int dbi_sink_publish(dbi_sink *const *sinks, size_t count, dbi_error *error)
+{
+    int status = 0;
+    size_t done = 0;
+    for (size_t i = 0; !status && i < count; i++)
+        status = sinks[i] ? check_target(sinks[i], error) : 0;
+    for (; !status && done < count; done++)
+        status = sinks[done] ? put_in_place(sinks[done], count > 1, error) : 0;
+    for (size_t i = 0; status && i < done; i++)
+        if (sinks[i])
+            take_back(sinks[i]);
+    for (size_t i = 0; i < count; i++)
+        if (status)
+            dbi_sink_abort(sinks[i]);
+        else if (sinks[i])
+            end_publishing(sinks[i]);
+    return status;
 }
 
 int dbi_sink_commit(dbi_sink *sink, dbi_error *error)
@@ -266,7 +315,7 @@ int dbi_sink_commit(dbi_sink *sink, dbi_error *error)
         dbi_sink_abort(sink);
         return -1;
     }
-    return dbi_sink_publish(sink, error);
+    return dbi_sink_publish(&sink, 1, error);
 }
 
 void dbi_sink_abort(dbi_sink *sink)

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "record/bytes.h"
 #include "record/input.h"
 #include "record/private.h"
 #include "record/safetensors.h"
+#include "record/sink.h"
 
 struct dbi_reader {
     dbi_input *input;
@@ -17,7 +17,6 @@ struct dbi_reader {
     bool failed;
     /* With a thread that reads ahead: what it has read last. */
     bool ahead;
-    pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* any of the fields below */
     bool ready;             /* not taken yet */
@@ -64,11 +63,8 @@ void dbi_reader_close(dbi_reader *reader)
         reader->stop = true;
         pthread_cond_broadcast(&reader->changed);
         pthread_mutex_unlock(&reader->lock);
-        if (!over) { /* it may wait for a pipe that nobody writes to; whenever it comes back, it frees the reader */
-            pthread_detach(reader->thread);
+        if (!over) /* it may wait for a pipe that nobody writes to; whenever it comes back, it frees the reader */
             return;
-        }
-        pthread_join(reader->thread, NULL);
     }
     free_reader(reader);
 }
@@ -154,11 +150,23 @@ static void *read_ahead(void *argument)
     }
 }
 
+/* Detached from the start: once it runs, it may free itself and the reader at any time. */
+static bool start_detached(void *(*run)(void *), void *argument)
+{
+    pthread_t thread;
+    pthread_attr_t detached;
+    if (pthread_attr_init(&detached))
+        return false;
+    const bool started = !pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED) && !pthread_create(&thread, &detached, run, argument);
+    pthread_attr_destroy(&detached);
+    return started;
+}
+
 int dbi_reader_ahead(dbi_reader *reader, dbi_error *error)
 {
     pthread_mutex_init(&reader->lock, NULL);
     pthread_cond_init(&reader->changed, NULL);
-    reader->ahead = !pthread_create(&reader->thread, NULL, read_ahead, reader);
+    reader->ahead = start_detached(read_ahead, reader);
     return reader->ahead ? 0 : dbi_fail(error, "%s: no thread could be started", reader->name);
 }
 
@@ -230,7 +238,7 @@ int dbi_compression_parse(const char *text, dbi_compression *compression, dbi_er
     char *end = "?";
     long level = !strncmp(text, prefix, sizeof prefix - 1) ? strtol(text + sizeof prefix - 1, &end, 10) : 0;
     if (*end || level < 1 || level > 19)
-        return dbi_fail(error, "\"%s\" is none of none, zstd, zstd:1 to zstd:19", text);
+        return dbi_fail(error, "\"%s\": choose none, zstd or zstd:LEVEL (LEVEL from 1 to 19)", text);
     compression->level = (int)level;
     return 0;
 }
@@ -320,16 +328,14 @@ static void free_writer(dbi_writer *writer)
     free(writer);
 }
 
-int dbi_writer_prepare(dbi_writer *writer, dbi_error *error)
+dbi_sink *dbi_writer_prepare(dbi_writer *writer, dbi_error *error)
 {
-    return dbi_sink_prepare(writer->sink, error);
-}
-
-int dbi_writer_publish(dbi_writer *writer, dbi_error *error)
-{
-    int result = dbi_sink_publish(writer->sink, error);
+    dbi_sink *sink = writer->sink;
     free_writer(writer);
-    return result;
+    if (!dbi_sink_prepare(sink, error))
+        return sink;
+    dbi_sink_abort(sink);
+    return NULL;
 }
 
 int dbi_writer_commit(dbi_writer *writer, dbi_error *error)

@@ -3,6 +3,7 @@
 #define DBI_RECORD_STREAM_H
 
 #include "record/record.h"
+#include "record/sink.h"
 
 /* Reading. path: NULL or "-" is standard input. Errors name the file and the record ("x.st.zst: record 1: ..."). */
 typedef struct dbi_reader dbi_reader;
@@ -36,10 +37,9 @@ dbi_writer *dbi_writer_open(const char *path, const dbi_compression *compression
 int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *error);
 /* Flushes, syncs, renames and frees. On failure the target is as it was. */
 int dbi_writer_commit(dbi_writer *writer, dbi_error *error);
-/* A commit's two steps, for programs that publish several files together: prepare them all (writes everything to disk; when one fails, abort all),
- * then publish them (renames and frees; on failure the target is as it was). */
-int dbi_writer_prepare(dbi_writer *writer, dbi_error *error);
-int dbi_writer_publish(dbi_writer *writer, dbi_error *error);
+/* For programs that publish several files together: writes everything to disk and frees the writer. Its sink is left, prepared for dbi_sink_publish;
+ * NULL with an error: the target is as it was. */
+dbi_sink *dbi_writer_prepare(dbi_writer *writer, dbi_error *error);
 /* Removes what was written and frees. NULL is allowed. */
 void dbi_writer_abort(dbi_writer *writer);
 

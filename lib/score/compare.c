@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "record/lines.h"
 #include "base/memory.h"
+#include "record/lines.h"
 #include "score/signed_rank.h"
 #include "score/summary.h"
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 
 /* So many rows at most; each takes some ten thousand random samples of the cases. */
 enum { DBI_COMPARE_ROWS = 4096 };

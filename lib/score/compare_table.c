@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "record/sink.h"
 #include "score/compare.h"
 
 /* What is written of one block: rows of texts, the first of them the titles. */

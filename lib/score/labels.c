@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "image/case.h"
+#include "image/case_id.h"
 #include "image/scan.h"
+#include "image/source.h"
+#include "image/voxels.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 struct dbi_label_reader {
@@ -89,7 +92,7 @@ static int from_scan(const char *path, dbi_label *label, dbi_error *error)
     int status = -1;
     dbi_orientation_find(&scan.source.grid, &orientation);
     dbi_orientation_grid(&orientation, &scan.source.grid, &label->grid);
-    label->placed = strcmp(scan.source.format, "hdf5") != 0;
+    label->placed = dbi_source_placed(&scan.source);
     const int64_t *n = label->grid.shape;
     if ((label->id = dbi_case_id(path, error)) && (label->voxels = dbi_alloc((size_t)(n[0] * n[1] * n[2]), 1, error)))
         status = dbi_voxels_label(&scan.label, scan.source.grid.shape, &orientation, UINT8_MAX, label->voxels, &label->most, error);

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "record/json.h"
+#include "record/sink.h"
 #include "score/summary.h"
 
 static int append(dbi_table *table, const char *id, int64_t classes, dbi_table_case **added, dbi_error *error)
@@ -167,7 +169,10 @@ static json_t *case_object(const dbi_table *table, size_t index, int64_t k)
     const dbi_scores s = scores_of(table, index, k);
     json_t *row = json_pack("{s:s, s:I, s:s}", "case", table->cases[index].id, "class", (json_int_t)k + 1, "empty", dbi_emptiness_names[s.empty]);
     for (int m = 0; row && m < DBI_METRICS; m++)
-        json_object_set_new(row, dbi_metric_names[m], number(s.value[m]));
+        if (json_object_set_new(row, dbi_metric_names[m], number(s.value[m]))) {
+            json_decref(row);
+            row = NULL;
+        }
     return row;
 }
 
@@ -197,7 +202,7 @@ static json_t *document(const dbi_table *table, dbi_error *error)
 int dbi_table_write_json(const dbi_table *table, dbi_sink *sink, dbi_error *error)
 {
     json_t *all = document(table, error);
-    char *text = all ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = all ? dbi_json_text(all, JSON_INDENT(1) | JSON_REAL_PRECISION(9), error) : NULL;
     json_decref(all);
     if (!all)
         return -1;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "record/bytes.h"
+#include "record/sink.h"
 #include "score/labels.h"
 #include "score/metrics.h"
 

@@ -15,4 +15,4 @@ TEST_IDS := $(call ids,$(TEST),phantom_test_)
 folder = $(PREPARED)/scans/$(1)$(if $(findstring _test_,$(2)),Ts,Tr)/$(2)$(3).nii.gz
 scan = $(call folder,images,$(1),$(suffix_of_scan))
 further = $(foreach s,$(further_suffixes),$(call folder,images,$(1),$(s)))
-label = --label $(call folder,labels,$(1))
+label = $(call folder,labels,$(1))

@@ -157,7 +157,7 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     dbi_backend_fast.bind(d.state, need_memory(scratch));
     for (int l = 0; l < layout.layers; l++) {
         const size_t out = dbi_backend_fast.elements(&shape, layout.layer[l].out, layout.layer[l].level),
-                     w = layout.tensor[layout.layer[l].weight].count;
+                     w = layout.tensor[layout.layer[l].tensor].count;
         most = out > most ? out : most;
         weights = w > weights ? w : weights;
     }

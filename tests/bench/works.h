@@ -12,6 +12,7 @@
 #include "device/trainer.h"
 #include "distance/edt.h"
 #include "distance/levelset.real.h"
+#include "distance/normalize.h"
 #include "net/checkpoint.h"
 #include "record/stream.h"
 #include "reference.h"

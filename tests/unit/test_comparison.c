@@ -14,6 +14,7 @@
 #include "distance/blur.h"
 #include "distance/closeness.h"
 #include "maps/comparison.h"
+#include "record/metadata.h"
 
 static const int64_t shape[3] = {23, 14, 19};
 enum { COUNT = 23 * 14 * 19 };

@@ -17,6 +17,7 @@
 #include "cuda/distance_math.h"
 #include "device_memory.h"
 #include "distance/edt.h"
+#include "distance/normalize.h"
 #include "distance/transform.real.h"
 
 static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip3 = {.kind = DBI_NORMALIZE_CLIP, .t = 3}, maximum = {.kind = DBI_NORMALIZE_MAX};

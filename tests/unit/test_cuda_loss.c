@@ -17,6 +17,7 @@
 #include "cuda/loss.h"
 #include "cuda/loss_math.h"
 #include "device_memory.h"
+#include "distance/normalize.h"
 
 /* Large enough for a second chunk of sums, and a last block that is not full. */
 enum { X = 18, Y = 17, Z = 15, V = X * Y * Z, MOST_SAMPLES = 4, MOST_CLASSES = 3, MOST = MOST_SAMPLES * MOST_CLASSES * V };

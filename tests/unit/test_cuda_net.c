@@ -94,7 +94,7 @@ static void result_free(result *r)
 static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, const sample_case *c, size_t i)
 {
     for (int l = 0; l < layout->layers; l++) {
-        const dbi_named *gamma = &layout->tensor[layout->layer[l].weight + 2], *beta = gamma + 1;
+        const dbi_named *gamma = &layout->tensor[layout->layer[l].tensor + 2], *beta = gamma + 1;
         const double shift = i < beta->offset ? 0 : (i - beta->offset) % 4 == 1 ? -c->shift : c->shift;
         if (i >= gamma->offset && i < beta->offset + beta->count)
             return (float)(fresh->parameters[i] + shift + 0.3 * sin((double)i));
@@ -184,7 +184,7 @@ static void below(double value, double limit, int number, const char *device, co
 static bool is_idle(const dbi_layout *layout, int tensor, dbi_statistics_mode statistics)
 {
     for (int l = 0; l < layout->layers; l++)
-        if (tensor == layout->layer[l].weight + 1)
+        if (tensor == layout->layer[l].tensor + 1)
             return statistics == DBI_BATCH_STATISTICS;
     return false;
 }

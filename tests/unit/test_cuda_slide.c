@@ -18,6 +18,7 @@
 #include "emulated.h"
 #include "net/checkpoint.h"
 #include "predict/predict.h"
+#include "record/metadata.h"
 
 enum { C = 2, K = 2, SCORES = 4 };
 

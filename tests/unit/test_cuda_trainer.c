@@ -62,7 +62,7 @@ static void draw_weights(dbi_weights_f32 *weights)
     const dbi_layout *layout = weights->layout;
     dbi_weights_init_f32(weights, 3);
     for (int l = 0; l < layout->layers; l++) {
-        const dbi_named *gamma = &layout->tensor[layout->layer[l].weight + 2], *beta = gamma + 1;
+        const dbi_named *gamma = &layout->tensor[layout->layer[l].tensor + 2], *beta = gamma + 1;
         for (size_t i = 0; i < beta->count; i++) {
             weights->parameters[gamma->offset + i] = (float)(1 + 0.3 * sin((double)i));
             weights->parameters[beta->offset + i] = (float)((i % 4 == 1 ? -2 : 2) + 0.3 * cos((double)i));

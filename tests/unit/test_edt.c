@@ -14,6 +14,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "distance/edt.h"
+#include "distance/normalize.h"
 #include "distance/transform.real.h"
 #include "record/stream.h"
 

@@ -5,20 +5,31 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
+#include <limits.h>
 #include <math.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/random.h"
 #include "image/case.h"
+#include "image/case_id.h"
 #include "image/components.h"
+#include "image/fence.h"
+#include "image/formats.h"
 #include "image/geometry.h"
 #include "image/gzip.h"
-#include "image/nifti.h"
 #include "image/resample.h"
 #include "image/restore.h"
 #include "image/scan.h"
+#include "image/source.h"
+#include "record/bytes.h"
+#include "record/json.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 
 enum { X = 13, Y = 11, Z = 9, COUNT = X * Y * Z };
 static const int64_t shape[3] = {X, Y, Z};
@@ -87,6 +98,28 @@ static void test_sizes_are_bounded(void **state)
     assert_int_equal(dbi_resample_shape(shape, (double[]){1e-300, 1, 1}, to, &error), -1);
     assert_int_equal(dbi_resample_shape(shape, (double[]){1e300, 1e300, 1e300}, to, &error), 0);
     assert_int_equal(to[0] * to[1] * to[2], 1);
+}
+
+/* Steps that no integer can hold. */
+static void test_large_steps(void **state)
+{
+    (void)state;
+    static const double steps[] = {100, 1e15, 1e19, 1e300};
+    const int64_t n[3] = {2, 3, 5}, to[3] = {2, 1, 2};
+    for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
+        const double step[3] = {steps[s], steps[s], steps[s]};
+        uint8_t in[30] = {[29] = 7};
+        uint8_t *label = dbi_resample_nearest(in, n, step, to, NULL);
+        float *image = dbi_resample_linear(ramp(n, 1, 1, 1), n, step, to, NULL);
+        assert_non_null(label);
+        assert_non_null(image);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(label[i], 7);
+            assert_true(image[i] >= 0 && image[i] <= 7);
+        }
+        free(label);
+        free(image);
+    }
 }
 
 static void fill_random(uint8_t *label, uint32_t most, uint32_t stream)
@@ -265,7 +298,19 @@ static void test_preparation_text(void **state)
 static void test_case_ids(void **state)
 {
     (void)state;
+    char folder[] = "/tmp/dbisl-ids-XXXXXX";
+    char *before = getcwd(NULL, 0);
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chdir(folder), 0);
+    static const char *const files[] = {"A.zip", "s1_T10:30:00.nii.gz", "A.zip:file.nii"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        fclose(fopen(files[i], "w"));
     static const char *const names[][2] = {
+        {"s1_T10:30:00.nii.gz", "s1_T10:30:00"},
+        {"A.zip:file.nii", "A.zip:file"},
+        {"A.zip:d/s1_T10:30:00.nii.gz", "s1_T10:30:00"},
+        {"A.zip:s1_T10:30:00.nii.gz", "s1_T10:30:00"},
+        {"missing_T10:30:00.nii.gz", "missing_T10:30:00"},
         {"a/b/P01.nii.gz", "P01"},
         {"a\tb\n.nii", "a_b_"},
         {"P01.nii", "P01"},
@@ -285,6 +330,11 @@ static void test_case_ids(void **state)
         assert_string_equal(id, names[i][1]);
         free(id);
     }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        unlink(files[i]);
+    assert_int_equal(chdir(before), 0);
+    free(before);
+    rmdir(folder);
 }
 
 /* Geometry to metadata and back; and a crop of a case of two classes restored to a grid that is turned and finer. */
@@ -314,6 +364,27 @@ static void test_geometry_metadata(void **state)
     dbi_error error;
     assert_int_equal(dbi_geometry_get(record, (int64_t[]){30, 40, 44}, &back, &error), -1);
     dbi_record_free(record);
+}
+
+/* What can be written can be read, and what cannot be read is not written. */
+static void test_source_metadata(void **state)
+{
+    (void)state;
+    static const int codes[] = {0, 4, 255, 256, DBI_MOST_CODE, DBI_MOST_CODE + 1, INT_MAX, -1};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        dbi_error error;
+        dbi_source back, source = {.grid = {.shape = {X, Y, Z}}, .format = "nifti2", .sform_code = codes[i], .qform_code = 1, .qfac = 1, .units = 2};
+        for (int a = 0; a < 4; a++)
+            source.grid.affine[a][a] = 1;
+        dbi_record *record = dbi_record_new(NULL);
+        bool good = codes[i] >= 0 && codes[i] <= DBI_MOST_CODE;
+        assert_int_equal(dbi_source_set(record, &source, &error), good ? 0 : -1);
+        if (good) {
+            assert_int_equal(dbi_source_get(record, &back, &error), 0);
+            assert_int_equal(back.sform_code, codes[i]);
+        }
+        dbi_record_free(record);
+    }
 }
 
 /* Blocks and their borders: what gzip undoes is what was written. */
@@ -354,6 +425,7 @@ static void test_intensity_text(void **state)
     static const char *const wrong[] = {"",           "z",          "window:",      "window:1",     "window:1,",   "window:2,1",
                                         "window:1,1", "window:a,b", "window:1,2,3", "window:nan,2", "window:1,inf"};
     dbi_intensity i;
+    dbi_error error;
     char text[80];
     for (size_t k = 0; k < sizeof right / sizeof *right; k++) {
         assert_int_equal(dbi_intensity_parse(right[k], &i, NULL), 0);
@@ -362,6 +434,8 @@ static void test_intensity_text(void **state)
     }
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
         assert_int_equal(dbi_intensity_parse(wrong[k], &i, NULL), -1);
+    assert_int_equal(dbi_intensity_parse("foo", &i, &error), -1);
+    assert_string_equal(error.text, "\"foo\": choose none, zscore, zscore:foreground or window:LO,HI");
 }
 
 /* Large offsets do not cost the deviation its digits; more voxels than one block of sums. */
@@ -385,12 +459,181 @@ static void test_intensity_precision(void **state)
     free(v);
 }
 
+/* Finite voxels whose normalization is not; and voxels that were not finite before it. */
+static void test_intensity_stays_finite(void **state)
+{
+    (void)state;
+    static const float values[][4] = {{0, 0, 1e-20F, -1e30F}, {0, 1, 2, INFINITY}, {0, 1, 2, NAN}, {NAN, 1, 2, 3}};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        dbi_intensity_result result;
+        dbi_error error;
+        float v[4];
+        memcpy(v, values[i], sizeof v);
+        assert_int_equal(dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_FOREGROUND}, v, 4, &result, &error), -1);
+        memcpy(v, values[i], sizeof v);
+        int bad = dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_NONE}, v, 4, &result, &error);
+        assert_int_equal(bad, i ? -1 : 0);
+    }
+}
+
+/* jansson's memory: the allocation after so many others fails. */
+static _Thread_local int left = INT_MAX;
+
+static void *scarce_malloc(size_t size)
+{
+    return left-- == 0 ? NULL : malloc(size);
+}
+
+/* *failed: the allocation has been asked for. */
+static dbi_record *small_case(const char *path, int allocations, bool *failed)
+{
+    const dbi_case_input input = {.scans = (const char *const[]){path, path}, .channels = 2, .label = path};
+    dbi_preparation settings;
+    dbi_error error = {""};
+    dbi_preparation_default(&settings);
+    settings.resample = true;
+    settings.downsample = 2;
+    settings.crop = 1;
+    settings.spacing[0] = settings.spacing[1] = settings.spacing[2] = 0.5;
+    left = allocations;
+    dbi_record *record = dbi_case_from_scan(&input, &settings, &error);
+    *failed = left < 0;
+    left = INT_MAX;
+    assert_true(record || error.text[0]);
+    return record;
+}
+
+/* Where jansson gets no memory, at whatever place, there is an error and not a case that lacks something. */
+static void test_scarce_memory(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/dbisl-scarce-XXXXXX.nii";
+    int fd = mkstemps(path, 4);
+    assert_true(fd >= 0);
+    close(fd);
+    dbi_volume volume;
+    dbi_grid grid = {.shape = {5, 5, 5}, .affine = {{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}, {0, 0, 0, 1}}};
+    assert_int_equal(dbi_volume_new(&volume, &grid, 1, DBI_U8, NULL), 0);
+    memset((uint8_t *)volume.data + 62, 1, 20);
+    assert_int_equal(dbi_scan_write(path, &volume, NULL, NULL), 0);
+    dbi_volume_free(&volume);
+    json_decref(dbi_json_parse("1", 1, NULL)); /* sets its own functions once */
+    json_set_alloc_funcs(scarce_malloc, free);
+    static const char *const keys[] = {"kind", "id", "affine", "spacing", "source", "geometry", "preprocessing", "normalization", "history"};
+    bool failed;
+    int count = 0;
+    dbi_record *whole = small_case(path, INT_MAX, &failed), *record;
+    assert_non_null(whole);
+    do {
+        record = small_case(path, count++, &failed);
+        for (size_t k = 0; record && k < sizeof keys / sizeof *keys; k++)
+            assert_string_equal(dbi_meta_get(record, keys[k]), dbi_meta_get(whole, keys[k]));
+        dbi_record_free(record);
+    } while (failed);
+    assert_true(count > 100);
+    json_set_alloc_funcs(malloc, free);
+    dbi_record_free(whole);
+    unlink(path);
+}
+
+static volatile int spun;
+
+static int fenced(const void *input, uint8_t **reply, size_t *size, dbi_error *error)
+{
+    const char *what = input;
+    if (!strcmp(what, "crash"))
+        raise(SIGSEGV);
+    if (!strcmp(what, "abort"))
+        abort();
+    while (!strcmp(what, "spin"))
+        spun = 0;
+    if (!strcmp(what, "memory"))
+        return (*reply = malloc((size_t)1 << 30)) ? 0 : dbi_fail(error, "no memory");
+    if (!strcmp(what, "error"))
+        return dbi_fail(error, "wrong %d", 7);
+    *size = !strcmp(what, "large") ? 2000000 : strlen(what);
+    *reply = calloc(2000000, 1);
+    memcpy(*reply, what, strlen(what));
+    return 0;
+}
+
+/* What happens behind the fence is an error with a message in front of it; and a reply comes through. */
+static void test_fence(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"crash", "the library that reads such files crashed (Segmentation fault): the file is damaged"},
+        {"abort", "the library that reads such files crashed (Aborted): the file is damaged"},
+        {"spin", "it takes too long to find out what is in the file: damaged?"},
+        {"memory", "no memory"},
+        {"error", "wrong 7"},
+        {"large", NULL},
+    };
+    uint8_t *reply;
+    size_t size;
+    dbi_error error;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(dbi_fence(fenced, cases[i][0], 1, 1000000, &reply, &size, &error), -1);
+        assert_null(reply);
+        if (cases[i][1])
+            assert_string_equal(error.text, cases[i][1]);
+    }
+    assert_int_equal(dbi_fence(fenced, "good", 1, 1000000, &reply, &size, &error), 0);
+    assert_int_equal(size, 4);
+    assert_memory_equal(reply, "good", 4);
+    free(reply);
+}
+
+/* Every row of the table is complete, and is found by what it says of itself. */
+static void test_formats(void **state)
+{
+    (void)state;
+    static const char *const scans[] = {"a.nii", "a.NII.GZ", "a.hdr", "a.img.gz", "d/a.h5", "A.zip:a.hdf5", ".nii"};
+    static const char *const no_scans[] = {"a.h5.gz", "a.gz", "nii", "a.st.zst", "", "a.nii/b"};
+    static const char *const written[] = {"a.nii", "a.nii.gz", "a.Nii", "-"};
+    static const char *const not_written[] = {".nii", ".nii.gz", "a.img", "a.h5", "a.st", ""};
+    const dbi_scan_format *format;
+    dbi_error error;
+    size_t rows = 0;
+    for (; (format = dbi_format_at(rows)); rows++) {
+        assert_true(format->name && format->kind[0] && format->endings[0] && format->probe && format->read);
+        assert_true(!format->write == !format->written[0]);
+        for (const char *const *kind = format->kind; *kind; kind++) {
+            assert_ptr_equal(dbi_format_of_kind(*kind), format);
+            assert_true(strlen(*kind) < sizeof((dbi_source *)NULL)->format);
+        }
+        for (const char *const *end = format->written; *end; end++)
+            assert_true(dbi_format_writes(*end + 1) && !dbi_format_writes(*end));
+    }
+    assert_true(rows >= 2);
+    for (size_t i = 0; i < sizeof scans / sizeof *scans; i++)
+        assert_non_null(dbi_format_of_name(scans[i]));
+    for (size_t i = 0; i < sizeof no_scans / sizeof *no_scans; i++)
+        assert_null(dbi_format_of_name(no_scans[i]));
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+        assert_non_null(dbi_format_to_write(written[i], NULL));
+    for (size_t i = 0; i < sizeof not_written / sizeof *not_written; i++)
+        assert_null(dbi_format_to_write(not_written[i], &error));
+    assert_null(dbi_format_to_write("a.mha", &error));
+    assert_string_equal(error.text, "a.mha: the name of a NIfTI file ends in .nii.gz or .nii");
+    assert_null(dbi_format_of_bytes((const uint8_t *)"NRRD0004", 8, &error));
+    assert_string_equal(error.text, "neither NIfTI nor HDF5, but an NRRD file");
+    assert_string_equal(dbi_format_of_bytes((const uint8_t *)"\x89HDF\r\n\x1a\n", 8, NULL)->name, "HDF5");
+    assert_string_equal(dbi_format_of_bytes((const uint8_t *)"\x5c\1\0\0", 4, NULL)->name, "NIfTI");
+    assert_null(dbi_format_of_kind("nifti3"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear_keeps_ramps),
         cmocka_unit_test(test_linear_does_not_alias),
         cmocka_unit_test(test_sizes_are_bounded),
+        cmocka_unit_test(test_large_steps),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_fence),
+        cmocka_unit_test(test_scarce_memory),
+        cmocka_unit_test(test_intensity_stays_finite),
         cmocka_unit_test(test_downsample),
         cmocka_unit_test(test_components),
         cmocka_unit_test(test_largest_components),
@@ -398,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_preparation_text),
         cmocka_unit_test(test_case_ids),
         cmocka_unit_test(test_geometry_metadata),
+        cmocka_unit_test(test_source_metadata),
         cmocka_unit_test(test_gzip),
         cmocka_unit_test(test_intensity_text),
         cmocka_unit_test(test_intensity_precision),

@@ -156,7 +156,7 @@ static double largest(const double *a, size_t count)
 static bool is_idle_bias(const dbi_layout *layout, int tensor)
 {
     for (int l = 0; l < layout->layers; l++)
-        if (tensor == layout->layer[l].weight + 1)
+        if (tensor == layout->layer[l].tensor + 1)
             return true;
     return false;
 }
@@ -337,7 +337,7 @@ static void random_job(job *j)
         j->parameters[i] = w.parameters[i];
     dbi_weights_free_f32(&w);
     for (int l = 0; l < j->layout.layers; l++) {
-        const dbi_named *t = &j->layout.tensor[j->layout.layer[l].weight];
+        const dbi_named *t = &j->layout.tensor[j->layout.layer[l].tensor];
         draw(j->parameters + t[2].offset, t[2].count, (uint32_t)(4 * l), 0.2, 1);
         draw(j->parameters + t[3].offset, t[3].count, (uint32_t)(4 * l + 1), 0.2, 0);
         draw(j->statistics + t[4].offset, t[4].count, (uint32_t)(4 * l + 2), 0.1, 0);

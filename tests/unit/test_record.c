@@ -1,10 +1,13 @@
 /* Records, streams and their bytes: what is written comes back, and nothing that comes in can do harm. */
 #include <archive.h>
 #include <archive_entry.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -21,6 +24,11 @@
 
 #include "base/random.h"
 #include "record/bytes.h"
+#include "record/checksum.h"
+#include "record/history.h"
+#include "record/json.h"
+#include "record/metadata.h"
+#include "record/sink.h"
 #include "record/stream.h"
 #include "record/summary.h"
 
@@ -574,6 +582,40 @@ static void test_close_early(void **state)
     alarm(0);
 }
 
+/* In place of the library's: a thread that has `slow_unlock` gives the others time to go on before it does. */
+static _Thread_local bool slow_unlock;
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+    static int (*unlock)(pthread_mutex_t *);
+    if (!unlock)
+        *(void **)&unlock = dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+    const int result = unlock(mutex);
+    if (slow_unlock)
+        usleep(20000);
+    return result;
+}
+
+/* Who closes a reader uses nothing of it after its thread has freed it. */
+static void test_close_slowly(void **state)
+{
+    (void)state;
+    dbi_record *record = sample(0);
+    assert_int_equal(dbi_record_save(record, "a.st", &(dbi_compression){0}, &error), 0);
+    dbi_record_free(record);
+    mallopt(M_PERTURB, 0xa5); /* what is freed becomes nonsense */
+    for (int pause = 0; pause < 2; pause++) {
+        dbi_reader *reader = dbi_reader_open("a.st", &error);
+        assert_int_equal(dbi_reader_ahead(reader, &error), 0);
+        if (pause)
+            usleep(20000);
+        slow_unlock = true;
+        dbi_reader_close(reader);
+        slow_unlock = false;
+    }
+    mallopt(M_PERTURB, 0);
+}
+
 /* The checksum comes late, and is wrong: nobody gets the record before it is known. */
 static void test_late_checksum(void **state)
 {
@@ -685,6 +727,109 @@ static void test_hostile_headers(void **state)
             assert_said(cases[i].fault);
             assert_said("hostile.st: record ");
         }
+    }
+}
+
+/* The beginning, `count` times the piece between commas, the end. Free it with free(). */
+static char *repeated(const char *begin, const char *piece, size_t count, const char *end, size_t *size)
+{
+    const size_t first = strlen(begin), each = strlen(piece), last = strlen(end);
+    char *text = malloc(first + count * (each + 1) + last + 1), *to = text;
+    assert_non_null(text);
+    to = mempcpy(to, begin, first);
+    for (size_t i = 0; i < count; i++) {
+        to = mempcpy(to, piece, each);
+        *to++ = ',';
+    }
+    strcpy(to - (count > 0), end);
+    *size = (size_t)(to - (count > 0) - text) + last;
+    return text;
+}
+
+/* Brackets that take nearly all memory that a text may take, and behind them a string that takes more than is left. */
+static void test_costly_header(void **state)
+{
+    (void)state;
+    const size_t length = (size_t)40 << 20;
+    char *string = malloc(length + 1);
+    memset(string, 'a', length);
+    memcpy(string, "],\"y\":\"", 7);
+    strcpy(string + length - 2, "\"}");
+    size_t size;
+    char *header = repeated("........{\"x\":[", "[]", 1500000, string, &size);
+    free(string);
+    memcpy(header, &(uint64_t){size - 8}, 8);
+    FILE *file = new_file("costly.st");
+    append_frame(file, header, size, true, true);
+    assert_int_equal(fclose(file), 0);
+    free(header);
+    assert_int_equal(count_records("costly.st"), -1);
+    assert_said("costly.st: record 0: the header's JSON: it would take more than 256 MiB of memory");
+}
+
+static size_t in_use, most_in_use;
+
+static void *counted_malloc(size_t size)
+{
+    void *memory = malloc(size);
+    in_use += malloc_usable_size(memory) + sizeof(size_t);
+    most_in_use = in_use > most_in_use ? in_use : most_in_use;
+    return memory;
+}
+
+static void counted_free(void *memory)
+{
+    in_use -= memory ? malloc_usable_size(memory) + sizeof(size_t) : 0;
+    free(memory);
+}
+
+static json_t *parse_counted(const char *text, size_t size)
+{
+    json_malloc_t old_malloc;
+    json_free_t old_free;
+    json_get_alloc_funcs(&old_malloc, &old_free);
+    json_set_alloc_funcs(counted_malloc, counted_free);
+    in_use = most_in_use = 0;
+    json_t *json = dbi_json_parse(text, size, &error);
+    json_decref(json);
+    json_set_alloc_funcs(old_malloc, old_free);
+    return json;
+}
+
+/* What a text is said to take at the most is not less than what it takes, and not many times more. */
+static void test_json_cost(void **state)
+{
+    (void)state;
+    static const char *const text[][3] = {
+        {"[", "[]", "]"},         {"[", "{}", "]"},          {"[", "1", "]"},
+        {"[", "-1.5e3", "]"},     {"[", "\"\"", "]"},        {"[", "\"\\\"]\\\\\"", "]"},
+        {"[", "[1,2,3]", "]"},    {"[", "{\"a\":1}", "]"},   {"[\"", "abcdefg", "\"]"},
+        {"[", "[[[[[]]]]]", "]"}, {" [ ", " null\n", " ] "}, {"[", "{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[100,124]}", "]"},
+    };
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+        for (size_t count = 0; count < 100000; count = 3 * count + 1) {
+            size_t size;
+            char *all = repeated(text[i][0], text[i][1], count, text[i][2], &size);
+            const size_t cost = dbi_json_cost(all, size);
+            if (!parse_counted(all, size) || most_in_use > cost || (cost > 1 << 20 && cost > 5 * most_in_use))
+                fail_msg("%zu times %s: %zu, not %zu", count, text[i][1], most_in_use, cost);
+            free(all);
+        }
+}
+
+/* Many members of one object. */
+static void test_json_cost_of_members(void **state)
+{
+    (void)state;
+    for (size_t count = 1; count < 40000; count = 2 * count + 1) {
+        char *all = malloc(count * 24 + 3), *to = all;
+        for (size_t i = 0; i < count; i++)
+            to += sprintf(to, "%c\"%zu\":\"\"", i ? ',' : '{', i);
+        to += sprintf(to, "}");
+        const size_t cost = dbi_json_cost(all, (size_t)(to - all));
+        assert_non_null(parse_counted(all, (size_t)(to - all)));
+        assert_true(most_in_use <= cost);
+        free(all);
     }
 }
 
@@ -905,7 +1050,7 @@ static void test_sink(void **state)
     data = get_file("target", &size);
     assert_string_equal((char *)data, "old");
     free(data);
-    assert_int_equal(dbi_sink_publish(sink, &error), 0);
+    assert_int_equal(dbi_sink_publish(&sink, 1, &error), 0);
     data = get_file("target", &size);
     assert_string_equal((char *)data, "new");
     free(data);
@@ -957,25 +1102,61 @@ static void test_exit(void **state)
     }
 }
 
+static void assert_holds(const char *path, const char *text)
+{
+    size_t size;
+    uint8_t *data = get_file(path, &size);
+    assert_string_equal((char *)data, text);
+    free(data);
+}
+
+static dbi_sink *prepared(const char *path)
+{
+    dbi_sink *sink = dbi_sink_open(path, &error);
+    assert_int_equal(dbi_sink_printf(sink, &error, "new"), 0);
+    assert_int_equal(dbi_sink_prepare(sink, &error), 0);
+    return sink;
+}
+
 /* Files that belong together: nothing is there before all are written. */
 static void test_together(void **state)
 {
     (void)state;
     dbi_record *record = sample(0);
-    dbi_writer *student = dbi_writer_open("student", NULL, &error), *teacher = dbi_writer_open("teacher", NULL, &error);
-    assert_int_equal(dbi_writer_put(student, record, &error), 0);
-    assert_int_equal(dbi_writer_put(teacher, record, &error), 0);
-    assert_int_equal(dbi_writer_prepare(student, &error), 0);
-    assert_int_equal(dbi_writer_prepare(teacher, &error), 0);
+    dbi_writer *writer = dbi_writer_open("student", NULL, &error);
+    assert_int_equal(dbi_writer_put(writer, record, &error), 0);
+    put_file("second", "old", 3);
+    dbi_sink *sinks[] = {dbi_writer_prepare(writer, &error), NULL, prepared("second"), prepared("third")};
     assert_int_equal(access("student", F_OK), -1);
-    assert_int_equal(dbi_writer_publish(student, &error), 0);
-    assert_int_equal(dbi_writer_publish(teacher, &error), 0);
-    assert_int_equal(count_records("student") + count_records("teacher"), 2);
-    dbi_writer *never = dbi_writer_open("never", NULL, &error);
-    assert_int_equal(dbi_writer_publish(never, &error), -1);
-    assert_int_equal(access("never", F_OK), -1);
-    dbi_writer_abort(NULL);
+    assert_holds("second", "old");
+    assert_int_equal(dbi_sink_publish(sinks, 4, &error), 0);
+    assert_int_equal(count_records("student"), 1);
+    assert_holds("second", "new");
+    assert_holds("third", "new");
+    assert_int_equal(access(".student.part", F_OK) & access(".second.part", F_OK) & access(".third.part", F_OK), -1);
     dbi_record_free(record);
+    dbi_writer_abort(NULL);
+}
+
+/* When one of them cannot be published, none is: an old file is as it was, a new one is not there. */
+static void test_not_together(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        unlink("second");
+        put_file("first", "old", 3);
+        dbi_sink *sinks[] = {prepared("first"), prepared("second"), way ? prepared("last") : dbi_sink_open("last", &error)};
+        if (way == 1)
+            assert_int_equal(mkdir("last", 0777), 0);
+        if (way == 2)
+            assert_int_equal(unlink(".last.part"), 0); /* what cannot be foreseen */
+        assert_int_equal(dbi_sink_publish(sinks, 3, &error), -1);
+        assert_said(way == 0 ? "last: not written completely" : way == 1 ? "last: Is a directory" : "last: No such file");
+        assert_holds("first", "old");
+        assert_int_equal(access("second", F_OK), -1);
+        assert_int_equal(access(".first.part", F_OK) & access(".second.part", F_OK) & access(".last.part", F_OK), -1);
+        rmdir("last");
+    }
 }
 
 static size_t pack(uint8_t *to, size_t room, const char *text)
@@ -1132,6 +1313,7 @@ static void test_compression_names(void **state)
     static const char *const bad[] = {"", "gzip", "zstd:", "zstd:0", "zstd:20", "zstd:3x", "zstd7", "zstd:-1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(dbi_compression_parse(bad[i], &compression, &error), -1);
+    assert_string_equal(error.text, "\"zstd:-1\": choose none, zstd or zstd:LEVEL (LEVEL from 1 to 19)");
 }
 
 static dbi_summary summary_of(dbi_dtype dtype, const void *data, int64_t count)
@@ -1180,8 +1362,12 @@ int main(void)
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_no_waiting),
         cmocka_unit_test(test_close_early),
+        cmocka_unit_test(test_close_slowly),
         cmocka_unit_test(test_late_checksum),
         cmocka_unit_test(test_hostile_headers),
+        cmocka_unit_test(test_costly_header),
+        cmocka_unit_test(test_json_cost),
+        cmocka_unit_test(test_json_cost_of_members),
         cmocka_unit_test(test_not_tensor_files),
         cmocka_unit_test(test_hostile_frames),
         cmocka_unit_test(test_truncated),
@@ -1190,6 +1376,7 @@ int main(void)
         cmocka_unit_test(test_sink),
         cmocka_unit_test(test_exit),
         cmocka_unit_test(test_together),
+        cmocka_unit_test(test_not_together),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_archives),
         cmocka_unit_test(test_compression_names),

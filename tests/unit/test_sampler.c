@@ -12,7 +12,10 @@
 #include <cmocka.h>
 
 #include "base/parallel.h"
+#include "cohort/ahead.h"
 #include "cohort/sampler.h"
+#include "record/checksum.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 enum { CASES = 7, LABELED = 3, CLASSES = 3 };
@@ -304,6 +307,24 @@ static void test_turns_and_flips(void **state)
     assert_int_equal(ways(&manifest, &s, others), 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6);
     s.flip = s.flip_z = true;
     assert_int_equal(ways(&manifest, &s, others), 0xffff);
+    dbi_manifest_free(&manifest);
+}
+
+/* Quarter turns would distort these: they are drawn, and not made. */
+static void test_turns_of_thick_slices(void **state)
+{
+    (void)state;
+    dbi_manifest manifest = make_cohort();
+    for (int c = 0; c < CASES; c++) {
+        dbi_record *record = make_case(c, true);
+        assert_int_equal(dbi_meta_set(record, "spacing", "[4,0.6,0.6]", &error), 0);
+        save(record, manifest.rows[c].path);
+    }
+    dbi_sampler_settings s = small_settings();
+    int counts[16] = {0}, others[16] = {0};
+    assert_int_equal(ways(&manifest, &s, counts), 1 << 0 | 1 << 2 | 1 << 4 | 1 << 6);
+    s.flip = false;
+    assert_int_equal(ways(&manifest, &s, others), 1 << 0 | 1 << 6);
     dbi_manifest_free(&manifest);
 }
 
@@ -651,9 +672,9 @@ static void spoil_kind(dbi_record *r)
     dbi_meta_set(r, "kind", "prediction", NULL);
 }
 
-static void spoil_spacing(dbi_record *r)
+static void spoil_no_spacing(dbi_record *r)
 {
-    dbi_meta_set(r, "spacing", "[1.5,1.6,2]", NULL);
+    dbi_meta_set(r, "spacing", NULL, NULL);
 }
 
 static void spoil_distance(dbi_record *r)
@@ -732,7 +753,7 @@ static void test_faults_of_cases(void **state)
         {spoil_classes, "2 classes, but the cases before it have 3"},
         {spoil_classes_text, "classes"},
         {spoil_kind, "not a case, but prediction"},
-        {spoil_spacing, "1.5 and 1.6 mm"},
+        {spoil_no_spacing, "spacing"},
         {spoil_distance, "clip:8"},
         {spoil_distance_away, "its distance map is not there"},
         {spoil_label_away, "an unlabelled case in the labelled part"},
@@ -753,7 +774,7 @@ static void test_faults_of_cases(void **state)
         assert_non_null(strstr(error.text, "case1.st.zst: record 0: "));
     }
     dbi_record *record = make_case(1, true);
-    spoil_spacing(record);
+    spoil_no_spacing(record);
     save(record, manifest.rows[1].path);
     s.turn = false; /* then the spacing does not matter */
     dbi_sampler_close(open_sampler(&manifest, &s));
@@ -814,6 +835,7 @@ int main(void)
         cmocka_unit_test(test_all_tensors_move_together),
         cmocka_unit_test(test_padding_of_an_unclipped_distance),
         cmocka_unit_test(test_turns_and_flips),
+        cmocka_unit_test(test_turns_of_thick_slices),
         cmocka_unit_test(test_places),
         cmocka_unit_test(test_batches_are_functions_of_their_number),
         cmocka_unit_test(test_labeled_samples_do_not_depend_on_the_others),

@@ -13,6 +13,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 #include "score/metrics.h"
 #include "score/order.h"

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "cohort/split.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 enum { CASES = 12 };
@@ -309,7 +310,7 @@ static void test_manifest_faults(void **state)
         {"path,id,part\n", "line 1: not the header"},
         {"path\tid\tparts\na\tb\tlabeled\n", "line 1: not the header"},
         {"path\tid\tpart\na\tb\n", "line 2: not three columns"},
-        {"path\tid\tpart\na\tb\tlabeled\n\nc\td\ttraining\n", "line 4: \"training\" is none of"},
+        {"path\tid\tpart\na\tb\tlabeled\n\nc\td\ttraining\n", "line 4: \"training\": write labeled"},
         {"path\tid\tpart\n\tb\tlabeled\n", "line 2: the path is empty"},
         {"path\tid\tpart\na\t\tlabeled\n", "line 2: the id is empty"},
         {"path\tid\tpart\na\tb\tlabeled\nc\tb\ttest\n", "the id \"b\" is there twice"},

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "devices.h"
+#include "record/metadata.h"
 #include "record/stream.h"
 
 static dbi_record *fixture;
@@ -30,7 +31,7 @@ static bool vanishing(const dbi_named *tensor)
 {
     const int index = (int)(tensor - layout.tensor);
     for (int i = 0; i < layout.layers; i++)
-        if (layout.layer[i].weight + 1 == index)
+        if (layout.layer[i].tensor + 1 == index)
             return true;
     return false;
 }

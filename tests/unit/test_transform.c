@@ -15,6 +15,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "distance/edt.h"
+#include "distance/normalize.h"
 #include "distance/transform.f64.h"
 #include "distance/transform.real.h"
 #include "record/stream.h"
@@ -559,12 +560,32 @@ static void test_threads(void **state)
     }
 }
 
+/* A kind that was added to the list and not to the switches. */
+static void test_unknown_kind(void **state)
+{
+    (void)state;
+    static double p[COUNT], s[COUNT], ds[COUNT], dp[COUNT];
+    soft_ball(p);
+    const dbi_transform unknown = {.kind = (dbi_transform_kind)7}, known = parsed("conv:1,all");
+    dbi_error error = {""};
+    assert_int_equal(dbi_transform_forward_f64(&unknown, &none, shape, p, s, NULL, &error), -1);
+    assert_string_equal(error.text, "there is no transform of kind 7");
+    dbi_tape_f64 *tape;
+    forward(&known, &none, p, s, &tape);
+    memcpy(tape, &unknown, sizeof unknown); /* a tape begins with the transform */
+    error = (dbi_error){""};
+    assert_int_equal(dbi_transform_backward_f64(tape, ds, dp, &error), -1);
+    assert_string_equal(error.text, "there is no transform of kind 7");
+    dbi_tape_free_f64(tape);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_torch),     cmocka_unit_test(test_window),    cmocka_unit_test(test_beyond_window), cmocka_unit_test(test_feet),
-        cmocka_unit_test(test_closeness), cmocka_unit_test(test_gradients), cmocka_unit_test(test_maximum),       cmocka_unit_test(test_finite),
-        cmocka_unit_test(test_no_level),  cmocka_unit_test(test_exact),     cmocka_unit_test(test_threads),       cmocka_unit_test(test_overwritten),
+        cmocka_unit_test(test_torch),        cmocka_unit_test(test_window),    cmocka_unit_test(test_beyond_window), cmocka_unit_test(test_feet),
+        cmocka_unit_test(test_closeness),    cmocka_unit_test(test_gradients), cmocka_unit_test(test_maximum),       cmocka_unit_test(test_finite),
+        cmocka_unit_test(test_unknown_kind), cmocka_unit_test(test_no_level),  cmocka_unit_test(test_exact),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_overwritten),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 
 #include "net/checkpoint.h"
 #include "net/weights.f64.h"
+#include "record/metadata.h"
 
 static const dbi_arch arch = {2, 3, 2};
 
@@ -60,7 +61,7 @@ static void test_fresh_weights_have_their_spread(void **state)
     dbi_checkpoint *other = dbi_checkpoint_new(&wide, false, 2, &error);
     assert_true(c && same && other);
     for (int l = 5; l < c->layout.layers; l++) { /* the first ones are too small to tell */
-        const dbi_named *t = &c->layout.tensor[c->layout.layer[l].weight];
+        const dbi_named *t = &c->layout.tensor[c->layout.layer[l].tensor];
         double squares = 0, fan = (double)(t->shape[1] * t->shape[2] * t->shape[3] * t->shape[4]);
         if (t->count < 10000)
             continue;
