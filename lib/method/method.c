@@ -22,52 +22,85 @@ const dbi_term_info dbi_terms[DBI_TERMS] = {
     [DBI_TERM_TEACHER] = {"teacher", true, false, true, false, "mean (p - p_teacher)^2"},
 };
 
-const char *const dbi_method_presets[] = {"supervised", "mean-teacher", "ua-mt", "dtc", "dbisl", NULL};
+/* Tarvainen & Valpola 2017, with the noise and the weight of the UA-MT code. */
+static void set_mean_teacher(dbi_method *m)
+{
+    m->weight[DBI_TERM_TEACHER] = 1;
+    m->teacher_noise = 0.1;
+}
+
+/* Yu et al. 2019: eight noisy dropout passes of the teacher mask the uncertain voxels. */
+static void set_ua_mt(dbi_method *m)
+{
+    m->weight[DBI_TERM_TEACHER] = 1;
+    m->teacher_noise = 0.1;
+    m->passes = 8;
+}
+
+/* Luo et al. 2021. */
+static void set_dtc(dbi_method *m)
+{
+    m->weight[DBI_TERM_CONSISTENCY_SEG] = 1;
+    m->lambda = 1;
+    m->k = 1500;
+    m->ramp_every = 150;
+    m->normalize = (dbi_normalize){.kind = DBI_NORMALIZE_MAX};
+}
+
+/* Li 2026. */
+static void set_dbisl(dbi_method *m)
+{
+    static const dbi_term further[] = {DBI_TERM_CROSS_SEG,  DBI_TERM_CROSS_REG,  DBI_TERM_CONSISTENCY_SEG,  DBI_TERM_CONSISTENCY_REG,
+                                       DBI_TERM_PSEUDO_SEG, DBI_TERM_PSEUDO_REG, DBI_TERM_PSEUDO_CROSS_SEG, DBI_TERM_PSEUDO_CROSS_REG};
+    for (size_t i = 0; i < sizeof further / sizeof *further; i++)
+        m->weight[further[i]] = 1;
+    m->lambda = 1;
+    m->gamma = 2;
+    m->uncertainty = true;
+}
+
+/* set: what differs from what all presets share. */
+static const struct {
+    const char *name;
+    void (*set)(dbi_method *method);
+} presets[] = {
+    {"supervised", NULL}, {"mean-teacher", set_mean_teacher}, {"ua-mt", set_ua_mt}, {"dtc", set_dtc}, {"dbisl", set_dbisl},
+};
+
+enum { PRESETS = sizeof presets / sizeof *presets };
+
+const char *dbi_method_preset_at(size_t index)
+{
+    return index < PRESETS ? presets[index].name : NULL;
+}
 
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
 {
-    /* What the presets share, so that a comparison of methods compares nothing else. */
-    dbi_method m = {.weight = {[DBI_TERM_SEG] = 1, [DBI_TERM_REG] = 1},
-                    .beta = 0.3,
-                    .lambda = 0.1,
-                    .k = 40,
-                    .ramp = 0.6,
-                    .ramp_every = 1,
-                    .dropout = 0.5,
-                    .transform = {.kind = DBI_TRANSFORM_LEVELSET},
-                    .normalize = {.kind = DBI_NORMALIZE_CLIP, .t = 10},
-                    .rate = 0.01,
-                    .momentum = 0.9,
-                    .weight_decay = 1e-4,
-                    .schedule = "at:70%"};
-    if (!strcmp(name, "supervised")) {
-    } else if (!strcmp(name, "mean-teacher")) {
-        /* Tarvainen & Valpola 2017, with the noise and the weight of the UA-MT code. */
-        m.weight[DBI_TERM_TEACHER] = 1;
-        m.teacher_noise = 0.1;
-    } else if (!strcmp(name, "ua-mt")) {
-        /* Yu et al. 2019: eight noisy dropout passes of the teacher mask the uncertain voxels. */
-        m.weight[DBI_TERM_TEACHER] = 1;
-        m.teacher_noise = 0.1;
-        m.passes = 8;
-    } else if (!strcmp(name, "dtc")) {
-        /* Luo et al. 2021. */
-        m.weight[DBI_TERM_CONSISTENCY_SEG] = 1;
-        m.lambda = 1;
-        m.k = 1500;
-        m.ramp_every = 150;
-        m.normalize = (dbi_normalize){.kind = DBI_NORMALIZE_MAX};
-    } else if (!strcmp(name, "dbisl")) {
-        for (int i = 0; i < DBI_TERMS; i++)
-            m.weight[i] = i != DBI_TERM_TEACHER;
-        m.lambda = 1;
-        m.gamma = 2;
-        m.uncertainty = true;
-    } else {
-        return dbi_fail(error, "\"%s\": choose supervised, mean-teacher, ua-mt, dtc or dbisl", name);
+    const char *names[PRESETS + 1] = {NULL};
+    size_t at = 0;
+    while (at < PRESETS && strcmp(name, presets[at].name)) {
+        names[at] = presets[at].name;
+        at++;
     }
-    snprintf(m.name, sizeof m.name, "%s", name);
-    *method = m;
+    if (at == PRESETS)
+        return dbi_fail_choose(error, name, names);
+    /* What the presets share, so that a comparison of methods compares nothing else. */
+    *method = (dbi_method){.weight = {[DBI_TERM_SEG] = 1, [DBI_TERM_REG] = 1},
+                           .beta = 0.3,
+                           .lambda = 0.1,
+                           .k = 40,
+                           .ramp = 0.6,
+                           .ramp_every = 1,
+                           .dropout = 0.5,
+                           .transform = {.kind = DBI_TRANSFORM_LEVELSET},
+                           .normalize = {.kind = DBI_NORMALIZE_CLIP, .t = 10},
+                           .rate = 0.01,
+                           .momentum = 0.9,
+                           .weight_decay = 1e-4,
+                           .schedule = "at:70%"};
+    snprintf(method->name, sizeof method->name, "%s", name);
+    if (presets[at].set)
+        presets[at].set(method);
     return 0;
 }
 

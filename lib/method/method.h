@@ -4,6 +4,7 @@
 #define DBI_METHOD_METHOD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -56,10 +57,10 @@ typedef struct dbi_method {
     char schedule[64]; /* see dbi_rate */
 } dbi_method;
 
-/* Fills in a preset: supervised, mean-teacher, ua-mt, dtc, dbisl. */
+/* Fills in a preset by its name. */
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error);
-/* The names of all presets, NULL at the end. */
-extern const char *const dbi_method_presets[];
+/* The names of the presets in their order, NULL after the last one. */
+const char *dbi_method_preset_at(size_t index);
 
 /* "TERM=WEIGHT". */
 int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error);

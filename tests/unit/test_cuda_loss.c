@@ -246,14 +246,14 @@ static const dbi_loss_shape shapes[] = {{4, 2, 1, {X, Y, Z}}, {3, 1, 2, {X, Y, Z
 static void every_preset_agrees(void **state)
 {
     (void)state;
-    for (int i = 0; dbi_method_presets[i]; i++)
+    for (size_t i = 0; dbi_method_preset_at(i); i++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             for (int k = 0; k < 4; k++) {
                 dbi_method m;
                 dbi_error error;
                 char what[128];
                 fields *f = make_fields((int)shapes[s].classes);
-                assert_int_equal(dbi_method_preset(dbi_method_presets[i], &m, &error), 0);
+                assert_int_equal(dbi_method_preset(dbi_method_preset_at(i), &m, &error), 0);
                 m.normalize.t = m.normalize.kind == DBI_NORMALIZE_CLIP ? 4 : 0;
                 m.cross_entropy = k & 1;
                 const bool teacher = dbi_method_needs_teacher(&m) && shapes[s].batch > shapes[s].labeled;
@@ -353,11 +353,11 @@ static void order_changes_nothing(void **state)
 {
     (void)state;
     static outcome o[2];
-    for (int i = 0; dbi_method_presets[i]; i++) {
+    for (size_t i = 0; dbi_method_preset_at(i); i++) {
         dbi_method m;
         dbi_error error;
         fields *f = make_fields(2);
-        assert_int_equal(dbi_method_preset(dbi_method_presets[i], &m, &error), 0);
+        assert_int_equal(dbi_method_preset(dbi_method_preset_at(i), &m, &error), 0);
         for (int k = 0; k < 2; k++) {
             device_backwards(k);
             on_device(&m, &shapes[1], f, (given){dbi_method_needs_teacher(&m), m.passes > 0, true}, &o[k]);

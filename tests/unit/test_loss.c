@@ -266,9 +266,9 @@ static void presets_are_what_they_say(void **state)
     dbi_method m;
     dbi_error error;
     assert_int_equal(dbi_method_preset("nonsense", &m, &error), -1);
-    for (int i = 0; dbi_method_presets[i]; i++) {
-        assert_int_equal(dbi_method_preset(dbi_method_presets[i], &m, &error), 0);
-        assert_string_equal(m.name, dbi_method_presets[i]);
+    for (size_t i = 0; dbi_method_preset_at(i); i++) {
+        assert_int_equal(dbi_method_preset(dbi_method_preset_at(i), &m, &error), 0);
+        assert_string_equal(m.name, dbi_method_preset_at(i));
         assert_int_equal(dbi_schedule_check(m.schedule, &error), 0);
         json_t *settings = dbi_method_settings(&m, 100, &error);
         assert_non_null(settings);
