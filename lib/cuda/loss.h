@@ -1,4 +1,4 @@
-/* The loss and its gradient on the device: the eleven terms of method/loss.h, with the same values to rounding. Nothing is allocated, waited for or
+/* The loss and its gradient on the device: all terms, with the values of the CPU to rounding. Nothing is allocated, waited for or
  * decided on the host after the arena is open, so that a step can be recorded in a graph; what changes from step to step is in the parameter block.
  * Sums are added in double in a fixed order: equal inputs give equal bytes. All arrays here are device memory. */
 #ifndef DBI_CUDA_LOSS_H
@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#include "method/step.h"
+#include "method/loss.h"
 
 typedef struct dbi_cuda_loss dbi_cuda_loss;
 
