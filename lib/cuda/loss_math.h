@@ -1,4 +1,5 @@
-/* The arithmetic of loss.cu: what a voxel's numbers are, and the terms of method/loss_math.real.h at one voxel after the other. */
+/* The arithmetic of loss.cu: what a voxel's numbers are, and the terms of method/loss_math.real.h at one voxel
+ * after the other. */
 #ifndef DBI_CUDA_LOSS_MATH_H
 #define DBI_CUDA_LOSS_MATH_H
 

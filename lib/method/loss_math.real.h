@@ -2,7 +2,8 @@
  *     sums      dbi_term_add: of the pairs of numbers that a term compares, over the voxels of a class
  *     factors   dbi_loss_conclude: the sums of all classes become values, and what the slopes are made of
  *     slopes    dbi_term_slopes: the derivatives of the loss by the two numbers, voxel by voxel
- * A device brings the loops. A form's parts are told apart by constants, so that nothing is left of the others where the functions are inlined. */
+ * A device brings the loops. A form's parts are told apart by constants, so that nothing is left of the others
+ * where the functions are inlined. */
 #pragma once
 #ifdef __cplusplus
 #include <cmath>
@@ -104,7 +105,8 @@ DBI_HD void dbi_log_add_f32(real y, real weight, int truth, double *sum)
 
 /* ---- Values and factors ---- */
 
-/* Of one term and class: slope by q = weight (by_q q + by_y y) for Dice, weight by_q (q - y) for squares; by_logit: cross-entropy's. */
+/* Of one term and class: slope by q = weight (by_q q + by_y y) for Dice, weight by_q (q - y) for squares; by_logit:
+ * cross-entropy's. */
 typedef struct dbi_term_factors_f32 {
     real by_q, by_y, by_logit;
 } dbi_term_factors_f32;

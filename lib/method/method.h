@@ -1,12 +1,13 @@
 /* The method: with which weights the terms (terms.h) make the loss, and the presets.
  *
- * A new term is a row in terms.def, its weight in the presets that use it (method.c), and a row in the manual page of dbisl-train-step. Both devices,
- * the log, --weight, --without, --explain and the tests go through that list. Rows that make no sense do not compile (terms.c), nor do more sums than
- * a GPU keeps for a voxel (cuda/loss.cu).
- * A term of a new form needs, before that, the form's name in terms.h, the number of its sums in slots.h, its branch in each of the three functions of
- * loss_math.real.h that know forms (dbi_term_add, dbi_conclude_term, dbi_term_slopes_of), and its formula in tests/unit/test_loss.c.
- * A term of a new quantity: its name in terms.h, and its numbers where the devices have theirs (view_of in cpu/loss.real.c, dbi_loss_voxel_of in
- * cuda/loss_math.h) and the test has its own. */
+ * A new term is a row in terms.def, its weight in the presets that use it (method.c), and a row in the manual page
+ * of dbisl-train-step. Both devices, the log, --weight, --without, --explain and the tests go through that list.
+ * Rows that make no sense do not compile (terms.c), nor do more sums than a GPU keeps for a voxel (cuda/loss.cu).
+ * A term of a new form needs, before that, the form's name in terms.h, the number of its sums in slots.h, its
+ * branch in each of the three functions of loss_math.real.h that know forms (dbi_term_add, dbi_conclude_term,
+ * dbi_term_slopes_of), and its formula in tests/unit/test_loss.c.
+ * A term of a new quantity: its name in terms.h, and its numbers where the devices have theirs (view_of in
+ * cpu/loss.real.c, dbi_loss_voxel_of in cuda/loss_math.h) and the test has its own. */
 #ifndef DBI_METHOD_METHOD_H
 #define DBI_METHOD_METHOD_H
 
@@ -47,16 +48,16 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
 
 bool dbi_method_needs_teacher(const dbi_method *method);
 
-/* The settings that change results, as a JSON object (a new reference) with sorted keys. Terms whose weight is 0 are left out: what is
- * stored of a training stays as it is when a term is added. */
+/* The settings that change results, as a JSON object (a new reference) with sorted keys. Terms whose weight is 0
+ * are left out: what is stored of a training stays as it is when a term is added. */
 struct json_t;
 struct json_t *dbi_method_settings(const dbi_method *method, int64_t total_steps, dbi_error *error);
 
 /* The loss as people write it: "seg(p, Y) + 0.5 beta reg(r, R)". The caller frees it. */
 char *dbi_method_formula(const dbi_method *method, dbi_error *error);
 
-/* Checks a schedule: "constant", "every:N" (a tenth after each N steps), "at:S[,S...]" (a tenth at each S, a step or a percentage of all steps) or
- * "poly[:POWER]" (rate (1 - t/total)^POWER, default 0.9). */
+/* Checks a schedule: "constant", "every:N" (a tenth after each N steps), "at:S[,S...]" (a tenth at each S, a step
+ * or a percentage of all steps) or "poly[:POWER]" (rate (1 - t/total)^POWER, default 0.9). */
 int dbi_schedule_check(const char *schedule, dbi_error *error);
 /* The rate of step t (from 0). */
 double dbi_rate(const dbi_method *method, int64_t t, int64_t total_steps);

@@ -1,5 +1,5 @@
-/* Where a term's sums are among those of a voxel. Terms of the labelled and of the unlabelled samples never meet in one voxel: they share slots, behind
- * those of the terms of all samples. */
+/* Where a term's sums are among those of a voxel. Terms of the labelled and of the unlabelled samples never meet in
+ * one voxel: they share slots, behind those of the terms of all samples. */
 #ifndef DBI_METHOD_SLOTS_H
 #define DBI_METHOD_SLOTS_H
 

@@ -1,9 +1,11 @@
 /* The terms of the loss: what terms.def says of each, as enums and a table.
  *
- * With Y the label and R its signed distance, p the student's probability, r its signed distance, T_r2s(r) = sigmoid(k r), T_s2r the transform of
- * distance/transform.h, and y~, r~ the teacher's pseudo-label and pseudo-distance:
- *   seg(q, y) = Dice loss 1 - (2 sum qy + e) / (sum q^2 + sum y^2 + e), e = 1e-5, sums over all samples of the term, averaged over the classes
- *   (optionally + cross-entropy); reg(a, b) = mean (a - b)^2. */
+ * With Y the label and R its signed distance, p the student's probability, r its signed distance,
+ * T_r2s(r) = sigmoid(k r), T_s2r the transform of distance/transform.h, and y~, r~ the teacher's pseudo-label and
+ * pseudo-distance:
+ *   seg(q, y) = Dice loss 1 - (2 sum qy + e) / (sum q^2 + sum y^2 + e), e = 1e-5, sums over all samples of the term,
+ *   averaged over the classes (optionally + cross-entropy);
+ *   reg(a, b) = mean (a - b)^2. */
 #ifndef DBI_METHOD_TERMS_H
 #define DBI_METHOD_TERMS_H
 
