@@ -12,9 +12,9 @@
 static int no_cuda(const dbi_device *device, dbi_error *error)
 {
     (void)device;
-    return dbi_fail(error,
-                    "this dbisl was built without CUDA: install the CUDA toolkit and cuDNN 9 (CUDA_HOME and CUDNN_ROOT say where they are), then "
-                    "build it again; --device cpu needs neither");
+    return dbi_fail(error, "this dbisl was built without CUDA: install the CUDA toolkit and cuDNN 9 (CUDA_HOME and "
+                           "CUDNN_ROOT say where they are), then "
+                           "build it again; --device cpu needs neither");
 }
 
 /* All that is ever asked of it is whether it can be used. */
@@ -27,7 +27,9 @@ static const struct {
     bool numbered;  /* there may be several: NAME:N */
     bool automatic; /* "auto" takes it where it can be used */
     bool judge;     /* for comparison: of use for the network alone */
-} registry[] = {{.table = &dbi_cpu}, {.table = &dbi_cuda, .numbered = true, .automatic = true}, {.table = &dbi_reference, .judge = true}};
+} registry[] = {{.table = &dbi_cpu},
+                {.table = &dbi_cuda, .numbered = true, .automatic = true},
+                {.table = &dbi_reference, .judge = true}};
 
 enum { DEVICES = sizeof registry / sizeof *registry, MOST_INDEX = 1023 };
 
@@ -67,7 +69,8 @@ int devices_find(const char *name, bool network, dbi_device *device, dbi_error *
     *device = (dbi_device){.precision = DBI_PRECISION_FP32};
     for (size_t i = 0; i < DEVICES; i++) {
         const char *known = registry[i].table->name;
-        if (strlen(known) != length || memcmp(known, name, length) || (name[length] && !registry[i].numbered) || (registry[i].judge && !network))
+        if (strlen(known) != length || memcmp(known, name, length) || (name[length] && !registry[i].numbered) ||
+            (registry[i].judge && !network))
             continue;
         if (name[length] && read_index(name + length + 1, &device->index))
             return dbi_fail(error, "\"%s\": the device's number is missing or wrong (%s:0)", name, known);

@@ -67,7 +67,8 @@ static _Noreturn void refuse(const file *output, const file *input)
 {
     dbi_error error;
     if (strcmp(output->name, input->name))
-        dbi_fail(&error, "%s is the input %s: the result would replace it; give the output another name", output->name, input->name);
+        dbi_fail(&error, "%s is the input %s: the result would replace it; give the output another name", output->name,
+                 input->name);
     else
         dbi_fail(&error, "%s is an input: the result would replace it; give the output another name", output->name);
     tool_die(&error);
@@ -87,7 +88,8 @@ static void check_output(const file *output)
     for (size_t i = 0; i < outputs.count && output != &outputs.files[i]; i++)
         if (same_file(output, &outputs.files[i])) {
             dbi_error error;
-            dbi_fail(&error, "%s and %s are one file: two results cannot go there", outputs.files[i].name, output->name);
+            dbi_fail(&error, "%s and %s are one file: two results cannot go there", outputs.files[i].name,
+                     output->name);
             tool_die(&error);
         }
 }
@@ -151,8 +153,9 @@ static bool ends_in(const char *text, const char *end)
 /* Formats of scans, and others that somebody may have in mind. */
 static bool names_image(const char *path)
 {
-    static const char *const ends[] = {".nrrd", ".nhdr",    ".mha", ".mhd", ".dcm",  ".mgh", ".mgz", ".mnc",  ".mif", ".mif.gz",
-                                       ".gipl", ".gipl.gz", ".vtk", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy", ".npz"};
+    static const char *const ends[] = {".nrrd", ".nhdr", ".mha",    ".mhd",  ".dcm",     ".mgh", ".mgz",
+                                       ".mnc",  ".mif",  ".mif.gz", ".gipl", ".gipl.gz", ".vtk", ".tif",
+                                       ".tiff", ".png",  ".jpg",    ".jpeg", ".npy",     ".npz"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_in(path, ends[i]))
             return true;
