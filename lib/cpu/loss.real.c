@@ -340,13 +340,15 @@ static void slope_f32(const step_f32 *s, const chunk_f32 *c)
 #include "method/terms.def"
 }
 
-/* What reached T_s2r(p) goes on to p. */
+/* The slopes of T_s2r(p) become what they are for p. */
 static int transform_back_f32(const step_f32 *s, dbi_error *error)
 {
     dbi_loss_f32 *l = s->loss;
-    for (int64_t i = 0; s->set->transform && i < s->set->batch * s->set->classes; i++)
-        if (dbi_transform_backward_f32(l->tape[i], l->ds + i * s->set->voxels, l->dp + i * s->set->voxels, error))
+    for (int64_t i = 0; s->set->transform && i < s->set->batch * s->set->classes; i++) {
+        real *slope = l->ds + i * s->set->voxels;
+        if (dbi_transform_backward_f32(l->tape[i], slope, slope, error))
             return -1;
+    }
     free_tapes_f32(l);
     return 0;
 }
@@ -357,7 +359,8 @@ static void chain_f32(const step_f32 *s, const chunk_f32 *c)
     const view_f32 v = view_of_f32(s, c);
     const real k = (real)s->set->k;
     for (int64_t i = 0; i < c->count; i++) {
-        v.slope[DBI_OF_LOGIT][i] += dbi_sigmoid_slope_f32(1, v.slope[DBI_OF_P][i], v.of[DBI_OF_P][i]);
+        const real of_p = v.slope[DBI_OF_P][i] + (s->set->transform ? v.slope[DBI_OF_S][i] : 0);
+        v.slope[DBI_OF_LOGIT][i] += dbi_sigmoid_slope_f32(1, of_p, v.of[DBI_OF_P][i]);
         v.slope[DBI_OF_R][i] += dbi_sigmoid_slope_f32(k, v.slope[DBI_OF_A][i], v.of[DBI_OF_A][i]);
     }
 }
