@@ -7,7 +7,7 @@
 struct dbi_net {
     const dbi_device_table *table;
     dbi_net_shape shape;
-    void *state; /* the device's */
+    void *state; /* belongs to the device */
     bool kept;   /* a backward pass may follow */
 };
 
