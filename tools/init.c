@@ -1,4 +1,4 @@
-/* dbisl-init: a checkpoint with fresh weights, or with another one's. */
+/* dbisl-init: makes a checkpoint with fresh weights or with those of another checkpoint. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -47,9 +47,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (a->flip && !a->from)
-            argp_error(state, "--flip-sdf goes with --from");
+            argp_error(state, "--flip-sdf needs --from");
         if (a->from && (a->arch.channels || a->arch.classes || a->arch.filters))
-            argp_error(state, "--from has its own channels, classes and filters");
+            argp_error(state, "leave out --channels, --classes and --filters: the file of --from has its own");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -73,7 +73,7 @@ static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error
                      a->arch.filters ? a->arch.filters : 16};
     dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, true, seed, error);
     char text[32];
-    snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end at 2^63 */
+    snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end below 2^63 */
     json_t *settings = json_pack("{s:i, s:i, s:i, s:s}", "channels", arch.channels, "classes", arch.classes, "filters",
                                  arch.filters, "seed", text);
     if (checkpoint && add_history(checkpoint, settings, NULL, error)) {
@@ -108,9 +108,7 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-init", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS, options, parse, "",
                "Makes a checkpoint to start training from: fresh weights, or the weights of another one without its "
-               "optimizer state, as a teacher "
-               "starts with "
-               "its student's.",
+               "optimizer state, as a teacher starts with its student's.",
                &a, &common);
     if (a.from)
         tool_reads(a.from);

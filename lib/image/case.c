@@ -138,7 +138,7 @@ static int take_label(work *w, const char *path, const dbi_voxels *voxels, dbi_e
     int largest = 0;
     w->label = label_through(w, voxels, &largest, error);
     if (w->label && largest == 0 && !w->input->classes)
-        dbi_fail(error, "the label is empty: no voxel is foreground (tell the number of classes to take it as it is)");
+        dbi_fail(error, "the label is empty: no voxel is foreground (give the number of classes to accept it)");
     else if (w->label) {
         w->classes = w->input->classes ? w->input->classes : largest;
         return 0;
