@@ -1,6 +1,6 @@
-/* The network on the device: the order of the passes is that of net.real.c, and so is what each buffer holds. Training keeps z (convolved) and a (normalized
- * and what follows) of each layer; the gradient of z overwrites z, that of a overwrites a. Without training, z becomes a in place, and buffers are used again
- * after their last reader. */
+/* The network on the device: the order of the passes is that of net.real.c, and so is what each buffer holds. Training
+ * keeps z (convolved) and a (normalized and what follows) of each layer; the gradient of z overwrites z, that of a
+ * overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. */
 #include "cuda/net.h"
 
 #include <stdlib.h>
@@ -28,10 +28,12 @@
 #undef LOAD
 #undef STORE
 
-/* Chunks side by side in a block that adds their sums, of how many of them a thread loads at once, and what is left after the first fold. */
+/* Chunks side by side in a block that adds their sums, of how many of them a thread loads at once, and what is left
+ * after the first fold. */
 enum { FINISH_ROWS = DBI_FINISH / DBI_GROUP, FINISH_ROUNDS = 5, FINISH_PARTS = 8 * DBI_GROUP };
 
-/* ---- Per-channel numbers: one block for each group of channels, as they lie side by side, adds the chunks' sums in double ---- */
+/* ---- Per-channel numbers: one block for each group of channels, as they lie side by side, adds the chunks' sums in
+ * double ---- */
 
 DBI_HD void fold_both(dbi_finish_sums *shared, int thread, int to, int from)
 {
@@ -39,11 +41,12 @@ DBI_HD void fold_both(dbi_finish_sums *shared, int thread, int to, int from)
     dbi_fold(shared->second, thread, to, from);
 }
 
-/* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take out again: it only shows in the running
- * mean. */
+/* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take
+ * out again: it only shows in the running mean. */
 typedef struct statistics_arguments {
-    const float *chunk_shift, *chunk_sum, *chunk_squares; /* [chunks,padded], any chunk's shift a finite number near its values */
-    const float *chunk_count;                             /* [chunks]: values of a channel in each, 0 allowed; NULL: those of `at` */
+    const float *chunk_shift, *chunk_sum,
+        *chunk_squares;       /* [chunks,padded], any chunk's shift a finite number near its values */
+    const float *chunk_count; /* [chunks]: values of a channel in each, 0 allowed; NULL: those of `at` */
     dbi_tiling at;
     int64_t chunks, count; /* count: values of a channel */
     int channels, padded;
@@ -70,8 +73,8 @@ DBI_HD void put_statistics(const statistics_arguments *a, int64_t c, double sum,
     }
 }
 
-/* All chunks' sums are moved to one centre, the first chunk's shift: that is a value of the channel, or near them, and what then still cancels in the variance
- * is far above the last bits of a double. */
+/* All chunks' sums are moved to one centre, the first chunk's shift: that is a value of the channel, or near them, and
+ * what then still cancels in the variance is far above the last bits of a double. */
 DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
 {
     const int64_t c = block * DBI_GROUP + thread % DBI_GROUP;
@@ -82,7 +85,8 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
             float count[FINISH_ROUNDS], shift[FINISH_ROUNDS], sums[FINISH_ROUNDS], all[FINISH_ROUNDS];
             DBI_UNROLL
             for (int k = 0; k < FINISH_ROUNDS; k++) {
-                const int64_t there = j + k * FINISH_ROWS < a->chunks ? j + k * FINISH_ROWS : j, i = there * a->padded + c;
+                const int64_t there = j + k * FINISH_ROWS < a->chunks ? j + k * FINISH_ROWS : j,
+                              i = there * a->padded + c;
                 count[k] = a->chunk_count ? a->chunk_count[there] : (float)dbi_tiling_count(&a->at, there);
                 shift[k] = a->chunk_shift[i];
                 sums[k] = a->chunk_sum[i];
@@ -127,7 +131,8 @@ DBI_HD void running(const running_arguments *a, int64_t block, int thread, int p
     for (int c = thread; c < a->layer[block].channels; c += DBI_FINISH) {
         const double inverse = dbi_norm_inverse((double)a->running[a->layer[block].variance + c]);
         a->layer[block].to_inverse[c] = inverse;
-        a->layer[block].to_mean[c] = (float)((double)a->running[a->layer[block].mean + c] - (double)a->parameters[a->layer[block].bias + c]);
+        a->layer[block].to_mean[c] =
+            (float)((double)a->running[a->layer[block].mean + c] - (double)a->parameters[a->layer[block].bias + c]);
         a->layer[block].to_scale[c] = (float)((double)a->parameters[a->layer[block].gamma + c] * inverse);
         a->layer[block].to_shift[c] = a->parameters[a->layer[block].beta + c];
     }
@@ -148,7 +153,8 @@ typedef struct factors_arguments {
 
 DBI_HD void put_factors(const factors_arguments *a, int64_t c, double sum, double dot)
 {
-    const dbi_norm_gradient g = dbi_norm_gradient_of(a->batch, sum, dot, a->inverse[c], (double)a->scale[c], (double)a->count);
+    const dbi_norm_gradient g =
+        dbi_norm_gradient_of(a->batch, sum, dot, a->inverse[c], (double)a->scale[c], (double)a->count);
     a->dgamma[c] = (float)g.gamma;
     a->dbeta[c] = (float)g.beta;
     a->dbias[c] = (float)g.bias;
@@ -193,7 +199,8 @@ DBI_HD void head_finish(const head_finish_arguments *a, int64_t block, int threa
     if (phase == 0) {
         double sum = 0;
         for (int64_t j = thread; j < a->chunks; j += DBI_FINISH)
-            sum += (double)(c < a->channels ? a->weight[(output * a->chunks + j) * a->padded + c] : a->bias[output * a->chunks + j]);
+            sum += (double)(c < a->channels ? a->weight[(output * a->chunks + j) * a->padded + c]
+                                            : a->bias[output * a->chunks + j]);
         shared->first[thread] = sum;
     } else if (phase == 1) {
         dbi_fold(shared->first, thread, FINISH_PARTS, DBI_FINISH);
@@ -210,7 +217,8 @@ DBI_HD void head_finish(const head_finish_arguments *a, int64_t block, int threa
 }
 DBI_KERNEL(head_finish, head_finish_arguments, DBI_FINISH, 3, dbi_finish_sums)
 
-/* ---- Whole-channel dropout: draw_dropout of net.real.c; channel c of sample n takes numbers 2 (n C + c) and the next ---- */
+/* ---- Whole-channel dropout: draw_dropout of net.real.c; channel c of sample n takes numbers 2 (n C + c) and the next
+ * ---- */
 
 typedef struct drop_arguments {
     const dbi_cuda_parameters *parameters;
@@ -231,8 +239,10 @@ DBI_HD void drop(const drop_arguments *a, int64_t block, int thread, int phase, 
     const int64_t n = dbi_divide(i, a->channels), c = i - n * a->channels;
     const int at = (int)(2 * i % 4);
     uint32_t number[4];
-    dbi_random_block(a->parameters->seed, a->role, a->parameters->step * a->passes + a->index, a->layer, (uint32_t)(2 * i / 4), number);
-    a->drop[n * a->padded + c] = dbi_uniform_of(number[at], number[at + 1]) < a->probability ? 0 : (float)(1 / (1 - a->probability));
+    dbi_random_block(a->parameters->seed, a->role, a->parameters->step * a->passes + a->index, a->layer,
+                     (uint32_t)(2 * i / 4), number);
+    a->drop[n * a->padded + c] =
+        dbi_uniform_of(number[at], number[at + 1]) < a->probability ? 0 : (float)(1 / (1 - a->probability));
 }
 DBI_KERNEL(drop, drop_arguments, DBI_BLOCK, 1, dbi_nothing)
 
@@ -269,7 +279,8 @@ static size_t element_size(const dbi_cuda_net *net)
 static size_t activation_bytes(const dbi_cuda_net *net, int layer)
 {
     const dbi_layer *l = &net->layout->layer[layer];
-    const size_t bytes = (size_t)(net->batch * voxels_at(net, l->level)) * (size_t)dbi_padded(l->out) * element_size(net);
+    const size_t bytes =
+        (size_t)(net->batch * voxels_at(net, l->level)) * (size_t)dbi_padded(l->out) * element_size(net);
     return (bytes + 255) / 256 * 256;
 }
 
@@ -348,7 +359,8 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
 {
     const dbi_layout *layout = net->layout;
     const int widest = dbi_padded(dbi_layout_widest(layout)), last = layout->layers - 1;
-    const size_t size = element_size(net), image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
+    const size_t size = element_size(net),
+                 image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
     const size_t outputs = 2 * (size_t)layout->arch.classes, head_chunks = (size_t)net->tiling[last].chunks;
     size_t partial = 0, counts = 0;
     for (int l = 0; l <= last; l++) {
@@ -361,7 +373,8 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
             dbi_arena_need(arena, &net->scale[l], channels * sizeof(float), error) ||
             dbi_arena_need(arena, &net->shift[l], channels * sizeof(float), error) ||
             dbi_arena_need(arena, &net->inverse[l], channels * sizeof(double), error) ||
-            (layer->dropout && dbi_arena_need(arena, &net->drop[l], (size_t)net->batch * channels * sizeof(float), error)))
+            (layer->dropout &&
+             dbi_arena_need(arena, &net->drop[l], (size_t)net->batch * channels * sizeof(float), error)))
             return -1;
     }
     for (int i = 0; i < 3; i++)
@@ -373,7 +386,8 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
         (dbi_arena_need(arena, &net->dpacked, (size_t)net->table.count * size, error) ||
          dbi_arena_need(arena, &net->by_z, (size_t)widest * sizeof(float), error) ||
          dbi_arena_need(arena, &net->constant, (size_t)widest * sizeof(float), error) ||
-         dbi_arena_need(arena, &net->head_weight, outputs * head_chunks * (size_t)dbi_padded(layout->arch.filters) * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->head_weight,
+                        outputs * head_chunks * (size_t)dbi_padded(layout->arch.filters) * sizeof(float), error) ||
          dbi_arena_need(arena, &net->head_bias, outputs * head_chunks * sizeof(float), error)))
         return -1;
     return dbi_arena_need(arena, &net->activations, net->training ? place_all(net) : place_activations(net), error) ||
@@ -438,36 +452,38 @@ static const void *input_of(const dbi_cuda_net *net, int l)
     return input < 0 ? (const void *)net->input : a_of(net, input);
 }
 
-/* STATUS = the launch of the kernel for the net's type of activations, `element`, with the fields that the statements set in `a`. */
-#define LAUNCH(STATUS, KERNEL, ARGUMENTS, BLOCKS, ...)                                                                                               \
-    do {                                                                                                                                             \
-        if (net->bf16) {                                                                                                                             \
-            typedef dbi_bf16 element __attribute__((unused));                                                                                        \
-            ARGUMENTS##_bf16 a;                                                                                                                      \
-            memset(&a, 0, sizeof a);                                                                                                                 \
-            __VA_ARGS__                                                                                                                              \
-            STATUS = KERNEL##_bf16_launch(stream, (BLOCKS), &a, error);                                                                              \
-        } else {                                                                                                                                     \
-            typedef float element __attribute__((unused));                                                                                           \
-            ARGUMENTS##_float a;                                                                                                                     \
-            memset(&a, 0, sizeof a);                                                                                                                 \
-            __VA_ARGS__                                                                                                                              \
-            STATUS = KERNEL##_float_launch(stream, (BLOCKS), &a, error);                                                                             \
-        }                                                                                                                                            \
+/* STATUS = the launch of the kernel for the net's type of activations, `element`, with the fields that the statements
+ * set in `a`. */
+#define LAUNCH(STATUS, KERNEL, ARGUMENTS, BLOCKS, ...)                                                                 \
+    do {                                                                                                               \
+        if (net->bf16) {                                                                                               \
+            typedef dbi_bf16 element __attribute__((unused));                                                          \
+            ARGUMENTS##_bf16 a;                                                                                        \
+            memset(&a, 0, sizeof a);                                                                                   \
+            __VA_ARGS__                                                                                                \
+            STATUS = KERNEL##_bf16_launch(stream, (BLOCKS), &a, error);                                                \
+        } else {                                                                                                       \
+            typedef float element __attribute__((unused));                                                             \
+            ARGUMENTS##_float a;                                                                                       \
+            memset(&a, 0, sizeof a);                                                                                   \
+            __VA_ARGS__                                                                                                \
+            STATUS = KERNEL##_float_launch(stream, (BLOCKS), &a, error);                                               \
+        }                                                                                                              \
     } while (0)
 
 int dbi_cuda_net_weights(dbi_cuda_net *net, dbi_stream stream, const float *parameters, dbi_error *error)
 {
     int status;
-    LAUNCH(status, pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters; a.packed = (element *)net->packed;);
+    LAUNCH(status, pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters;
+           a.packed = (element *)net->packed;);
     return status;
 }
 
 static int unpack_gradient(dbi_cuda_net *net, dbi_stream stream, float *gradient, dbi_error *error)
 {
     int status;
-    LAUNCH(status, unpack, unpack_arguments, net->table.blocks, a.table = net->table; a.packed = (const element *)net->dpacked;
-           a.gradient = gradient;);
+    LAUNCH(status, unpack, unpack_arguments, net->table.blocks, a.table = net->table;
+           a.packed = (const element *)net->dpacked; a.gradient = gradient;);
     return status;
 }
 
@@ -475,22 +491,25 @@ static int take_image(dbi_cuda_net *net, dbi_stream stream, const float *image, 
 {
     int status;
     const int64_t voxels = voxels_at(net, 0), all = net->batch * voxels;
-    LAUNCH(status, image, image_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.image = image; a.out = (element *)net->input; a.voxels = voxels;
-           a.all = all; a.channels = net->layout->arch.channels; a.padded = dbi_padded(net->layout->arch.channels););
+    LAUNCH(status, image, image_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.image = image;
+           a.out = (element *)net->input; a.voxels = voxels; a.all = all; a.channels = net->layout->arch.channels;
+           a.padded = dbi_padded(net->layout->arch.channels););
     return status;
 }
 
 static int take_moments(dbi_cuda_net *net, dbi_stream stream, int l, dbi_error *error)
 {
     int status;
-    LAUNCH(status, moments, moments_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l]; a.z = (const element *)z_of(net, l);
-           a.shift = net->partial[0]; a.sum = net->partial[1]; a.squares = net->partial[2];);
+    LAUNCH(status, moments, moments_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l];
+           a.z = (const element *)z_of(net, l); a.shift = net->partial[0]; a.sum = net->partial[1];
+           a.squares = net->partial[2];);
     return status;
 }
 
-/* Mean, scale and shift of the layer's normalization from its batch; chunks: of the moments that the convolution took, 0: it took none. */
-static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters, float *running, bool update,
-                            dbi_error *error)
+/* Mean, scale and shift of the layer's normalization from its batch; chunks: of the moments that the convolution took,
+ * 0: it took none. */
+static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters,
+                            float *running, bool update, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     statistics_arguments a;
@@ -520,7 +539,8 @@ static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t
 }
 
 /* The same of all layers from the running statistics. */
-static int running_statistics(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *running, dbi_error *error)
+static int running_statistics(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *running,
+                              dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     running_arguments a;
@@ -582,11 +602,11 @@ static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters
     return h;
 }
 
-#define NORMALIZE_FIELDS                                                                                                                             \
-    a.at = net->tiling[l];                                                                                                                           \
-    a.norm = norm_of(net, l, dropout);                                                                                                               \
-    a.z = (const element *)z_of(net, l);                                                                                                             \
-    a.a = (element *)a_of(net, l);                                                                                                                   \
+#define NORMALIZE_FIELDS                                                                                               \
+    a.at = net->tiling[l];                                                                                             \
+    a.norm = norm_of(net, l, dropout);                                                                                 \
+    a.z = (const element *)z_of(net, l);                                                                               \
+    a.a = (element *)a_of(net, l);                                                                                     \
     a.voxels = voxels_at(net, net->layout->layer[l].level);
 
 static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, dbi_error *error)
@@ -597,29 +617,33 @@ static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, 
     if (skip < 0)
         LAUNCH(status, normalize, normalize_arguments, blocks, NORMALIZE_FIELDS);
     else
-        LAUNCH(status, normalize_skip, normalize_arguments, blocks, NORMALIZE_FIELDS a.skip = (const element *)a_of(net, skip););
+        LAUNCH(status, normalize_skip, normalize_arguments, blocks,
+               NORMALIZE_FIELDS a.skip = (const element *)a_of(net, skip););
     return status;
 }
 
-static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf, dbi_error *error)
+static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf,
+                 dbi_error *error)
 {
     int status;
     const int last = net->layout->layers - 1;
     const int64_t all = net->tiling[last].voxels;
     LAUNCH(status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, dropout);
-           a.heads = heads_of(net->layout, parameters); a.z = (const element *)z_of(net, last); a.logits = logits; a.sdf = sdf; a.all = all;
-           a.voxels = voxels_at(net, 0););
+           a.heads = heads_of(net->layout, parameters); a.z = (const element *)z_of(net, last); a.logits = logits;
+           a.sdf = sdf; a.all = all; a.voxels = voxels_at(net, 0););
     return status;
 }
 
 /* One layer: convolution, normalization, dropout, sum; the last one's normalization is in the heads. */
-static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running, const dbi_cuda_pass *pass,
-                         float *logits, float *sdf, dbi_error *error)
+static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running,
+                         const dbi_cuda_pass *pass, float *logits, float *sdf, dbi_error *error)
 {
     const dbi_layer *layer = &net->layout->layer[l];
-    const bool batch = pass->statistics == DBI_BATCH_STATISTICS, dropout = pass->dropout > 0 && layer->dropout, last = l == net->layout->layers - 1;
+    const bool batch = pass->statistics == DBI_BATCH_STATISTICS, dropout = pass->dropout > 0 && layer->dropout,
+               last = l == net->layout->layers - 1;
     const int64_t chunks = dbi_convs_chunks(net->convs, l);
-    /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads' outputs too. */
+    /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads'
+     * outputs too. */
     const bool at_once = chunks && !batch && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
     const dbi_norm_cuda norm = norm_of(net, l, false);
     dbi_conv_extra extra;
@@ -646,8 +670,8 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         extra.heads.classes = h.classes;
         extra.heads.channels = h.channels;
     }
-    if (dbi_convs_forward(net->convs, stream, l, input_of(net, l), packed_of(net, net->packed, l), at_once ? a_of(net, l) : z_of(net, l),
-                          chunks ? &extra : NULL, net->workspace, error))
+    if (dbi_convs_forward(net->convs, stream, l, input_of(net, l), packed_of(net, net->packed, l),
+                          at_once ? a_of(net, l) : z_of(net, l), chunks ? &extra : NULL, net->workspace, error))
         return -1;
     if (at_once)
         return 0;
@@ -659,8 +683,8 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
                : 0;
 }
 
-int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running, const dbi_cuda_pass *pass, const float *image,
-                         float *logits, float *sdf, dbi_error *error)
+int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running,
+                         const dbi_cuda_pass *pass, const float *image, float *logits, float *sdf, dbi_error *error)
 {
     net->kept = false;
     if (take_image(net, stream, image, error) ||
@@ -682,13 +706,13 @@ typedef struct source {
 } source;
 
 /* What both kernels take. */
-#define GRADIENT_FIELDS                                                                                                                              \
-    a.at = net->tiling[l];                                                                                                                           \
-    a.norm = norm_of(net, l, net->dropout);                                                                                                          \
-    a.da = (const element *)from->da;                                                                                                                \
-    a.da_skip = (const element *)from->da_skip;                                                                                                      \
-    a.heads = from->heads;                                                                                                                           \
-    a.z = (element *)z_of(net, l);                                                                                                                   \
+#define GRADIENT_FIELDS                                                                                                \
+    a.at = net->tiling[l];                                                                                             \
+    a.norm = norm_of(net, l, net->dropout);                                                                            \
+    a.da = (const element *)from->da;                                                                                  \
+    a.da_skip = (const element *)from->da_skip;                                                                        \
+    a.heads = from->heads;                                                                                             \
+    a.z = (element *)z_of(net, l);                                                                                     \
     a.voxels = voxels_at(net, net->layout->layer[l].level);
 
 static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
@@ -696,9 +720,11 @@ static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, const sour
     int status;
     const int64_t blocks = dbi_tiling_blocks(&net->tiling[l]);
     if (from->da)
-        LAUNCH(status, sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+        LAUNCH(status, sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0];
+               a.dot = net->partial[1];);
     else
-        LAUNCH(status, head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+        LAUNCH(status, head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0];
+               a.dot = net->partial[1];);
     return status;
 }
 
@@ -707,9 +733,11 @@ static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const sour
     int status;
     const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]);
     if (from->da)
-        LAUNCH(status, gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
+        LAUNCH(status, gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z;
+               a.constant = net->constant;);
     else
-        LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z; a.constant = net->constant;);
+        LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z;
+               a.constant = net->constant;);
     return status;
 }
 
@@ -717,13 +745,15 @@ static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_head
 {
     int status;
     const int last = net->layout->layers - 1;
-    LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]), a.at = net->tiling[last];
-           a.norm = norm_of(net, last, net->dropout); a.heads = *h; a.z = (const element *)z_of(net, last); a.voxels = voxels_at(net, 0);
-           a.weight = net->head_weight; a.bias = net->head_bias;);
+    LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]),
+           a.at = net->tiling[last];
+           a.norm = norm_of(net, last, net->dropout); a.heads = *h; a.z = (const element *)z_of(net, last);
+           a.voxels = voxels_at(net, 0); a.weight = net->head_weight; a.bias = net->head_bias;);
     return status;
 }
 
-static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, float *gradient, dbi_error *error)
+static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, float *gradient,
+                          dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     head_finish_arguments a;
@@ -765,8 +795,8 @@ static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, f
     return factors_launch(stream, a.padded / DBI_GROUP, &a, error);
 }
 
-int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf, const float *dlogits, const float *dsdf,
-                          float *gradient, dbi_error *error)
+int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf,
+                          const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     const int last = layout->layers - 1;
@@ -788,9 +818,10 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
         from.da_skip = adder < 0 ? NULL : a_of(net, adder);
         if (gradient_sums(net, stream, l, &from, error) || normalization_gradient(net, stream, l, gradient, error) ||
             gradient_of_z(net, stream, l, &from, error) ||
-            dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l), net->workspace, error) ||
-            (input >= 0 &&
-             dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l), a_of(net, input), net->workspace, error)))
+            dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l),
+                             net->workspace, error) ||
+            (input >= 0 && dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l),
+                                          a_of(net, input), net->workspace, error)))
             return -1;
     }
     return unpack_gradient(net, stream, gradient, error);

@@ -1,4 +1,5 @@
-/* The dual V-Net as a list of layers and parameters. The names and layouts are those of the field's public V-Nets (a PyTorch state_dict). */
+/* The dual V-Net as a list of layers and parameters. The names and layouts are those of the field's public V-Nets (a
+ * PyTorch state_dict). */
 #ifndef DBI_NET_ARCH_H
 #define DBI_NET_ARCH_H
 
@@ -20,7 +21,8 @@ typedef enum dbi_layer_kind {
     DBI_LAYER_UP     /* transposed 2^3, stride 2 */
 } dbi_layer_kind;
 
-/* The tensors of a layer, in their order: kernel and bias of the convolution, weight and bias of the normalization, running mean and variance. */
+/* The tensors of a layer, in their order: kernel and bias of the convolution, weight and bias of the normalization,
+ * running mean and variance. */
 typedef enum dbi_layer_tensor {
     DBI_CONV_WEIGHT,
     DBI_CONV_BIAS,
@@ -30,7 +32,8 @@ typedef enum dbi_layer_tensor {
     DBI_RUNNING_VARIANCE
 } dbi_layer_tensor;
 
-/* One convolution with bias, batch normalization and ReLU; then, where given, dropout, the sum with an earlier layer's output, or both. */
+/* One convolution with bias, batch normalization and ReLU; then, where given, dropout, the sum with an earlier layer's
+ * output, or both. */
 typedef struct dbi_layer {
     dbi_layer_kind kind;
     int in, out;  /* channels */
@@ -63,8 +66,8 @@ typedef struct dbi_layout {
     dbi_arch arch;
     int layers;
     dbi_layer layer[DBI_MAX_LAYERS];
-    int sdf_head,
-        seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the distance, out_conv2 the logits */
+    int sdf_head, seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the
+                               distance, out_conv2 the logits */
     int tensors;
     dbi_named tensor[DBI_MAX_TENSORS];
     size_t parameters, statistics; /* sizes of the flat arrays */
@@ -77,7 +80,8 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error);
 int dbi_layout_widest(const dbi_layout *layout);
 /* Where a tensor of layer l begins in the flat array of its role. */
 size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor);
-/* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then the output has to be kept. */
+/* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then
+ * the output has to be kept. */
 int dbi_layout_last_reader(const dbi_layout *layout, int l);
 /* The layer that adds layer l's output to its own, -1: none. The gradient of a sum is that of both its terms. */
 int dbi_layout_adder(const dbi_layout *layout, int l);

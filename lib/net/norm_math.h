@@ -1,5 +1,6 @@
-/* The numbers of a normalization, per channel, in double precision: the same on every device. With z a channel's values (convolved, without the bias) and x =
- * (z - mean) / deviation, a layer gives y = scale (z - mean) + shift, scale = gamma / deviation, shift = beta (Ioffe and Szegedy 2015). */
+/* The numbers of a normalization, per channel, in double precision: the same on every device. With z a channel's values
+ * (convolved, without the bias) and x = (z - mean) / deviation, a layer gives y = scale (z - mean) + shift, scale =
+ * gamma / deviation, shift = beta (Ioffe and Szegedy 2015). */
 #ifndef DBI_NET_NORM_MATH_H
 #define DBI_NET_NORM_MATH_H
 
@@ -30,15 +31,16 @@ DBI_HD double dbi_norm_running_variance(double running, double variance, double 
     return (1 - DBI_NORM_RUNNING_SHARE) * running + DBI_NORM_RUNNING_SHARE * variance * count / (count - 1);
 }
 
-/* What the backward pass makes of a channel's sums over dy: the gradients of gamma, beta and the convolution's bias, and the factors of dz = scale dy + by_z
- * (z - mean) + constant. */
+/* What the backward pass makes of a channel's sums over dy: the gradients of gamma, beta and the convolution's bias,
+ * and the factors of dz = scale dy + by_z (z - mean) + constant. */
 typedef struct dbi_norm_gradient {
     double gamma, beta, bias, by_z, constant;
 } dbi_norm_gradient;
 
-/* sum = sum of dy, dot = sum of dy (z - mean), over `count` values. own: mean and deviation are those of these values, and dz = scale (dy - mean(dy) - x mean(dy
- * x)); otherwise they are constants, and dz = scale dy. */
-DBI_HD dbi_norm_gradient dbi_norm_gradient_of(bool own, double sum, double dot, double inverse, double scale, double count)
+/* sum = sum of dy, dot = sum of dy (z - mean), over `count` values. own: mean and deviation are those of these values,
+ * and dz = scale (dy - mean(dy) - x mean(dy x)); otherwise they are constants, and dz = scale dy. */
+DBI_HD dbi_norm_gradient dbi_norm_gradient_of(bool own, double sum, double dot, double inverse, double scale,
+                                              double count)
 {
     dbi_norm_gradient g;
     g.gamma = dot * inverse;

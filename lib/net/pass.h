@@ -29,7 +29,8 @@ typedef struct dbi_pass {
     dbi_role role;
     uint32_t step;
     bool keep;         /* keep what the backward pass needs (the net must be opened for training) */
-    bool same_weights; /* the weights have not changed since this net's last pass: a device with memory of its own need not fetch them again */
+    bool same_weights; /* the weights have not changed since this net's last pass: a device with memory of its own need
+                          not fetch them again */
 } dbi_pass;
 
 /* Refuses a size of an image that is no multiple of DBI_NET_MULTIPLE in X, Y and Z. */

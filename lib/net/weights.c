@@ -24,7 +24,8 @@ static int from_metadata(const dbi_record *record, dbi_arch *arch, dbi_error *er
     int status = 0;
     if (!name || strcmp(name, "dual-vnet"))
         status = dbi_fail(error, "architecture \"%s\" is not \"dual-vnet\"", name ? name : "?");
-    else if (int_member(object, "channels", &arch->channels, error) || int_member(object, "classes", &arch->classes, error) ||
+    else if (int_member(object, "channels", &arch->channels, error) ||
+             int_member(object, "classes", &arch->classes, error) ||
              int_member(object, "filters", &arch->filters, error))
         status = -1;
     json_decref(object);
@@ -42,7 +43,8 @@ static int from_shapes(const dbi_record *record, dbi_arch *arch, dbi_error *erro
         if (tensor[i]->ndim != 5 || tensor[i]->shape[0] > 1 << 20 || tensor[i]->shape[1] > 1 << 20)
             return dbi_fail(error, "tensor \"%s\" has not the shape of a convolution's weights", names[i]);
     }
-    *arch = (dbi_arch){.channels = (int)tensor[0]->shape[1], .classes = (int)tensor[1]->shape[0], .filters = (int)tensor[0]->shape[0]};
+    *arch = (dbi_arch){
+        .channels = (int)tensor[0]->shape[1], .classes = (int)tensor[1]->shape[0], .filters = (int)tensor[0]->shape[0]};
     return 0;
 }
 

@@ -47,7 +47,8 @@ static void *zeros(size_t count, size_t size)
     return p;
 }
 
-static void job_new(job *j, const char *device, bool wide, const dbi_arch *arch, int64_t batch, int64_t x, int64_t y, int64_t z)
+static void job_new(job *j, const char *device, bool wide, const dbi_arch *arch, int64_t batch, int64_t x, int64_t y,
+                    int64_t z)
 {
     dbi_error error;
     *j = (job){.device = device, .wide = wide, .batch = batch, .size = {x, y, z}};
@@ -70,47 +71,48 @@ static void job_free(job *j)
 }
 
 /* The forward pass, then `losses` (may be NULL) fills dlogits and dsdf, then the backward pass. */
-#define DEFINE_RUN(SUFFIX, REAL)                                                                                                                     \
-    static void run_##SUFFIX(job *j, void (*losses)(job *, const void *), const void *context)                                                       \
-    {                                                                                                                                                \
-        dbi_error error = {""};                                                                                                                      \
-        dbi_weights_##SUFFIX w;                                                                                                                      \
-        size_t in = inputs(j), out = outputs(j);                                                                                                     \
-        REAL *image = zeros(in, sizeof *image), *outs = zeros(4 * out, sizeof *outs), *gradient = zeros(j->layout.parameters, sizeof *gradient);     \
-        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &j->layout, false, &error), 0);                                                                \
-        for (size_t i = 0; i < j->layout.parameters; i++)                                                                                            \
-            w.parameters[i] = (REAL)j->parameters[i];                                                                                                \
-        for (size_t i = 0; i < j->layout.statistics; i++)                                                                                            \
-            w.statistics[i] = (REAL)j->statistics[i];                                                                                                \
-        for (size_t i = 0; i < in; i++)                                                                                                              \
-            image[i] = (REAL)j->image[i];                                                                                                            \
-        net_##SUFFIX *net = net_open_##SUFFIX(&j->layout, j->device, j->batch, j->size, j->pass.keep, &error);                                       \
-        if (!net)                                                                                                                                    \
-            fail_msg("%s", error.text);                                                                                                              \
-        if (net_forward_##SUFFIX(net, &w, &j->pass, image, outs, outs + out, &error))                                                                \
-            fail_msg("%s", error.text);                                                                                                              \
-        for (size_t i = 0; i < out; i++) {                                                                                                           \
-            j->logits[i] = outs[i];                                                                                                                  \
-            j->sdf[i] = outs[out + i];                                                                                                               \
-        }                                                                                                                                            \
-        for (size_t i = 0; i < j->layout.statistics; i++)                                                                                            \
-            j->statistics[i] = w.statistics[i];                                                                                                      \
-        if (losses) {                                                                                                                                \
-            losses(j, context);                                                                                                                      \
-            for (size_t i = 0; i < out; i++) {                                                                                                       \
-                outs[2 * out + i] = (REAL)j->dlogits[i];                                                                                             \
-                outs[3 * out + i] = (REAL)j->dsdf[i];                                                                                                \
-            }                                                                                                                                        \
-            if (net_backward_##SUFFIX(net, &w, outs + 2 * out, outs + 3 * out, gradient, &error))                                                    \
-                fail_msg("%s", error.text);                                                                                                          \
-            for (size_t i = 0; i < j->layout.parameters; i++)                                                                                        \
-                j->gradient[i] = gradient[i];                                                                                                        \
-        }                                                                                                                                            \
-        net_close_##SUFFIX(net);                                                                                                                     \
-        dbi_weights_free_##SUFFIX(&w);                                                                                                               \
-        free(image);                                                                                                                                 \
-        free(outs);                                                                                                                                  \
-        free(gradient);                                                                                                                              \
+#define DEFINE_RUN(SUFFIX, REAL)                                                                                       \
+    static void run_##SUFFIX(job *j, void (*losses)(job *, const void *), const void *context)                         \
+    {                                                                                                                  \
+        dbi_error error = {""};                                                                                        \
+        dbi_weights_##SUFFIX w;                                                                                        \
+        size_t in = inputs(j), out = outputs(j);                                                                       \
+        REAL *image = zeros(in, sizeof *image), *outs = zeros(4 * out, sizeof *outs),                                  \
+             *gradient = zeros(j->layout.parameters, sizeof *gradient);                                                \
+        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &j->layout, false, &error), 0);                                  \
+        for (size_t i = 0; i < j->layout.parameters; i++)                                                              \
+            w.parameters[i] = (REAL)j->parameters[i];                                                                  \
+        for (size_t i = 0; i < j->layout.statistics; i++)                                                              \
+            w.statistics[i] = (REAL)j->statistics[i];                                                                  \
+        for (size_t i = 0; i < in; i++)                                                                                \
+            image[i] = (REAL)j->image[i];                                                                              \
+        net_##SUFFIX *net = net_open_##SUFFIX(&j->layout, j->device, j->batch, j->size, j->pass.keep, &error);         \
+        if (!net)                                                                                                      \
+            fail_msg("%s", error.text);                                                                                \
+        if (net_forward_##SUFFIX(net, &w, &j->pass, image, outs, outs + out, &error))                                  \
+            fail_msg("%s", error.text);                                                                                \
+        for (size_t i = 0; i < out; i++) {                                                                             \
+            j->logits[i] = outs[i];                                                                                    \
+            j->sdf[i] = outs[out + i];                                                                                 \
+        }                                                                                                              \
+        for (size_t i = 0; i < j->layout.statistics; i++)                                                              \
+            j->statistics[i] = w.statistics[i];                                                                        \
+        if (losses) {                                                                                                  \
+            losses(j, context);                                                                                        \
+            for (size_t i = 0; i < out; i++) {                                                                         \
+                outs[2 * out + i] = (REAL)j->dlogits[i];                                                               \
+                outs[3 * out + i] = (REAL)j->dsdf[i];                                                                  \
+            }                                                                                                          \
+            if (net_backward_##SUFFIX(net, &w, outs + 2 * out, outs + 3 * out, gradient, &error))                      \
+                fail_msg("%s", error.text);                                                                            \
+            for (size_t i = 0; i < j->layout.parameters; i++)                                                          \
+                j->gradient[i] = gradient[i];                                                                          \
+        }                                                                                                              \
+        net_close_##SUFFIX(net);                                                                                       \
+        dbi_weights_free_##SUFFIX(&w);                                                                                 \
+        free(image);                                                                                                   \
+        free(outs);                                                                                                    \
+        free(gradient);                                                                                                \
     }
 DEFINE_RUN(f32, float)
 DEFINE_RUN(f64, double)
@@ -143,13 +145,13 @@ static double largest(const double *a, size_t count)
     return most;
 }
 
-#define assert_below(value, limit, ...)                                                                                                              \
-    do {                                                                                                                                             \
-        double value_ = (value), limit_ = (limit);                                                                                                   \
-        if (!(value_ <= limit_)) {                                                                                                                   \
-            print_error("%g > %g: ", value_, limit_);                                                                                                \
-            fail_msg(__VA_ARGS__);                                                                                                                   \
-        }                                                                                                                                            \
+#define assert_below(value, limit, ...)                                                                                \
+    do {                                                                                                               \
+        double value_ = (value), limit_ = (limit);                                                                     \
+        if (!(value_ <= limit_)) {                                                                                     \
+            print_error("%g > %g: ", value_, limit_);                                                                  \
+            fail_msg(__VA_ARGS__);                                                                                     \
+        }                                                                                                              \
     } while (0)
 
 /* The bias of a convolution before a normalization, whose gradient is truly 0. */
@@ -261,7 +263,8 @@ static void compare_gradients(const job *j, double whole, double each, double id
         if (is_idle_bias(&j->layout, t))
             assert_below(largest(j->gradient + tensor->offset, tensor->count), idle, "%s %s", j->device, name);
         else
-            assert_below(distance(j->gradient + tensor->offset, expected + tensor->offset, tensor->count), each, "%s %s", j->device, name);
+            assert_below(distance(j->gradient + tensor->offset, expected + tensor->offset, tensor->count), each,
+                         "%s %s", j->device, name);
     }
     assert_below(distance(j->gradient, expected, j->layout.parameters), whole, "%s, all gradients", j->device);
     free(expected);
@@ -277,12 +280,14 @@ static void compare_statistics(const job *j, double limit)
         double *expected = zeros(tensor->count, sizeof(double));
         snprintf(name, sizeof name, "supervised.after1.%s", tensor->name);
         widen(expected, name, tensor->count);
-        assert_below(distance(j->statistics + tensor->offset, expected, tensor->count), limit, "%s %s", j->device, name);
+        assert_below(distance(j->statistics + tensor->offset, expected, tensor->count), limit, "%s %s", j->device,
+                     name);
         free(expected);
     }
 }
 
-static void check_fixture(const char *device, bool wide, double output, double whole, double each, double idle, double statistics)
+static void check_fixture(const char *device, bool wide, double output, double whole, double each, double idle,
+                          double statistics)
 {
     job j;
     fixture_job(&j, device, wide);
@@ -364,16 +369,21 @@ typedef struct sample_case {
 static void run_random(job *j, const sample_case *c)
 {
     random_job(j);
-    j->pass = (dbi_pass){
-        .statistics = c->statistics, .update_running = true, .keep = true, .dropout = c->dropout, .seed = 3, .role = DBI_ROLE_DROPOUT, .step = 7};
+    j->pass = (dbi_pass){.statistics = c->statistics,
+                         .update_running = true,
+                         .keep = true,
+                         .dropout = c->dropout,
+                         .seed = 3,
+                         .role = DBI_ROLE_DROPOUT,
+                         .step = 7};
     run(j, linear, NULL);
 }
 
 enum { WOBBLES = 2 };
 
-/* How far the gradients move when the image is off by what single precision leaves of a layer's sums: the largest of some tries, for all of the gradient
- * and per tensor. That is no small number where few voxels make a batch's statistics: a value near the kink of a ReLU may fall to its other side, and
- * its gradient comes or goes as a whole. */
+/* How far the gradients move when the image is off by what single precision leaves of a layer's sums: the largest of
+ * some tries, for all of the gradient and per tensor. That is no small number where few voxels make a batch's
+ * statistics: a value near the kink of a ReLU may fall to its other side, and its gradient comes or goes as a whole. */
 static void wobble(const sample_case *c, const job *wide, double *whole, double *tensor)
 {
     for (uint32_t k = 0; k < WOBBLES; k++) {
@@ -390,7 +400,8 @@ static void wobble(const sample_case *c, const job *wide, double *whole, double 
         for (int t = 0; t < wide->layout.tensors; t++) {
             const dbi_named *at = &wide->layout.tensor[t];
             if (at->role == DBI_PARAMETER)
-                tensor[t] = fmax(tensor[t], distance(off.gradient + at->offset, wide->gradient + at->offset, at->count));
+                tensor[t] =
+                    fmax(tensor[t], distance(off.gradient + at->offset, wide->gradient + at->offset, at->count));
         }
         job_free(&off);
     }
@@ -402,7 +413,8 @@ static void compare_jobs(const job *narrow, const job *wide, double whole, const
     assert_below(distance(narrow->logits, wide->logits, outputs(wide)), 1e-4, "%s: logits", text);
     assert_below(distance(narrow->sdf, wide->sdf, outputs(wide)), 1e-4, "%s: sdf", text);
     assert_below(distance(narrow->statistics, wide->statistics, wide->layout.statistics), 1e-4, "%s: statistics", text);
-    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), (kinks ? 2e-3 : 1e-4) + 2 * whole, "%s: gradient", text);
+    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), (kinks ? 2e-3 : 1e-4) + 2 * whole,
+                 "%s: gradient", text);
     for (int t = 0; t < wide->layout.tensors; t++) {
         const dbi_named *tensor = &wide->layout.tensor[t];
         bool idle = is_idle_bias(&wide->layout, t) && wide->pass.statistics == DBI_BATCH_STATISTICS;
@@ -412,16 +424,20 @@ static void compare_jobs(const job *narrow, const job *wide, double whole, const
     }
 }
 
-/* A batch's statistics of few values are ill-conditioned, in every precision: the smallest grid, 1/16 of the size, has at least 12 voxels here, or the
- * statistics are the running ones. */
+/* A batch's statistics of few values are ill-conditioned, in every precision: the smallest grid, 1/16 of the size, has
+ * at least 12 voxels here, or the statistics are the running ones. */
 static void test_devices_agree(void **state)
 {
     (void)state;
     static const sample_case cases[] = {
-        {{1, 1, 1}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},     {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
-        {{1, 1, 4}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},   {{2, 3, 5}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 1, 8}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS}, {{5, 1, 9}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
-        {{1, 2, 12}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},  {{1, 1, 17}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 1}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},
+        {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 1, 4}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},
+        {{2, 3, 5}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 8}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{5, 1, 9}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{1, 2, 12}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 17}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const sample_case *c = &cases[i];
@@ -434,7 +450,8 @@ static void test_devices_agree(void **state)
         if (c->statistics == DBI_BATCH_STATISTICS)
             wobble(c, &wide, &whole, wobbles);
         for (int d = 0; d < (is_child() ? 1 : 2); d++) {
-            snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters", devices[d], c->arch.channels, c->arch.classes, c->arch.filters);
+            snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters", devices[d], c->arch.channels,
+                     c->arch.classes, c->arch.filters);
             job_new(&narrow, devices[d], false, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
             run_random(&narrow, c);
             compare_jobs(&narrow, &wide, whole, wobbles, text);
@@ -477,7 +494,8 @@ static double linear_loss(const job *j)
 static double moved_loss(const job *base, size_t offset, const double *direction, size_t count, double by)
 {
     job j = *base;
-    double *parameters = zeros(j.layout.parameters, sizeof(double)), *statistics = zeros(j.layout.statistics, sizeof(double));
+    double *parameters = zeros(j.layout.parameters, sizeof(double)),
+           *statistics = zeros(j.layout.statistics, sizeof(double));
     memcpy(parameters, base->parameters, j.layout.parameters * sizeof(double));
     memcpy(statistics, base->statistics, j.layout.statistics * sizeof(double));
     j.parameters = parameters;
@@ -491,14 +509,16 @@ static double moved_loss(const job *base, size_t offset, const double *direction
     return linear_loss(&j);
 }
 
-/* Every tensor along a random direction: the slope is the gradient's component. All layer kinds, both normalizations, dropout, skips and heads. */
+/* Every tensor along a random direction: the slope is the gradient's component. All layer kinds, both normalizations,
+ * dropout, skips and heads. */
 static void check_slopes(dbi_statistics_mode statistics, int64_t size)
 {
     job j;
     dbi_arch arch = {2, 2, 1};
     job_new(&j, "reference", true, &arch, 2, size, 32, 32);
     random_job(&j);
-    j.pass = (dbi_pass){.statistics = statistics, .keep = true, .dropout = 0.25, .seed = 3, .role = DBI_ROLE_DROPOUT, .step = 7};
+    j.pass = (dbi_pass){
+        .statistics = statistics, .keep = true, .dropout = 0.25, .seed = 3, .role = DBI_ROLE_DROPOUT, .step = 7};
     run_f64(&j, linear, NULL);
     double *direction = zeros(j.layout.parameters, sizeof(double));
     for (int t = 0; t < j.layout.tensors; t++) {
@@ -515,11 +535,12 @@ static void check_slopes(dbi_statistics_mode statistics, int64_t size)
             squares[1] += direction[i] * direction[i];
         }
         lengths = sqrt(squares[0] * squares[1]);
-        double slope =
-            (moved_loss(&j, tensor->offset, direction, tensor->count, step) - moved_loss(&j, tensor->offset, direction, tensor->count, -step)) /
-            (2 * step);
+        double slope = (moved_loss(&j, tensor->offset, direction, tensor->count, step) -
+                        moved_loss(&j, tensor->offset, direction, tensor->count, -step)) /
+                       (2 * step);
         bool idle = is_idle_bias(&j.layout, t) && statistics == DBI_BATCH_STATISTICS;
-        assert_below(fabs(slope - inner), idle ? 1e-7 : 1e-4 * lengths, "%s: slope %g, gradient %g", tensor->name, slope, inner);
+        assert_below(fabs(slope - inner), idle ? 1e-7 : 1e-4 * lengths, "%s: slope %g, gradient %g", tensor->name,
+                     slope, inner);
     }
     free(direction);
     job_free(&j);
@@ -560,8 +581,11 @@ static void test_impossible_nets_are_refused(void **state)
         int64_t batch, size[3];
         const char *text;
     } wrong[] = {
-        {"cpu", 1, {24, 16, 16}, "multiples of 16"}, {"cpu", 1, {0, 16, 16}, "multiples of 16"},        {"cpu", 0, {16, 16, 16}, "batch"},
-        {"cpu", 1, {INT64_C(1) << 40, 16, 16}, ""},  {"cpu", INT64_C(1) << 60, {16, 16, 16}, "beyond"},
+        {"cpu", 1, {24, 16, 16}, "multiples of 16"},
+        {"cpu", 1, {0, 16, 16}, "multiples of 16"},
+        {"cpu", 0, {16, 16, 16}, "batch"},
+        {"cpu", 1, {INT64_C(1) << 40, 16, 16}, ""},
+        {"cpu", INT64_C(1) << 60, {16, 16, 16}, "beyond"},
     };
     dbi_arch arch = {1, 1, 2};
     dbi_layout layout;
@@ -595,7 +619,8 @@ static void test_impossible_passes_are_refused(void **state)
     dbi_pass keep = {.keep = true}, dropout = {.dropout = 1}, batch = {.statistics = DBI_BATCH_STATISTICS}, plain = {0};
     assert_int_equal(net_forward_f32(net, &weights, &keep, array, array, array, &error), -1);
     assert_int_equal(net_forward_f32(net, &weights, &dropout, array, array, array, &error), -1);
-    assert_int_equal(net_forward_f32(net, &weights, &batch, array, array, array, &error), -1); /* one value per channel at the deepest level */
+    assert_int_equal(net_forward_f32(net, &weights, &batch, array, array, array, &error),
+                     -1); /* one value per channel at the deepest level */
     float *outs = zeros(8192, sizeof(float));
     assert_int_equal(net_forward_f32(net, &weights, &plain, array, outs, outs + 4096, &error), 0);
     assert_int_equal(net_backward_f32(net, &weights, array, array, gradient, &error), -1);

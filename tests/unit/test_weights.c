@@ -57,7 +57,8 @@ static void test_fresh_weights_have_their_spread(void **state)
     (void)state;
     dbi_arch wide = {1, 1, 8};
     dbi_error error;
-    dbi_checkpoint *c = dbi_checkpoint_new(&wide, false, 1, &error), *same = dbi_checkpoint_new(&wide, false, 1, &error);
+    dbi_checkpoint *c = dbi_checkpoint_new(&wide, false, 1, &error),
+                   *same = dbi_checkpoint_new(&wide, false, 1, &error);
     dbi_checkpoint *other = dbi_checkpoint_new(&wide, false, 2, &error);
     assert_true(c && same && other);
     for (int l = 5; l < c->layout.layers; l++) { /* the first ones are too small to tell */
@@ -195,13 +196,15 @@ static void other_network(dbi_record *record)
 static void huge_network(dbi_record *record)
 {
     dbi_error error;
-    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":3,\"filters\":256}", &error);
+    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":3,\"filters\":256}",
+                 &error);
 }
 
 static void no_number(dbi_record *record)
 {
     dbi_error error;
-    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":\"3\",\"filters\":2}", &error);
+    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":\"3\",\"filters\":2}",
+                 &error);
 }
 
 static void other_kind(dbi_record *record)
@@ -297,7 +300,8 @@ static void test_average(void **state)
     assert_int_equal(dbi_meta_set(student->meta, "preprocessing", "{\"a\":1}", &error), 0);
     assert_int_equal(dbi_checkpoint_average(teacher, student, 0.99, true, &error), 0);
     for (size_t i = 0; i < teacher->layout.parameters; i++)
-        assert_true(fabs(teacher->weights.parameters[i] - (0.75 * before->weights.parameters[i] + 0.25 * student->weights.parameters[i])) < 1e-6);
+        assert_true(fabs(teacher->weights.parameters[i] -
+                         (0.75 * before->weights.parameters[i] + 0.25 * student->weights.parameters[i])) < 1e-6);
     for (size_t i = 0; i < teacher->layout.statistics; i++)
         assert_true(fabs(teacher->weights.statistics[i] - (0.75 * before->weights.statistics[i] + 0.25 * 5)) < 1e-6);
     assert_int_equal(teacher->step, 3);
