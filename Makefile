@@ -243,7 +243,7 @@ endif
 
 # --- style -----------------------------------------------------------------------------------------------------------------------------------------
 
-c_files := $(sort $(wildcard tests/*.c lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/emulated/*.[ch] tests/emulated/*/*.h tests/emulated/*/*/*.h tests/*.c tests/unit/*.[ch] tests/bench/*.[ch]))
+c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/emulated/*.[ch] tests/emulated/*/*.h tests/emulated/*/*/*.h tests/*.c tests/unit/*.[ch] tests/bench/*.[ch]))
 shell_files := setup.sh .ci/run tests/run tests/helper.bash tests/bench/run $(sort $(wildcard scripts/* examples/*.sh))
 
 .PHONY: lint
