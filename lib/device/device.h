@@ -64,8 +64,8 @@ typedef struct dbi_device_table {
     int (*check)(const dbi_device *device, dbi_error *error);
     int (*describe)(const dbi_device *device, dbi_device_facts *facts, dbi_error *error); /* NULL: not known */
 
-    /* The network: see device/net.h, which has checked shape and pass. net_bytes: SIZE_MAX when such a net cannot be
-     * made. */
+    /* The network: see device/net.h, which has checked shape and pass. net_open NULL: the device has no network.
+     * net_bytes: SIZE_MAX when such a net cannot be made. */
     void *(*net_open)(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error);
     void (*net_close)(void *net);
     size_t (*net_bytes)(const dbi_device *device, const dbi_net_shape *shape);
@@ -74,7 +74,7 @@ typedef struct dbi_device_table {
     int (*net_backward)(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf,
                         float *gradient, dbi_error *error);
 
-    /* Training: see device/trainer.h. */
+    /* Training: see device/trainer.h. trainer_open NULL: the device does not train. */
     void *(*trainer_open)(const dbi_device *device, const dbi_training *training, dbi_error *error);
     void (*trainer_close)(void *trainer);
     void (*trainer_average)(void *trainer, double decay, bool warmup);

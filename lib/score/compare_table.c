@@ -181,7 +181,8 @@ static int write_legend(const dbi_compare_table *comparison, dbi_sink *sink, dbi
                                  "empty: so many times one of prediction and reference was empty; its Dice is 0 and "
                                  "its distances are the volume's diagonal.\n"))
         return -1;
-    return missing ? dbi_sink_printf(sink, error, "*: values that are not numbers are left out, %zu in all.\n", missing) : 0;
+    return missing ? dbi_sink_printf(sink, error, "*: values that are not numbers are left out, %zu in all.\n", missing)
+                   : 0;
 }
 
 static int write_number(double value, dbi_sink *sink, dbi_error *error)
