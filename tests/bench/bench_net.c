@@ -26,7 +26,7 @@ static dbi_error error;
 
 static void open_task(task *t, const char *what, const char *device, int64_t batch, const int64_t size[3], int filters)
 {
-    const dbi_arch arch = {1, 1, filters};
+    const dbi_arch arch = {1, 1, .filters = filters};
     const size_t count = (size_t)(batch * size[0] * size[1] * size[2]);
     const dbi_device on = {.table = strcmp(device, "cpu") ? &dbi_reference : &dbi_cpu};
     t->step = !strcmp(what, "step");
@@ -142,7 +142,7 @@ static void layer_row(const device *d, int index, const machine *m, int repeats,
 
 static void layers(int64_t batch, const int64_t size[3], int repeats, int filters)
 {
-    const dbi_arch arch = {1, 1, filters};
+    const dbi_arch arch = {1, 1, .filters = filters};
     const int threads = omp_get_max_threads();
     const machine m = {fma_rate(vector_floats(), threads, 0.5), memory_rate(threads, 0.5)};
     dbi_layout layout;

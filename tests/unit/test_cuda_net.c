@@ -351,7 +351,7 @@ static void test_outputs_agree_with_pytorch(void **state)
     dbi_record *fixture = dbi_record_load(path, &error);
     if (!fixture)
         fail_msg("%s", error.text);
-    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, 2}, &layout, &error), 0);
+    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, .filters = 2}, &layout, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&w, &layout, false, &error), 0);
     for (int t = 0; t < layout.tensors; t++) {
         const dbi_named *tensor = &layout.tensor[t];
@@ -453,7 +453,7 @@ static void test_bad_passes(void **state)
     dbi_error error;
     dbi_layout layout;
     const int64_t size[] = {16, 16, 16}, odd[] = {16, 17, 16};
-    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, 2}, &layout, &error), 0);
+    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, .filters = 2}, &layout, &error), 0);
     assert_null(net_open_f32(&layout, "cuda", 1, odd, false, &error));
     assert_non_null(strstr(error.text, "multiples of 16"));
     assert_true(net_bytes(&layout, "cuda", 1, size, false) < net_bytes(&layout, "cuda", 1, size, true));

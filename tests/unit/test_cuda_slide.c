@@ -60,7 +60,7 @@ static int make_checkpoint(void **state)
 {
     (void)state;
     dbi_error error;
-    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1}, false, 5, &error);
+    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, .filters = 1}, false, 5, &error);
     if (!checkpoint)
         return -1;
     for (int t = 0; t < checkpoint->layout.tensors; t++) {

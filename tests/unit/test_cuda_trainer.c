@@ -19,7 +19,7 @@
 
 enum { EDGE = 32, VOXELS = EDGE * EDGE * EDGE, BATCH = 3, LABELED = 1, STEPS = 2, TOTAL = 10 };
 
-static const dbi_arch arch = {1, 1, 2};
+static const dbi_arch arch = {1, 1, .filters = 2};
 
 /* Given to every run. */
 static float image[STEPS][BATCH * VOXELS], label_sdf[LABELED * VOXELS];

@@ -14,7 +14,7 @@
 #include "net/weights.f64.h"
 #include "record/metadata.h"
 
-static const dbi_arch arch = {2, 3, 2};
+static const dbi_arch arch = {2, 3, .filters = 2};
 
 static dbi_checkpoint *fresh(uint64_t seed)
 {
@@ -37,7 +37,7 @@ static dbi_record *record_of(const dbi_checkpoint *c)
 static void test_layout_is_complete(void **state)
 {
     (void)state;
-    dbi_arch usual = {1, 1, 16};
+    dbi_arch usual = {1, 1, .filters = 16};
     dbi_layout layout;
     dbi_error error;
     assert_int_equal(dbi_layout_make(&usual, &layout, &error), 0);
@@ -55,7 +55,7 @@ static void test_layout_is_complete(void **state)
 static void test_fresh_weights_have_their_spread(void **state)
 {
     (void)state;
-    dbi_arch wide = {1, 1, 8};
+    dbi_arch wide = {1, 1, .filters = 8};
     dbi_error error;
     dbi_checkpoint *c = dbi_checkpoint_new(&wide, false, 1, &error), *same = dbi_checkpoint_new(&wide, false, 1, &error);
     dbi_checkpoint *other = dbi_checkpoint_new(&wide, false, 2, &error);
@@ -304,7 +304,7 @@ static void test_average(void **state)
     assert_int_equal(teacher->weights.batches, 4);
     assert_null(teacher->weights.momentum);
     assert_string_equal(dbi_meta_get(teacher->meta, "preprocessing"), "{\"a\":1}");
-    dbi_arch other = {1, 3, 2};
+    dbi_arch other = {1, 3, .filters = 2};
     dbi_checkpoint *stranger = dbi_checkpoint_new(&other, false, 1, &error);
     assert_int_equal(dbi_checkpoint_average(stranger, student, 0.99, true, &error), -1);
     dbi_checkpoint_free(teacher);
