@@ -49,7 +49,7 @@ static int check_values(const dbi_net_shape *shape, const dbi_pass *pass, dbi_er
         if (!layer->groups && dbi_layer_values(shape, l) < 2)
             return dbi_fail(error, "a batch's statistics need more than one value per channel: take a larger patch or more samples");
         if (layer->groups && dbi_layer_values(shape, l) / shape->batch * (layer->out / layer->groups) < 2)
-            return dbi_fail(error, "a sample's own statistics need more than one value per channel: take a larger patch");
+            return dbi_fail(error, "a sample's own statistics need more than one value per channel: take a larger patch or window");
     }
     return 0;
 }

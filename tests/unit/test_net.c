@@ -689,6 +689,17 @@ static void test_impossible_passes_are_refused(void **state)
     assert_int_equal(net_backward_f32(net, &weights, array, array, gradient, &error), -1);
     net_close_f32(net);
     dbi_weights_free_f32(&weights);
+    dbi_arch own = arch;
+    own.norm.kind = DBI_NORM_INSTANCE;
+    assert_int_equal(dbi_layout_make(&own, &layout, &error), 0);
+    assert_int_equal(dbi_weights_new_f32(&weights, &layout, false, &error), 0);
+    net = net_open_f32(&layout, "cpu", 1, size, false, &error);
+    assert_non_null(net);
+    assert_int_equal(net_forward_f32(net, &weights, &plain, array, outs, outs + 4096, &error), -1); /* in use, too */
+    assert_non_null(strstr(error.text, "window"));
+    assert_int_equal(dbi_net_slide(net, &weights, false, NULL, array, NULL, NULL, &error), -1);
+    net_close_f32(net);
+    dbi_weights_free_f32(&weights);
     free(array);
     free(outs);
     free(gradient);
