@@ -278,11 +278,12 @@ table: $(METHODS:%=$(RUNS)/%/log.tsv) $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS
 nifti: $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/nifti/%.nii.gz))
 
 # All that the scores depend on, but for the scans themselves and the versions of the programs: settings in the words of the stages, those of the
-# training as train-step understands them. No folders, so that equal settings on two machines are equal texts.
+# training as train-step understands them, without its formula, which the weights stand for. No folders, so that equal settings on two machines are
+# equal texts.
 plain = $(foreach w,$(1),$(if $(filter-out /,$(filter /% ./% ../%,$(w))),$(notdir $(w)),$(w)))
 understands := $(filter dbisl-train-step,$(notdir $(TRAIN_STEP)))
 describe:
 	@printf '%s\n' $(foreach s,$(filter $(preparing),$(stages)) init predict metrics,$(call quoted,$(s): $(call plain,$(settings_$(s)))))
 	@$(foreach m,$(METHODS),printf '%s\n' $(call quoted,train: $(m): $(call plain,$(SAMPLE) $(call sampling,$(m))$(if $(last), then from $(last_from) $(call sampling_last,$(m))) | $(TRAIN_STEP) \
 	    $(if $(understands),--seed $(SEED),$(call stepping,$(m))) $(if $(call has_teacher,$(m)),$(EMA) $(DECAY)))); \
-	    $(if $(understands),$(TRAIN_STEP) $(call stepping,$(m)) --explain;))
+	    $(if $(understands),$(TRAIN_STEP) $(call stepping,$(m)) --explain | sed '/^  "loss": /d';))

@@ -48,7 +48,8 @@ cells_made() {
     [ "$(awk -F '\t' 'NR > 1 && $13 ~ /^[0-9a-f]+$/ { print $13 }' "$whole/results.tsv" | sort | uniq -c | awk '{ print $1 }' | sort -u)" -eq 4 ]
     grep -q '^dbisl+no-pseudo .*±' "$BATS_FILE_TMPDIR/whole.txt"
     grep -q '^Difference to supervised' "$BATS_FILE_TMPDIR/whole.txt"
-    grep -q '"pseudo-seg": 0.0' "$whole/cells/dbisl+no-pseudo.2.1/settings.txt"
+    grep -q '"cross-seg": 1.0' "$whole/cells/dbisl+no-pseudo.2.1/settings.txt"
+    run ! grep -q -e '"pseudo-seg"' -e 'seg(' "$whole/cells/dbisl+no-pseudo.2.1/settings.txt"
     run ! grep -q "$BATS_FILE_TMPDIR" "$whole/cells/dbisl.2.1/settings.txt"
     # Scans are prepared once, and no cell has its own.
     [ "$(find "$whole/data" -name 'phantom_001.st.zst' -path '*/cases/*' | wc -l)" -eq 1 ]

@@ -1,6 +1,6 @@
 /* dbisl-compare: tables of results of many trainings -> what each method reaches and how it differs from a baseline. */
-#include "score/compare.h"
 #include "record/sink.h"
+#include "score/compare_table.h"
 #include "tool.h"
 
 typedef struct arguments {

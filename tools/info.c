@@ -1,4 +1,5 @@
 /* dbisl-info: shows what is in tensor files, or cuts a stream into files of one record each. */
+#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -287,6 +288,42 @@ static int split_name(char **name, const arguments *a, const tool_options *share
     return dbi_fail(error, "out of memory");
 }
 
+/* Whether a file in the folder of PREFIX, of this name, could be that of a record. end: ".st.zst" or ".safetensors" */
+static bool is_of_split(const char *name, const char *base, const char *end)
+{
+    if (strncmp(name, base, strlen(base)))
+        return false;
+    const char *number = name + strlen(base);
+    const size_t digits = strspn(number, "0123456789");
+    return digits >= 4 && !strcmp(number + digits, end);
+}
+
+/* How many records will come is not known: no file that could be one of theirs may be an input. */
+static void declare_split(const arguments *a, const tool_options *shared)
+{
+    dbi_error error;
+    char *first, *path;
+    if (split_name(&first, a, shared, 0, &error))
+        tool_die(&error);
+    tool_writes(first, TOOL_RECORDS, NULL);
+    const char *slash = strrchr(a->split, '/'), *base = slash ? slash + 1 : a->split;
+    const int folder = slash ? (int)(slash + 1 - a->split) : 0;
+    if (asprintf(&path, "%.*s.", folder, a->split) < 0)
+        path = NULL;
+    DIR *entries = path ? opendir(path) : NULL;
+    free(path);
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        if (!is_of_split(entry->d_name, base, first + strlen(a->split) + 4) || asprintf(&path, "%.*s%s", folder, a->split, entry->d_name) < 0)
+            continue;
+        if (strcmp(path, first))
+            tool_writes(path, TOOL_RECORDS, NULL);
+        free(path);
+    }
+    if (entries)
+        closedir(entries);
+    free(first);
+}
+
 /* The files are whole ones, but a stream that breaks off leaves none of them. */
 static void remove_split(const arguments *a, const tool_options *shared, size_t count)
 {
@@ -345,8 +382,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "dbisl-info: --split names its files by PREFIX; -o is not possible with it\n");
         return TOOL_USAGE;
     }
-    dbi_sink *out = a.split ? NULL : tool_sink(&shared);
     const tool_files files = tool_or_input(a.files);
+    tool_reads_all(files);
+    if (a.split)
+        declare_split(&a, &shared);
+    else
+        tool_writes(shared.output, TOOL_TEXT, NULL);
+    dbi_sink *out = a.split ? NULL : tool_sink(&shared);
     size_t total = 0;
     int result = 0;
     for (int i = 0; !result && i < files.count; i++)

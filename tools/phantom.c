@@ -1,5 +1,5 @@
 /* dbisl-phantom: a synthetic cohort. */
-#include "cohort/phantom.h"
+#include "cohort/phantom_cohort.h"
 #include "tool.h"
 
 typedef struct arguments {

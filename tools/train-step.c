@@ -522,8 +522,14 @@ static void explain(const arguments *a)
 {
     dbi_error error;
     json_t *settings = dbi_method_settings(&a->method, a->total_steps, &error);
-    if (!settings)
+    char *loss = dbi_method_formula(&a->method, &error);
+    if (!settings || !loss)
         tool_die(&error);
+    if (json_object_set_new(settings, "loss", json_string(loss))) {
+        dbi_fail(&error, "out of memory");
+        tool_die(&error);
+    }
+    free(loss);
     if (json_dumpf(settings, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) || puts("") == EOF || fflush(stdout)) {
         dbi_fail_errno(&error, "standard output");
         tool_die(&error);

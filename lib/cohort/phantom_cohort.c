@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/parallel.h"
-#include "cohort/phantom.h"
+#include "cohort/phantom_cohort.h"
 #include "image/scan.h"
 #include "record/json.h"
 #include "record/sink.h"

@@ -88,9 +88,12 @@ static inline __attribute__((always_inline)) float tanh_of(float x)
 
 #define LANES   8
 #define L(name) name##_8
+#define TABLE   dbi_blocked_8
 #include "cpu/blocked.inc.h"
 #undef LANES
 #undef L
+#undef TABLE
 #define LANES   16
 #define L(name) name##_16
+#define TABLE   dbi_blocked_16
 #include "cpu/blocked.inc.h"

@@ -412,7 +412,7 @@ DBI_CLONES static void L(first_weight_gradient)(const dbi_blocked *at, int image
         }
 }
 
-const dbi_blocked_kernels L(dbi_blocked) = {.lanes = LANES,
+const dbi_blocked_kernels TABLE = {.lanes = LANES,
                                             .moments = L(moments),
                                             .normalize = L(normalize),
                                             .normalize_sums = L(normalize_sums),

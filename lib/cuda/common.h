@@ -15,11 +15,11 @@ typedef struct dbi_nothing {
 
 /* Sums over a block's rows: of two for each channel and two more. The rows of an array lie so far apart that a warp, which adds two of them, meets no bank
  * twice. */
-enum { DBI_TERMS16 = 2 * DBI_GROUP, DBI_SUM_PARTS = 16 };
+enum { DBI_CHANNEL_SUMS = 2 * DBI_GROUP, DBI_SUM_PARTS = 16 };
 
 typedef struct dbi_sums16 {
-    float value[DBI_TERMS16 + 2][DBI_BLOCK + DBI_SUM_PARTS]; /* of each thread */
-    float part[DBI_TERMS16 + 2][DBI_MOST_LANES];
+    float value[DBI_CHANNEL_SUMS + 2][DBI_BLOCK + DBI_SUM_PARTS]; /* of each thread */
+    float part[DBI_CHANNEL_SUMS + 2][DBI_MOST_LANES];
 } dbi_sums16;
 
 DBI_HD int dbi_sum_width(int lanes)
@@ -52,7 +52,7 @@ DBI_HD float dbi_sum_of(const dbi_sums16 *sums, int k, int lane, int lanes)
 /* Then: sums 0 ... 7 of a tile's groups go to `low`, 8 ... 15 to `high`, each [padded]; tile: the place of the block's thread 0. */
 DBI_HD void dbi_put_sums(const dbi_sums16 *sums, const dbi_tiling *at, const dbi_place *tile, int thread, float *low, float *high)
 {
-    for (int i = thread; i < DBI_TERMS16 * at->lanes; i += DBI_BLOCK) {
+    for (int i = thread; i < DBI_CHANNEL_SUMS * at->lanes; i += DBI_BLOCK) {
         const int half = i / (DBI_GROUP * at->lanes), rest = i - half * DBI_GROUP * at->lanes, k = rest % DBI_GROUP, lane = rest / DBI_GROUP;
         if (tile->group + lane < at->groups)
             (half ? high : low)[(tile->group + lane) * DBI_GROUP + k] = dbi_sum_of(sums, half * DBI_GROUP + k, lane, at->lanes);

@@ -1,5 +1,6 @@
-/* Kernels and their order; the arithmetic is in distance_math.h. Most kernels move 8 to 20 bytes a voxel, and what one writes the next one reads
- * from the second-level cache as long as the maps of a step fit there, as those of four patches do on a recent device. */
+/* Kernels and their order; what they compute is in distance_math.h. Most kernels move 8 to 20 bytes a voxel, and
+ * what one writes the next one reads from the second-level cache as long as the maps of a step fit there, as those
+ * of four patches do on a recent device. */
 #include "cuda/distance.h"
 
 #include <stdlib.h>
@@ -58,7 +59,7 @@ DBI_HD void put_distance(const put_arguments *a, int64_t i, float value)
 {
     float slope = 1, reached = 1;
     if (a->normal.most < INFINITY)
-        value = dbi_cap(&a->normal, value, &reached);
+        value = dbi_conv_capped_f32(value, a->normal.most, &reached);
     a->s[i] = a->raw ? value : dbi_normalize_value(&a->normal, value, &slope);
     if (a->slope)
         a->slope[i] = slope * reached;
@@ -129,7 +130,7 @@ DBI_HD void finish_feet(const feet_arguments *a, int64_t block, int thread, int 
         square = foot.square;
         a->edge[v.base + v.i] = foot.edge;
     }
-    put_distance(&a->put, v.base + v.i, dbi_levelset_value(a->p[v.base + v.i], square));
+    put_distance(&a->put, v.base + v.i, dbi_levelset_value_f32(a->p[v.base + v.i], sqrtf(square)));
 }
 DBI_KERNEL(finish_feet, feet_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -150,12 +151,6 @@ typedef struct most_shared {
     uint32_t value[2][DBI_BLOCK];
 } most_shared;
 
-/* g where it counts. */
-DBI_HD float sloped(float g, float slope)
-{
-    return slope != 0 ? g * slope : 0;
-}
-
 DBI_HD void find_most(const most_arguments *a, int64_t block, int thread, int phase, most_shared *shared)
 {
     const int64_t map = dbi_divide(block, a->chunks), first = (block - map * a->chunks) * CHUNK, base = map * (int64_t)a->maps.voxels;
@@ -169,7 +164,7 @@ DBI_HD void find_most(const most_arguments *a, int64_t block, int thread, int ph
                 if (bits < 0x7f800000u && bits > most[side])
                     most[side] = bits;
             } else {
-                const uint32_t bits = bits_of(fabsf(sloped(a->g[base + i], a->slope[base + i])));
+                const uint32_t bits = bits_of(fabsf(dbi_sloped_f32(a->g[base + i], a->slope[base + i])));
                 most[0] = bits > most[0] ? bits : most[0];
             }
         }
@@ -204,11 +199,12 @@ DBI_HD void apply_maximum(const maximum_arguments *a, int64_t block, int thread,
     const dbi_voxel v = dbi_voxel_of(&a->maps, block, thread);
     if (!v.valid)
         return;
-    const float *raw = a->raw + v.base, s = raw[v.i];
-    const float most = float_of(a->most[2 * v.map + (s > 0 ? 0 : 1)]);
-    const bool no = s == INFINITY || s == -INFINITY || !(most > 0) || dbi_on_inner_boundary(&a->maps, raw, v.i);
-    const float factor = no ? 0 : 1 / most;
-    a->s[v.base + v.i] = factor > 0 ? s * factor : 0;
+    uint32_t at[3];
+    dbi_place_of(&a->maps, v.i, at);
+    const float *raw = a->raw + v.base + v.i, s = *raw;
+    const bool no = s == INFINITY || s == -INFINITY || dbi_on_inner_boundary_f32(raw, at[0], at[1], at[2], a->maps.shape);
+    const float factor = no ? 0 : dbi_maximum_factor_f32(float_of(a->most[2 * v.map + (s > 0 ? 0 : 1)]));
+    a->s[v.base + v.i] = dbi_scaled_f32(s, factor);
     if (a->slope)
         a->slope[v.base + v.i] *= factor;
 }
@@ -268,7 +264,7 @@ DBI_HD void finish_sides(const sides_arguments *a, int64_t block, int thread, in
     const dbi_voxel v = dbi_voxel_of(&a->maps, block, thread);
     if (v.valid) {
         const float square = side_of(a, &v);
-        put_distance(&a->put, v.base + v.i, copysignf(sqrtf(fabsf(square)), square));
+        put_distance(&a->put, v.base + v.i, dbi_signed_root(square));
     }
 }
 DBI_KERNEL(finish_sides, sides_arguments, DBI_BLOCK, 1, no_shared)
@@ -277,7 +273,7 @@ DBI_KERNEL(finish_sides, sides_arguments, DBI_BLOCK, 1, no_shared)
 
 typedef struct conv_arguments {
     dbi_maps maps;
-    dbi_window window;
+    dbi_conv_window window;
     int64_t weights; /* of the table, by squared distance */
     float *weight;
     const float *p, *g, *slope;
@@ -292,7 +288,7 @@ DBI_HD void make_weights(const conv_arguments *a, int64_t block, int thread, int
     (void)shared;
     const int64_t i = block * DBI_BLOCK + thread;
     if (i < a->weights)
-        a->weight[i] = (float)exp(-sqrt((double)i) / a->window.h);
+        a->weight[i] = (float)dbi_conv_weight(i, a->window.h);
 }
 DBI_KERNEL(make_weights, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -335,9 +331,9 @@ DBI_HD void take_logs(const conv_arguments *a, int64_t block, int thread, int ph
     const dbi_voxel v = dbi_voxel_of(&a->maps, block, thread);
     if (!v.valid)
         return;
-    const float p = a->p[v.base + v.i], inside = p > 0 ? (p < 1 ? p : 1) : 0, outside = 1 - inside;
-    a->in[v.base + v.i] = inside > 0 ? (float)log((double)inside) : -INFINITY;
-    a->out[v.base + v.i] = outside > 0 ? (float)log((double)outside) : -INFINITY;
+    const float inside = dbi_conv_clamped_f32(a->p[v.base + v.i]);
+    a->in[v.base + v.i] = dbi_conv_log_f32(inside);
+    a->out[v.base + v.i] = dbi_conv_log_f32(1 - inside);
 }
 DBI_KERNEL(take_logs, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -350,8 +346,8 @@ DBI_HD void sum_logs(const conv_arguments *a, int64_t block, int thread, int pha
     if (!v.valid)
         return;
     dbi_place_of(&a->maps, v.i, at);
-    a->in[v.base + v.i] = dbi_log_sum(&a->maps, &a->window, at[0], at[1], at[2], a->log_in + v.base);
-    a->out[v.base + v.i] = dbi_log_sum(&a->maps, &a->window, at[0], at[1], at[2], a->log_out + v.base);
+    a->in[v.base + v.i] = dbi_conv_log_sum_f32(&a->window, a->maps.shape, at[0], at[1], at[2], a->log_in + v.base);
+    a->out[v.base + v.i] = dbi_conv_log_sum_f32(&a->window, a->maps.shape, at[0], at[1], at[2], a->log_out + v.base);
 }
 DBI_KERNEL(sum_logs, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -361,7 +357,7 @@ DBI_HD void finish_logs(const conv_arguments *a, int64_t block, int thread, int 
     (void)shared;
     const dbi_voxel v = dbi_voxel_of(&a->maps, block, thread);
     if (v.valid)
-        put_distance(&a->put, v.base + v.i, (float)a->window.h * (a->log_in[v.base + v.i] - a->log_out[v.base + v.i]));
+        put_distance(&a->put, v.base + v.i, dbi_conv_distance_f32(a->window.h, a->log_in[v.base + v.i], a->log_out[v.base + v.i]));
 }
 DBI_KERNEL(finish_logs, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -374,8 +370,8 @@ DBI_HD void make_shares(const conv_arguments *a, int64_t block, int thread, int 
     if (!v.valid)
         return;
     const int64_t i = v.base + v.i;
-    const float g = sloped(a->g[i], a->slope[i]);
-    a->in[i] = a->weight ? dbi_conv_share(a->window.h, g, a->log_in[i], a->log_out[i]) : g;
+    const float g = dbi_sloped_f32(a->g[i], a->slope[i]);
+    a->in[i] = a->weight ? dbi_conv_share_f32(a->window.h, g, a->log_in[i], a->log_out[i]) : g;
 }
 DBI_KERNEL(make_shares, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -388,7 +384,7 @@ DBI_HD void gather_shares(const conv_arguments *a, int64_t block, int thread, in
     if (!v.valid)
         return;
     dbi_place_of(&a->maps, v.i, at);
-    a->in[v.base + v.i] = dbi_conv_gather(&a->maps, &a->window, at[0], at[1], at[2], a->log_in + v.base, a->log_out + v.base, a->g + v.base);
+    a->in[v.base + v.i] = dbi_conv_gather_f32(&a->window, a->maps.shape, at[0], at[1], at[2], a->log_in + v.base, a->log_out + v.base, a->g + v.base);
 }
 DBI_KERNEL(gather_shares, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -415,15 +411,19 @@ DBI_HD void scatter(const scatter_arguments *a, int64_t block, int thread, int p
     if (!v.valid)
         return;
     const uint32_t most = a->most[2 * v.map], edge = a->foot[v.base + v.i];
-    const float g = sloped(a->g[v.base + v.i], a->slope[v.base + v.i]);
+    const float g = dbi_sloped_f32(a->g[v.base + v.i], a->slope[v.base + v.i]);
     if (edge == DBI_NO_EDGE || g == 0 || !is_finite_bits(most))
         return;
     const float *p = a->p + v.base;
-    const dbi_view view = dbi_view_of(&a->maps, p, v.i, edge);
-    const double slope = (double)g * dbi_levelset_slope(&view, p[v.i], p[view.a], p[view.b]);
+    const dbi_crossed_edge e = dbi_crossed_edge_of_f32(a->maps.size, p, edge);
+    uint32_t at[3];
+    double along;
+    dbi_place_of(&a->maps, v.i, at);
+    const double d = sqrt(dbi_foot_square(&e, at[0], at[1], at[2], &along)), factor = dbi_inside_f32(p[v.i]) ? -(double)g : (double)g;
+    const double slope = factor * dbi_levelset_slope(d, along, e.t, e.change);
     const int exponent = dbi_fixed_exponent(float_of(most), a->maps.voxels);
-    atomic_add(&a->sum[v.base + view.a], dbi_to_fixed(slope * (1 - view.t), exponent));
-    atomic_add(&a->sum[v.base + view.b], dbi_to_fixed(slope * view.t, exponent));
+    atomic_add(&a->sum[v.base + e.a], dbi_to_fixed(slope * (1 - e.t), exponent));
+    atomic_add(&a->sum[v.base + e.b], dbi_to_fixed(slope * e.t, exponent));
 }
 DBI_KERNEL(scatter, scatter_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -450,7 +450,7 @@ struct dbi_cuda_transform {
     int64_t shape[3], most_maps, maps; /* maps: of the last forward call */
     double limit;
     dbi_normalizer normal;
-    dbi_window window;
+    dbi_conv_window window;
     int64_t weights;
     bool gradient;
     /* Device memory, of most_maps maps. The work areas hold 8 bytes a voxel each. */
@@ -477,33 +477,22 @@ static int check_shape(const int64_t shape[3], int64_t maps, dbi_error *error)
 
 static dbi_normalizer normalizer_of(const dbi_normalize *normalize, const int64_t shape[3], const double spacing[3])
 {
-    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1], z = (double)shape[2] * spacing[2];
     dbi_normalizer n;
     n.kind = (int)normalize->kind;
     n.t = (float)normalize->t;
-    n.far = (float)sqrt(x * x + y * y + z * z);
+    n.far = (float)dbi_diagonal(shape, spacing);
     n.most = INFINITY;
     return n;
 }
 
-/* Whether plain sums do: conv.real.c's rule in single precision. */
-static bool is_short(const dbi_transform *transform)
-{
-    return transform->radius && transform->radius <= DBI_CONV_REACH * transform->h;
-}
-
 static void set_window(dbi_cuda_transform *t)
 {
-    const int64_t radius = t->transform.radius;
     int64_t corner = 0;
-    t->window.h = t->transform.h;
-    t->window.square = radius ? radius * radius : INT64_MAX;
-    for (int a = 0; a < 3; a++) {
-        t->window.radius[a] = radius && radius < t->shape[a] - 1 ? radius : t->shape[a] - 1;
+    t->window = dbi_conv_window_of(&t->transform, t->shape);
+    for (int a = 0; a < 3; a++)
         corner += t->window.radius[a] * t->window.radius[a];
-    }
-    t->normal.most = radius ? (float)radius : t->normal.far;
-    t->weights = is_short(&t->transform) ? (corner < t->window.square ? corner : t->window.square) + 1 : 0;
+    t->normal.most = (float)dbi_conv_most(&t->transform, t->shape);
+    t->weights = dbi_conv_is_short_f32(&t->transform) ? (corner < t->window.square ? corner : t->window.square) + 1 : 0;
 }
 
 static int need_all(dbi_cuda_transform *t, dbi_arena *arena, dbi_error *error)
@@ -538,7 +527,7 @@ dbi_cuda_transform *dbi_cuda_transform_new(const dbi_transform *transform, const
     t->normalize = *normalize;
     memcpy(t->shape, shape, sizeof t->shape);
     t->most_maps = maps;
-    t->limit = normalize->kind == DBI_NORMALIZE_CLIP ? normalize->t : 0;
+    t->limit = dbi_normalize_limit(normalize);
     t->gradient = gradient && transform->kind != DBI_TRANSFORM_EXACT;
     t->normal = normalizer_of(normalize, shape, voxels);
     if (transform->kind == DBI_TRANSFORM_CONV)
@@ -591,7 +580,8 @@ static int feet_step(const dbi_cuda_transform *t, feet_arguments *a, dbi_stream 
     return from ? pass_feet_launch(stream, blocks, a, error) : scan_feet_launch(stream, blocks, a, error);
 }
 
-/* As nearest_feet() in levelset.real.c: the edges along each axis begin with that axis, and two families share the last one. */
+/* As nearest_feet() in levelset.real.c: the edges along each axis begin with that axis, and two families share the
+ * last one. */
 static int find_levelset(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *p, float *s, const put_arguments *put,
                          dbi_error *error)
 {
@@ -813,7 +803,7 @@ dbi_cuda_sdf *dbi_cuda_sdf_new(const int64_t shape[3], const double spacing[3], 
     sdf->maps = dbi_maps_make(shape, samples * classes);
     sdf->normalize = *normalize;
     sdf->normal = normalizer_of(normalize, shape, spacing);
-    sdf->limit = normalize->kind == DBI_NORMALIZE_CLIP ? normalize->t : 0;
+    sdf->limit = dbi_normalize_limit(normalize);
     memcpy(sdf->spacing, spacing, sizeof sdf->spacing);
     sdf->classes = classes;
     const size_t bytes = 4 * (size_t)sdf->maps.count * sdf->maps.voxels;

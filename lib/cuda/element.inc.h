@@ -130,7 +130,7 @@ DBI_HD void E(moments)(const E(moments_arguments) * a, int64_t block, int thread
             shared->value[DBI_GROUP + i][thread] = squares[i];
         }
     } else if (phase == 1) {
-        dbi_add_parts(shared, DBI_TERMS16, thread, a->at.lanes);
+        dbi_add_parts(shared, DBI_CHANNEL_SUMS, thread, a->at.lanes);
     } else {
         const dbi_place tile = dbi_tiling_place(&a->at, block, 0);
         for (int i = thread; i < DBI_GROUP * a->at.lanes; i += DBI_BLOCK)
@@ -321,7 +321,7 @@ DBI_HD void E(sums_of)(const E(gradient_arguments) * a, bool heads, int64_t bloc
             shared->value[DBI_GROUP + i][thread] = dot[i];
         }
     } else if (phase == 1) {
-        dbi_add_parts(shared, DBI_TERMS16, thread, a->at.lanes);
+        dbi_add_parts(shared, DBI_CHANNEL_SUMS, thread, a->at.lanes);
     } else {
         const dbi_place tile = dbi_tiling_place(&a->at, block, 0);
         dbi_put_sums(shared, &a->at, &tile, thread, a->sum + p.chunk * padded, a->dot + p.chunk * padded);
@@ -432,16 +432,16 @@ DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, 
             shared->value[i][thread] = sdf[i];
             shared->value[DBI_GROUP + i][thread] = seg[i];
         }
-        shared->value[DBI_TERMS16][thread] = sdf_bias;
-        shared->value[DBI_TERMS16 + 1][thread] = seg_bias;
+        shared->value[DBI_CHANNEL_SUMS][thread] = sdf_bias;
+        shared->value[DBI_CHANNEL_SUMS + 1][thread] = seg_bias;
     } else if (phase == 1) {
-        dbi_add_parts(shared, DBI_TERMS16 + 2, thread, a->at.lanes);
+        dbi_add_parts(shared, DBI_CHANNEL_SUMS + 2, thread, a->at.lanes);
     } else {
         const dbi_place tile = dbi_tiling_place(&a->at, block - label * blocks, 0);
         const int64_t chunk = a->first + p.chunk, row[2] = {label * a->chunks + chunk, (a->heads.classes + label) * a->chunks + chunk};
         dbi_put_sums(shared, &a->at, &tile, thread, a->weight + row[0] * padded, a->weight + row[1] * padded);
         if (tile.group == 0 && thread < 2)
-            a->bias[row[thread]] = dbi_sum_of(shared, DBI_TERMS16 + thread, 0, a->at.lanes);
+            a->bias[row[thread]] = dbi_sum_of(shared, DBI_CHANNEL_SUMS + thread, 0, a->at.lanes);
     }
 }
 DBI_KERNEL(E(head_weights), E(head_weights_arguments), DBI_BLOCK, 3, dbi_sums16)

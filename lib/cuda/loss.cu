@@ -1,7 +1,8 @@
-/* One pass over the voxels for all sums of all terms, one for all gradients, and the transforms beside them; the arithmetic is in loss_math.h. What
- * can be computed again from what must be read anyway (probabilities, targets, voxel weights) is not stored: memory is what these passes wait for. */
+/* One pass over the voxels for all sums of all terms, one for all gradients, and the transforms beside them; the arithmetic is in
+ * loss_math.h. What can be computed again from what must be read anyway (probabilities, targets, voxel weights) is not stored: memory is what these passes wait for. */
 #include "cuda/loss.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "cuda/distance.h"
@@ -21,7 +22,7 @@ enum {
     CHUNK = 16 * DBI_BLOCK, /* voxels of a block's sums: some hundred blocks for a usual batch */
     PARTS = 16,             /* threads that add one of a block's sums together */
     MANY = 1024,            /* threads that add the chunks */
-    COLUMNS = MANY / DBI_SUMS
+    COLUMNS = MANY / DBI_SLOTS
 };
 
 typedef struct no_shared {
@@ -31,8 +32,9 @@ typedef struct no_shared {
 /* ---- Sums ---- */
 
 typedef struct sum_shared {
-    double value[DBI_SUMS][DBI_BLOCK];
+    double value[DBI_SLOTS][DBI_BLOCK];
 } sum_shared;
+static_assert(sizeof(sum_shared) <= 48 << 10, "the terms need more sums (24) than a block's threads can keep: let terms share slots");
 
 /* Of one chunk. Threads beside one another read columns beside one another. */
 DBI_HD void add_chunk(const dbi_loss_arguments *a, int64_t block, int thread, int phase, sum_shared *shared)
@@ -41,37 +43,37 @@ DBI_HD void add_chunk(const dbi_loss_arguments *a, int64_t block, int thread, in
         const int64_t map = dbi_divide(block, a->chunks), first = (block - map * a->chunks) * CHUNK;
         const int64_t n = dbi_divide(map, a->set.classes), c = map - n * a->set.classes;
         const int64_t end = first + CHUNK < a->set.voxels ? first + CHUNK : a->set.voxels;
-        double sum[DBI_SUMS];
-        for (int k = 0; k < DBI_SUMS; k++)
+        double sum[DBI_SLOTS];
+        for (int k = 0; k < DBI_SLOTS; k++)
             sum[k] = 0;
         for (int64_t i = first + thread; i < end; i += DBI_BLOCK) {
             const dbi_loss_voxel v = dbi_loss_voxel_of(a, n, c, i);
-            dbi_loss_add(&a->set, n < a->set.labeled, &v, sum);
+            dbi_loss_add(a, n < a->set.labeled, &v, sum);
         }
-        for (int k = 0; k < DBI_SUMS; k++)
+        for (int k = 0; k < DBI_SLOTS; k++)
             shared->value[k][thread] = sum[k];
     } else if (phase == 1) {
         const int part = thread % PARTS;
-        for (int k = thread / PARTS; k < DBI_SUMS; k += DBI_BLOCK / PARTS)
+        for (int k = thread / PARTS; k < DBI_SLOTS; k += DBI_BLOCK / PARTS)
             for (int i = part + PARTS; i < DBI_BLOCK; i += PARTS)
                 shared->value[k][part] += shared->value[k][i];
-    } else if (thread < DBI_SUMS) {
+    } else if (thread < DBI_SLOTS) {
         double sum = 0;
         for (int i = 0; i < PARTS; i++)
             sum += shared->value[thread][i];
-        a->sums[block * DBI_SUMS + thread] = sum;
+        a->sums[block * DBI_SLOTS + thread] = sum;
     }
 }
 DBI_KERNEL(add_chunk, dbi_loss_arguments, DBI_BLOCK, 3, sum_shared)
 
 typedef struct total_shared {
-    double value[COLUMNS][DBI_SUMS];
+    double value[COLUMNS][DBI_SLOTS];
 } total_shared;
 
 /* Of all chunks of one class of the labelled (blocks 0 ... K - 1) or unlabelled samples (K ... 2 K - 1). */
 DBI_HD void add_chunks(const dbi_loss_arguments *a, int64_t block, int thread, int phase, total_shared *shared)
 {
-    const int column = thread / DBI_SUMS, k = thread % DBI_SUMS;
+    const int column = thread / DBI_SLOTS, k = thread % DBI_SLOTS;
     if (phase == 0 && column < COLUMNS) {
         const bool labeled = block < a->set.classes;
         const int64_t c = labeled ? block : block - a->set.classes, first = labeled ? 0 : a->set.labeled;
@@ -79,14 +81,14 @@ DBI_HD void add_chunks(const dbi_loss_arguments *a, int64_t block, int thread, i
         double sum = 0;
         for (int64_t j = column; j < samples * a->chunks; j += COLUMNS) {
             const int64_t n = dbi_divide(j, a->chunks);
-            sum += a->sums[(((first + n) * a->set.classes + c) * a->chunks + j - n * a->chunks) * DBI_SUMS + k];
+            sum += a->sums[(((first + n) * a->set.classes + c) * a->chunks + j - n * a->chunks) * DBI_SLOTS + k];
         }
         shared->value[column][k] = sum;
-    } else if (phase == 1 && thread < DBI_SUMS) {
+    } else if (phase == 1 && thread < DBI_SLOTS) {
         double sum = 0;
         for (int i = 0; i < COLUMNS; i++)
             sum += shared->value[i][k];
-        a->totals[block * DBI_SUMS + k] = sum;
+        a->totals[block * DBI_SLOTS + k] = sum;
     }
 }
 DBI_KERNEL(add_chunks, dbi_loss_arguments, MANY, 2, total_shared)
@@ -96,8 +98,12 @@ DBI_HD void conclude(const dbi_loss_arguments *a, int64_t block, int thread, int
     (void)block;
     (void)phase;
     (void)shared;
+    dbi_loss_sums_f32 sums;
+    sums.set = &a->set;
+    sums.totals = a->totals;
+    sums.factors = a->factors;
     if (thread == 0)
-        dbi_loss_conclude(a);
+        dbi_loss_conclude_f32(&sums, a->in.parameters->ramp, a->in.truth != NULL, a->values);
 }
 DBI_KERNEL(conclude, dbi_loss_arguments, 32, 1, no_shared)
 
@@ -113,13 +119,12 @@ DBI_HD void gradients(const dbi_loss_arguments *a, int64_t block, int thread, in
     const bool labeled = n < a->set.labeled;
     if (i >= a->set.voxels)
         return;
-    const dbi_loss_factors factors = a->factors[(labeled ? 0 : a->set.classes) + c];
     const dbi_loss_voxel v = dbi_loss_voxel_of(a, n, c, i);
-    const dbi_loss_slopes g = dbi_loss_slopes_of(&a->set, labeled, &v, &factors);
-    a->dlogits[at] = g.logit;
-    a->dsdf[at] = g.sdf;
-    if (a->ds)
-        a->ds[at] = g.s;
+    const dbi_loss_slopes g = dbi_loss_slopes_of(a, labeled, &v, a->factors + c * DBI_TERMS);
+    a->dlogits[at] = g.of[DBI_OF_LOGIT];
+    a->dsdf[at] = g.of[DBI_OF_R];
+    if (a->set.transform)
+        a->ds[at] = g.of[DBI_OF_S];
 }
 DBI_KERNEL(gradients, dbi_loss_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -139,7 +144,7 @@ DBI_HD void sigmoids(const each_arguments *a, int64_t block, int thread, int pha
     (void)shared;
     const int64_t i = block * DBI_BLOCK + thread;
     if (i < a->count)
-        a->to[i] = dbi_sigmoid(a->from[i]);
+        a->to[i] = dbi_sigmoid_f32(a->from[i]);
 }
 DBI_KERNEL(sigmoids, each_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -157,38 +162,17 @@ DBI_KERNEL(chain, each_arguments, DBI_BLOCK, 1, no_shared)
 /* ---- The step ---- */
 
 struct dbi_cuda_loss {
-    dbi_loss_settings set;
-    bool teacher_distance; /* T_s2r of the teacher is wanted */
-    int64_t count, theirs; /* values of an output, of the unlabelled samples' */
+    dbi_loss_settings set, alone; /* and without a teacher */
+    int64_t count, theirs;        /* values of an output, of the unlabelled samples' */
     int64_t chunks;
     dbi_cuda_transform *transform; /* NULL where no term needs it */
     /* device memory */
     float *p, *s, *ds, *teacher_p, *teacher_s;
     double *sums, *totals;
-    dbi_loss_factors *factors;
+    dbi_term_factors_f32 *factors;
 };
 
-/* Terms whose samples are there. */
-static void set_terms(dbi_cuda_loss *l, const dbi_method *m, bool *transform)
-{
-    const int64_t unlabeled = l->set.batch - l->set.labeled;
-    *transform = false;
-    for (int t = 0; t < DBI_TERMS; t++) {
-        const int64_t samples = t <= DBI_TERM_CROSS_REG ? l->set.labeled : dbi_terms[t].teacher ? unlabeled : l->set.batch;
-        l->set.weight[t] = m->weight[t] > 0 && samples ? m->weight[t] : 0;
-        l->set.unsupervised[t] = dbi_terms[t].unsupervised;
-        l->set.regression[t] = dbi_terms[t].regression;
-        if (l->set.weight[t] > 0 && dbi_terms[t].transform)
-            *transform = true;
-        if (l->set.weight[t] > 0 && dbi_terms[t].teacher)
-            l->set.teacher = true;
-        if (l->set.weight[t] > 0 && dbi_terms[t].teacher && t != DBI_TERM_TEACHER)
-            l->set.pseudo = true;
-    }
-    l->teacher_distance = l->set.weight[DBI_TERM_PSEUDO_REG] > 0 || l->set.weight[DBI_TERM_PSEUDO_CROSS_REG] > 0;
-}
-
-static int set_shape(dbi_cuda_loss *l, const dbi_loss_shape *shape, dbi_error *error)
+static int check_shape(const dbi_loss_shape *shape, dbi_error *error)
 {
     int64_t count = 1;
     const int64_t sizes[5] = {shape->batch, shape->classes, shape->size[0], shape->size[1], shape->size[2]};
@@ -199,50 +183,49 @@ static int set_shape(dbi_cuda_loss *l, const dbi_loss_shape *shape, dbi_error *e
     }
     if (shape->labeled < 0 || shape->labeled > shape->batch)
         return dbi_fail(error, "%lld labelled samples of %lld", (long long)shape->labeled, (long long)shape->batch);
-    l->count = count;
-    l->set.batch = shape->batch;
-    l->set.labeled = shape->labeled;
-    l->set.classes = shape->classes;
-    l->set.voxels = count / (shape->batch * shape->classes);
-    l->theirs = (shape->batch - shape->labeled) * shape->classes * l->set.voxels;
-    l->chunks = dbi_cuda_blocks(l->set.voxels, CHUNK);
-    if (dbi_cuda_blocks(l->set.voxels, DBI_BLOCK) > INT32_MAX / (shape->batch * shape->classes))
+    if (dbi_cuda_blocks(count / (shape->batch * shape->classes), DBI_BLOCK) > INT32_MAX / (shape->batch * shape->classes))
         return dbi_fail(error, "the batch is too large for a CUDA device");
     return 0;
 }
 
+static int need_memory(dbi_cuda_loss *l, dbi_arena *arena, dbi_error *error)
+{
+    const size_t maps = (size_t)(l->set.batch * l->set.classes), slots = DBI_SLOTS * sizeof(double), classes = (size_t)l->set.classes;
+    const size_t all = l->set.transform ? (size_t)l->count * sizeof(float) : 0;
+    const size_t theirs = l->set.teacher_transform ? (size_t)l->theirs * sizeof(float) : 0;
+    return dbi_arena_need(arena, &l->p, all, error) || dbi_arena_need(arena, &l->s, all, error) || dbi_arena_need(arena, &l->ds, all, error) ||
+                   dbi_arena_need(arena, &l->teacher_p, theirs, error) || dbi_arena_need(arena, &l->teacher_s, theirs, error) ||
+                   dbi_arena_need(arena, &l->sums, maps * (size_t)l->chunks * slots, error) ||
+                   dbi_arena_need(arena, &l->totals, 2 * classes * slots, error) ||
+                   dbi_arena_need(arena, &l->factors, classes * DBI_TERMS * sizeof *l->factors, error)
+               ? -1
+               : 0;
+}
+
 dbi_cuda_loss *dbi_cuda_loss_new(const dbi_method *method, const dbi_loss_shape *shape, dbi_arena *arena, dbi_error *error)
 {
-    bool transform;
+    if (check_shape(shape, error))
+        return NULL;
     dbi_cuda_loss *l = (dbi_cuda_loss *)calloc(1, sizeof *l);
     if (!l) {
         dbi_fail(error, "out of memory");
         return NULL;
     }
-    if (set_shape(l, shape, error)) {
-        free(l);
-        return NULL;
-    }
-    l->set.beta = method->beta;
-    l->set.k = (float)method->k;
-    l->set.gamma = (float)method->gamma;
-    l->set.uncertainty = method->uncertainty;
-    l->set.cross_entropy = method->cross_entropy;
-    set_terms(l, method, &transform);
-    const size_t all = (size_t)l->count * sizeof(float), theirs = l->teacher_distance ? (size_t)l->theirs * sizeof(float) : 0;
-    const size_t maps = (size_t)(l->set.batch * l->set.classes), sums = DBI_SUMS * sizeof(double);
-    if (transform || l->teacher_distance) {
-        l->transform = dbi_cuda_transform_new(&method->transform, &method->normalize, shape->size, (int64_t)maps, transform, arena, error);
+    l->set = dbi_loss_settle(method, shape);
+    l->alone = dbi_loss_settle_alone(&l->set);
+    const int64_t map = l->set.classes * l->set.voxels;
+    l->count = l->set.batch * map;
+    l->theirs = (l->set.batch - l->set.labeled) * map;
+    l->chunks = dbi_cuda_blocks(l->set.voxels, CHUNK);
+    if (l->set.transform || l->set.teacher_transform) {
+        l->transform = dbi_cuda_transform_new(&method->transform, &method->normalize, shape->size, l->set.batch * l->set.classes, l->set.transform,
+                                              arena, error);
         if (!l->transform) {
             free(l);
             return NULL;
         }
     }
-    if (dbi_arena_need(arena, &l->p, transform ? all : 0, error) || dbi_arena_need(arena, &l->s, transform ? all : 0, error) ||
-        dbi_arena_need(arena, &l->ds, transform ? all : 0, error) || dbi_arena_need(arena, &l->teacher_p, theirs, error) ||
-        dbi_arena_need(arena, &l->teacher_s, theirs, error) || dbi_arena_need(arena, &l->sums, maps * (size_t)l->chunks * sums, error) ||
-        dbi_arena_need(arena, &l->totals, 2 * (size_t)l->set.classes * sums, error) ||
-        dbi_arena_need(arena, &l->factors, 2 * (size_t)l->set.classes * sizeof *l->factors, error)) {
+    if (need_memory(l, arena, error)) {
         dbi_cuda_loss_free(l);
         return NULL;
     }
@@ -268,15 +251,14 @@ static int take_sigmoids(dbi_stream stream, const float *from, int64_t count, fl
 }
 
 /* The teacher's first: the student's leaves behind what its gradient needs. */
-static int take_transforms(const dbi_cuda_loss *l, dbi_stream stream, const dbi_cuda_loss_input *in, bool teacher, dbi_error *error)
+static int take_transforms(const dbi_cuda_loss *l, const dbi_loss_settings *set, dbi_stream stream, const dbi_cuda_loss_input *in, dbi_error *error)
 {
-    const int64_t unlabeled = l->set.batch - l->set.labeled;
-    if (teacher && l->teacher_distance &&
-        (take_sigmoids(stream, in->teacher_logits, l->theirs, l->teacher_p, error) ||
-         dbi_cuda_transform_forward(l->transform, stream, unlabeled * l->set.classes, l->teacher_p, l->teacher_s, error)))
+    const int64_t unlabeled = set->batch - set->labeled;
+    if (set->teacher_transform && (take_sigmoids(stream, in->teacher_logits, l->theirs, l->teacher_p, error) ||
+                                   dbi_cuda_transform_forward(l->transform, stream, unlabeled * set->classes, l->teacher_p, l->teacher_s, error)))
         return -1;
-    if (l->s && (take_sigmoids(stream, in->logits, l->count, l->p, error) ||
-                 dbi_cuda_transform_forward(l->transform, stream, l->set.batch * l->set.classes, l->p, l->s, error)))
+    if (set->transform && (take_sigmoids(stream, in->logits, l->count, l->p, error) ||
+                           dbi_cuda_transform_forward(l->transform, stream, set->batch * set->classes, l->p, l->s, error)))
         return -1;
     return 0;
 }
@@ -301,12 +283,10 @@ int dbi_cuda_loss_step(dbi_cuda_loss *l, dbi_stream stream, const dbi_cuda_loss_
     const int64_t maps = l->set.batch * l->set.classes;
     dbi_loss_arguments a;
     memset(&a, 0, sizeof a);
-    a.set = l->set;
+    a.set = in->teacher_logits ? l->set : l->alone;
+    a.k = (float)l->set.k;
+    a.gamma = (float)l->set.gamma;
     a.in = *in;
-    a.set.teacher = l->set.teacher && in->teacher_logits;
-    for (int t = 0; t < DBI_TERMS && !a.set.teacher; t++)
-        if (dbi_terms[t].teacher)
-            a.set.weight[t] = 0;
     a.s = l->s;
     a.teacher_s = l->teacher_s;
     a.chunks = l->chunks;
@@ -317,11 +297,11 @@ int dbi_cuda_loss_step(dbi_cuda_loss *l, dbi_stream stream, const dbi_cuda_loss_
     a.dlogits = dlogits;
     a.dsdf = dsdf;
     a.ds = l->ds;
-    if (take_transforms(l, stream, in, a.set.teacher, error) || add_chunk_launch(stream, maps * l->chunks, &a, error) ||
+    if (take_transforms(l, &a.set, stream, in, error) || add_chunk_launch(stream, maps * l->chunks, &a, error) ||
         add_chunks_launch(stream, 2 * l->set.classes, &a, error) || conclude_launch(stream, 1, &a, error) ||
         gradients_launch(stream, maps * dbi_cuda_blocks(l->set.voxels, DBI_BLOCK), &a, error))
         return -1;
-    return l->s ? transform_back(l, stream, dlogits, error) : 0;
+    return a.set.transform ? transform_back(l, stream, dlogits, error) : 0;
 }
 
 /* ---- The teacher's noise and mask ---- */
@@ -344,7 +324,7 @@ DBI_HD void add_mean(const each_arguments *a, int64_t block, int thread, int pha
     (void)shared;
     const int64_t i = block * DBI_BLOCK + thread;
     if (i < a->count)
-        a->to[i] = (a->pass ? a->to[i] : 0) + dbi_sigmoid(a->from[i]) / a->share;
+        a->to[i] = (a->pass ? a->to[i] : 0) + dbi_sigmoid_f32(a->from[i]) / a->share;
 }
 DBI_KERNEL(add_mean, each_arguments, DBI_BLOCK, 1, no_shared)
 

@@ -1,6 +1,7 @@
-/* The loss and its gradient on the device: the eleven terms of method/loss.h, with the same values to rounding. Nothing is allocated, waited for or
- * decided on the host after the arena is open, so that a step can be recorded in a graph; what changes from step to step is in the parameter block.
- * Sums are added in double in a fixed order: equal inputs give equal bytes. All arrays here are device memory. */
+/* The loss and its gradient on the device: all terms, with the values of the CPU to rounding. Nothing is allocated,
+ * waited for or decided on the host after the arena is open, so that a step can be recorded in a graph; what
+ * changes from step to step is in the parameter block. Sums are added in double in a fixed order: equal inputs give
+ * equal bytes. All arrays here are device memory. */
 #ifndef DBI_CUDA_LOSS_H
 #define DBI_CUDA_LOSS_H
 
@@ -10,7 +11,7 @@
 extern "C" {
 #endif
 
-#include "method/step.h"
+#include "method/loss.h"
 
 typedef struct dbi_cuda_loss dbi_cuda_loss;
 
@@ -29,15 +30,16 @@ typedef struct dbi_cuda_loss_input {
     const dbi_cuda_parameters *parameters;
 } dbi_cuda_loss_input;
 
-/* *values and the gradients (overwritten) with respect to logits and sdf. A loss that is not finite is no error here: who uses *values or the
- * gradients looks at values->total. */
+/* *values and the gradients (overwritten) with respect to logits and sdf. A loss that is not finite is no error
+ * here: who uses *values or the gradients looks at values->total. */
 int dbi_cuda_loss_step(dbi_cuda_loss *loss, dbi_stream stream, const dbi_cuda_loss_input *input, dbi_loss_values *values, float *dlogits, float *dsdf,
                        dbi_error *error);
 
 /* ---- What the teacher is given and what its passes give ---- */
 
-/* to = image + Gaussian noise of deviation sigma, clipped at two deviations: the numbers of (seed, DBI_ROLE_TEACHER_NOISE, step, pass), a place in
- * the stream for each of `count` voxels. seed and step are the parameter block's. */
+/* to = image + Gaussian noise of deviation sigma, clipped at two deviations: the numbers of (seed,
+ * DBI_ROLE_TEACHER_NOISE, step, pass), a place in the stream for each of `count` voxels. seed and step are the
+ * parameter block's. */
 int dbi_cuda_noise(dbi_stream stream, const float *image, int64_t count, double sigma, uint32_t pass, const dbi_cuda_parameters *parameters,
                    float *to, dbi_error *error);
 /* ua-mt: mean = (pass > 0 ? mean : 0) + sigmoid(logits) / passes. */

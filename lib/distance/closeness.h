@@ -15,12 +15,13 @@ typedef struct dbi_closeness dbi_closeness;
 dbi_closeness *dbi_closeness_new(dbi_error *error);
 void dbi_closeness_free(dbi_closeness *closeness);
 
-/* One map of `count` voxels: distances s and the exact ones, both positive inside and in voxels; gradient: what a loss gave the voxels that the map was
- * made of (NULL: nothing). */
+/* One map of `count` voxels: distances s and the exact ones, both positive inside and in voxels; gradient: what a
+ * loss gave the voxels that the map was made of (NULL: nothing). */
 void dbi_closeness_add(dbi_closeness *closeness, int64_t count, const float *s, const float *exact, const float *gradient);
 
-/* Errors in voxels. "shifted": after the band's distances were made longer by its `offset`, on both sides of the surface alike: the constant that leaves
- * the least mean error. Percentiles and shifted errors are read from a histogram with bins of 1/512 voxel. NAN where a band has no voxel. */
+/* Errors in voxels. "shifted": after the band's distances were made longer by its `offset`, on both sides of the
+ * surface alike: the constant that leaves the least mean error. Percentiles and shifted errors are read from a
+ * histogram with bins of 1/512 voxel. NAN where a band has no voxel. */
 typedef struct dbi_closeness_report {
     int64_t voxels;
     double nonfinite;          /* share of the voxels whose distance is not finite; no band counts them */

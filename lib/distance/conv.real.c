@@ -8,38 +8,10 @@
 #include "base/clones.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "distance/conv_math.real.h"
 
-/* Two ways to the same sums. When the smallest weight exp(-radius/h) is far from underflow, sums of products are exact enough: a correlation with
- * one positive kernel. Otherwise (long radius, low temperature, whole volumes) every term is kept as a logarithm. The first is hundreds of times
- * faster, and the paper's h and radius are in its reach. */
-static const int reach = sizeof(real) == sizeof(double) ? 300 : 60;
-
-/* Terms this much (in log) below the largest are lost in rounding. */
-#define LOST 40
-/* No gradient is above exp(60) times the loss's derivative, so that sums of them stay finite. */
-#define STEEPEST 60
-
-typedef struct window {
-    int64_t radius[3]; /* per axis, not beyond the volume */
-    double radius2;    /* the ball's, squared */
-    double h;
-} window;
-
-static window window_of(const dbi_transform *transform, const int64_t shape[3])
-{
-    window w = {.h = transform->h, .radius2 = transform->radius ? (double)transform->radius * transform->radius : INFINITY};
-    for (int a = 0; a < 3; a++)
-        w.radius[a] = transform->radius && transform->radius < shape[a] - 1 ? transform->radius : shape[a] - 1;
-    return w;
-}
-
-static bool is_short(const dbi_transform *transform)
-{
-    return transform->radius && transform->radius <= reach * transform->h;
-}
-
-/* The rows of the kernel along z whose offsets (dx, dy) are equally long have equal weights: their lines are added up first, and the weights applied
- * once. TAPS at a time are applied, so the weights end in zeros. */
+/* The rows of the kernel along z whose offsets (dx, dy) are equally long have equal weights: their lines are added
+ * up first, and the weights applied once. TAPS at a time are applied, so the weights end in zeros. */
 enum { TAPS = 4 };
 
 typedef struct ring {
@@ -62,17 +34,15 @@ static void free_kernel(conv_kernel *k)
     free(k->offsets);
 }
 
-static void set_weights(const window *w, int64_t plane2, ring *r, real *weight)
+static void set_weights(const dbi_conv_window *w, int64_t plane2, ring *r, real *weight)
 {
-    const int64_t rz = w->radius[2];
-    const double left = w->radius2 - (double)plane2;
-    r->half = left > (double)(rz * rz) ? rz : (int64_t)sqrt(left);
+    r->half = dbi_conv_half(w, 2, plane2);
     r->weight = weight;
     for (int64_t dz = -r->half; dz <= r->half; dz++)
-        weight[dz + r->half] = (real)exp(-sqrt((double)(plane2 + dz * dz)) / w->h);
+        weight[dz + r->half] = (real)dbi_conv_weight(plane2 + dz * dz, w->h);
 }
 
-static int make_kernel(const window *w, conv_kernel *k, dbi_error *error)
+static int make_kernel(const dbi_conv_window *w, conv_kernel *k, dbi_error *error)
 {
     const int64_t rx = w->radius[0], ry = w->radius[1], longest2 = rx * rx + ry * ry, width = (2 * w->radius[2] + TAPS) / TAPS * TAPS;
     int64_t *counts = dbi_alloc((size_t)longest2 + 2, sizeof *counts, error), *next = NULL;
@@ -83,7 +53,7 @@ static int make_kernel(const window *w, conv_kernel *k, dbi_error *error)
     /* sorted by length, by counting */
     for (int64_t dx = -rx; dx <= rx; dx++)
         for (int64_t dy = -ry; dy <= ry; dy++)
-            if ((double)(dx * dx + dy * dy) <= w->radius2)
+            if (dx * dx + dy * dy <= w->square)
                 counts[dx * dx + dy * dy + 1]++;
     for (int64_t d2 = 0; d2 <= longest2; d2++) {
         k->count += counts[d2 + 1] > 0;
@@ -97,7 +67,7 @@ static int make_kernel(const window *w, conv_kernel *k, dbi_error *error)
     memcpy(next, counts, (size_t)(longest2 + 1) * sizeof *next);
     for (int64_t dx = -rx; dx <= rx; dx++)
         for (int64_t dy = -ry; dy <= ry; dy++)
-            if ((double)(dx * dx + dy * dy) <= w->radius2) {
+            if (dx * dx + dy * dy <= w->square) {
                 int32_t *offset = k->offsets[next[dx * dx + dy * dy]++];
                 offset[0] = (int32_t)dx;
                 offset[1] = (int32_t)dy;
@@ -123,7 +93,8 @@ typedef struct padded {
     int64_t pitch, margin;
 } padded;
 
-/* sum[0 .. n + 2 half + TAPS - 1] = the lines of a ring round line (x, y), from -half on; false: all of them are outside the volume. */
+/* sum[0 .. n + 2 half + TAPS - 1] = the lines of a ring round line (x, y), from -half on; false: all of them are
+ * outside the volume. */
 static inline bool add_lines(const int64_t shape[3], int64_t x, int64_t y, const ring *r, const padded *from, real *sum)
 {
     const int64_t length = shape[2] + 2 * r->half + TAPS;
@@ -164,7 +135,7 @@ DBI_CLONES static void correlate_slab(const int64_t shape[3], int64_t x, const c
 }
 
 /* out = the kernel's correlation with q, q being 0 outside the volume. */
-static int correlate(const window *w, const int64_t shape[3], const real *q, real *out, dbi_error *error)
+static int correlate(const dbi_conv_window *w, const int64_t shape[3], const real *q, real *out, dbi_error *error)
 {
     const int64_t lines = shape[0] * shape[1], nz = shape[2], margin = w->radius[2] + TAPS, pitch = nz + 2 * margin;
     conv_kernel kernel = {0};
@@ -189,46 +160,7 @@ static int correlate(const window *w, const int64_t shape[3], const real *q, rea
     return status;
 }
 
-typedef struct span {
-    int64_t first, end;
-} span;
-
-static span span_of(int64_t at, int64_t radius, int64_t n)
-{
-    return (span){at > radius ? at - radius : 0, at + radius < n ? at + radius + 1 : n};
-}
-
-/* log sum exp of log_q(y) - |x-y|/h over the window round (x, y, z): the largest term first, then the sum of what counts beside it. */
-static real log_sum(const window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z, const real *log_q)
-{
-    const span sx = span_of(x, w->radius[0], shape[0]), sy = span_of(y, w->radius[1], shape[1]), sz = span_of(z, w->radius[2], shape[2]);
-    const double per_h = 1 / w->h;
-    double most = -INFINITY, sum = 0;
-    for (int second = 0; second < 2; second++) {
-        const double least = second ? most - LOST : 0;
-        for (int64_t i = sx.first; i < sx.end; i++)
-            for (int64_t j = sy.first; j < sy.end; j++) {
-                const double plane2 = (double)((i - x) * (i - x) + (j - y) * (j - y));
-                if (plane2 > w->radius2 || -sqrt(plane2) * per_h < (second ? least : most))
-                    continue;
-                const real *line = log_q + (i * shape[1] + j) * shape[2];
-                for (int64_t k = sz.first; k < sz.end; k++) {
-                    double d2 = plane2 + (double)((k - z) * (k - z)), term = (double)line[k] - sqrt(d2) * per_h;
-                    if (d2 > w->radius2)
-                        continue;
-                    if (!second)
-                        most = term > most ? term : most;
-                    else if (term >= least)
-                        sum += exp(term - most);
-                }
-            }
-        if (!(most > -INFINITY))
-            return -INFINITY;
-    }
-    return (real)(most + log(sum));
-}
-
-static int sum_logs(const window *w, const int64_t shape[3], const real *q, real *out, dbi_error *error)
+static int sum_logs(const dbi_conv_window *w, const int64_t shape[3], const real *q, real *out, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     real *log_q = dbi_alloc((size_t)count, sizeof *log_q, error);
@@ -238,12 +170,12 @@ static int sum_logs(const window *w, const int64_t shape[3], const real *q, real
     {
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < count; i++)
-            log_q[i] = q[i] > 0 ? (real)log((double)q[i]) : -INFINITY;
+            log_q[i] = dbi_conv_log_f32(q[i]);
 #pragma omp for schedule(static)
         for (int64_t x = 0; x < shape[0]; x++)
             for (int64_t y = 0; y < shape[1]; y++)
                 for (int64_t z = 0; z < shape[2]; z++)
-                    out[(x * shape[1] + y) * shape[2] + z] = log_sum(w, shape, x, y, z, log_q);
+                    out[(x * shape[1] + y) * shape[2] + z] = dbi_conv_log_sum_f32(w, shape, x, y, z, log_q);
     }
     free(log_q);
     return 0;
@@ -252,17 +184,17 @@ static int sum_logs(const window *w, const int64_t shape[3], const real *q, real
 int dbi_conv_logs_f32(const dbi_transform *transform, const int64_t shape[3], const real *p, real *log_in, real *log_out, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
-    const window w = window_of(transform, shape);
+    const dbi_conv_window w = dbi_conv_window_of(transform, shape);
     real *q = dbi_alloc((size_t)count, sizeof *q, error);
     int status = q ? 0 : -1;
     for (int side = 0; side < 2 && !status; side++) {
         real *out = side ? log_out : log_in;
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < count; i++) {
-            real inside = p[i] > 0 ? (p[i] < 1 ? p[i] : 1) : 0;
+            const real inside = dbi_conv_clamped_f32(p[i]);
             q[i] = side ? 1 - inside : inside;
         }
-        if (!is_short(transform)) {
+        if (!dbi_conv_is_short_f32(transform)) {
             status = sum_logs(&w, shape, q, out, error);
             continue;
         }
@@ -275,54 +207,26 @@ int dbi_conv_logs_f32(const dbi_transform *transform, const int64_t shape[3], co
     return status;
 }
 
-static double weight_of(double log_weight)
-{
-    return exp(log_weight < STEEPEST ? log_weight : STEEPEST);
-}
-
-/* The gradient at one voxel where sums are kept as logarithms: gathered from all the voxels whose window it is in. */
-static double gather(const window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z, const real *log_in, const real *log_out, const real *g)
-{
-    const span sx = span_of(x, w->radius[0], shape[0]), sy = span_of(y, w->radius[1], shape[1]), sz = span_of(z, w->radius[2], shape[2]);
-    double sum = 0;
-    for (int64_t i = sx.first; i < sx.end; i++)
-        for (int64_t j = sy.first; j < sy.end; j++)
-            for (int64_t k = sz.first; k < sz.end; k++) {
-                const int64_t at = (i * shape[1] + j) * shape[2] + k;
-                const double d2 = (double)((i - x) * (i - x) + (j - y) * (j - y) + (k - z) * (k - z)), near = -sqrt(d2) / w->h;
-                if (d2 <= w->radius2 && g[at] != 0)
-                    sum += (double)g[at] * (weight_of(near - (double)log_in[at]) + weight_of(near - (double)log_out[at]));
-            }
-    return w->h * sum;
-}
-
 int dbi_conv_gradient_f32(const dbi_transform *transform, const int64_t shape[3], const real *log_in, const real *log_out, const real *g, real *dp,
                           dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
-    const window w = window_of(transform, shape);
-    if (!is_short(transform)) {
+    const dbi_conv_window w = dbi_conv_window_of(transform, shape);
+    if (!dbi_conv_is_short_f32(transform)) {
 #pragma omp parallel for schedule(static)
         for (int64_t x = 0; x < shape[0]; x++)
             for (int64_t y = 0; y < shape[1]; y++)
                 for (int64_t z = 0; z < shape[2]; z++)
-                    dp[(x * shape[1] + y) * shape[2] + z] += (real)gather(&w, shape, x, y, z, log_in, log_out, g);
+                    dp[(x * shape[1] + y) * shape[2] + z] = dbi_conv_gather_f32(&w, shape, x, y, z, log_in, log_out, g);
         return 0;
     }
-    real *q = dbi_alloc((size_t)count, sizeof *q, error), *sum = q ? dbi_alloc((size_t)count, sizeof *sum, error) : NULL;
-    int status = -1;
-    if (sum) {
+    real *q = dbi_alloc((size_t)count, sizeof *q, error);
+    if (!q)
+        return -1;
 #pragma omp parallel for schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            q[i] = g[i] != 0 ? (real)(w.h * (double)g[i] * (weight_of(-(double)log_in[i]) + weight_of(-(double)log_out[i]))) : 0;
-        status = correlate(&w, shape, q, sum, error);
-    }
-    if (!status) {
-#pragma omp parallel for simd schedule(static)
-        for (int64_t i = 0; i < count; i++)
-            dp[i] += sum[i];
-    }
+    for (int64_t i = 0; i < count; i++)
+        q[i] = dbi_conv_share_f32(w.h, g[i], log_in[i], log_out[i]);
+    const int status = correlate(&w, shape, q, dp, error);
     free(q);
-    free(sum);
     return status;
 }

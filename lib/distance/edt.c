@@ -11,12 +11,13 @@
 #include "distance/envelope.h"
 #include "distance/normalize.h"
 #include "distance/normalize.real.h"
-#include "distance/squares.h"
+#include "distance/squares_math.h"
 
-/* One array holds both sides: a voxel's squared distance to the other side, with the sign of its own. The contiguous axis is scanned. The other two
- * are done for LANES lines side by side: each voxel asks those of its line from the nearest on, which takes a minimum and an addition of vectors a
- * step. That is quadratic in the distance; so where a tile of lines has cost as much as the lower envelopes would, which are linear but go one voxel
- * at a time, they take over. */
+/* One array holds both sides: each voxel's squared distance to the other side, with the sign of its own. The
+ * contiguous axis is scanned. The other two are done for LANES lines side by side: for each voxel, the voxels of its
+ * line are tried from the nearest on, at a minimum and an addition of vectors for each. The time of that grows with
+ * the square of the distance. Lower envelopes take linear time, but do one voxel at a time: they take over where a
+ * tile of lines has cost as much as they would. */
 
 enum {
     LANES = 16,        /* lines that are copied to the cache and back together: a cache line of floats */
@@ -25,7 +26,8 @@ enum {
 
 typedef enum side { INSIDE, OUTSIDE, SIDES } side;
 
-/* Lines side by side. Each side has an array of its own, [n][LANES], in which the voxels of the other side are at distance 0. */
+/* Lines side by side. Each side has an array of its own, [n][LANES], in which the voxels of the other side are at
+ * distance 0. */
 typedef struct tile {
     float *square[SIDES];
     float *before[SIDES], *after[SIDES]; /* [n + 1][LANES]: the least square of the rows before this one, and of this one and those after it */
@@ -93,8 +95,7 @@ DBI_CLONES static void scan_line(const uint8_t *label, uint8_t value, int32_t n,
         const int32_t before = a > 0 ? 1 - a : n, after = b < n ? b : 2 * n; /* n and more: none */
         for (int32_t i = a; i < b; i++) {
             const int32_t left = i + before, right = after - i, k = left < right ? left : right;
-            const float square = w * (float)k * (float)k;
-            d[i] = sign * (square > limit ? INFINITY : square);
+            d[i] = sign * dbi_within(dbi_steps_square(w, (float)k), limit);
         }
     }
 }
@@ -169,7 +170,8 @@ DBI_INLINE int32_t within(const axis *along, int32_t reach, const float best[LAN
     return rows_of(along, reach, most);
 }
 
-/* best[j] becomes the least of square[i][j] + w (i - row)² over the rows i that are up to `reach` away. Returns how many steps that took. */
+/* best[j] becomes the least of square[i][j] + w (i - row)² over the rows i that are up to `reach` away. Returns how
+ * many steps that took. */
 DBI_INLINE int64_t search(const axis *along, const tile *t, side s, int32_t row, int32_t reach, float best[restrict LANES])
 {
     const float *at = t->square[s] + (int64_t)row * LANES;
@@ -211,7 +213,7 @@ DBI_INLINE void store_row(const axis *along, const float row[LANES], int64_t lan
     float out[LANES];
 #pragma omp simd
     for (int j = 0; j < LANES; j++) {
-        const float square = fabsf(row[j]) > along->limit ? INFINITY : fabsf(row[j]);
+        const float square = dbi_within(fabsf(row[j]), along->limit);
         out[j] = copysignf(along->root ? sqrtf(square) : square, row[j]);
     }
     if (lanes == LANES)
@@ -231,8 +233,8 @@ DBI_INLINE int any(const uint8_t *mask, int64_t count)
     return found;
 }
 
-/* A distance changes by no more than one step from a row to the next, which tells how far the next row has to look. Returns false when that has become
- * too far for it to pay; then some rows of d are done, and the tile is as it was. */
+/* From a row to the next a distance changes by one step at most, which says how far the next row has to look.
+ * Returns false when that has become too far to pay; then some rows of d are done, and the tile is as it was. */
 DBI_INLINE bool search_tile(const tile *t, const axis *along, int32_t farthest, const uint8_t *wanted, int64_t lanes, int64_t stride, float *d)
 {
     int64_t steps = 0;
@@ -266,8 +268,8 @@ DBI_INLINE bool search_tile(const tile *t, const axis *along, int32_t farthest, 
     return true;
 }
 
-/* Voxels a to b - 1 of a line of n, all of one sign. The voxels next to them belong to the other side, at distance 0, and no voxel beyond those can be
- * nearer: two parabolas of height 0 end the run's envelope. */
+/* Voxels a to b - 1 of a line of n, all of one sign. The voxels next to them are on the other side, at distance 0,
+ * and no voxel beyond those can be nearer: two parabolas of height 0 end the run's envelope. */
 static void envelope_run(float *d, int32_t a, int32_t b, const axis *along, envelope *e)
 {
     const float sign = d[a] > 0 ? 1 : -1;
@@ -348,7 +350,7 @@ static axis axis_of(int64_t n, double spacing, float limit, bool both, bool root
     float *square = take(arena, (size_t)(n + 1) * sizeof *square);
     double *inverse = take(arena, (size_t)(n + 2) * sizeof *inverse);
     for (int64_t k = 0; k <= n; k++)
-        square[k] = (float)w * (float)k * (float)k;
+        square[k] = dbi_steps_square((float)w, (float)k);
     for (int64_t k = 1; k < n + 2; k++)
         inverse[k] = 1 / (2 * w * (double)k);
     return (axis){(int32_t)n, (float)w, (float)(1 / w), limit, square, inverse, both, root};
@@ -374,8 +376,7 @@ static int transform(const uint8_t *label, uint8_t value, const int64_t shape[3]
         free(tables);
         return -1;
     }
-    /* Rounding must not lose what lies at the limit; a square above it is no candidate: nothing was found yet. */
-    const float largest = limit > 0 && limit < 1e18 ? (float)(limit * limit * (1 + 1e-6)) : 3e38f;
+    const float largest = dbi_most_square(limit);
     const axis x = axis_of(nx, spacing[0], largest, both, root, &free_tables), y = axis_of(ny, spacing[1], largest, both, false, &free_tables);
     const float wz = (float)(spacing[2] * spacing[2]);
 #pragma omp parallel
@@ -428,8 +429,7 @@ int dbi_signed_distance(const uint8_t *label, uint8_t value, const int64_t shape
                         float *out, dbi_error *error)
 {
     int64_t count;
-    double limit = normalize->kind == DBI_NORMALIZE_CLIP ? normalize->t : 0;
-    if (check(shape, spacing, &count, error) || transform(label, value, shape, spacing, limit, true, NULL, true, out, error))
+    if (check(shape, spacing, &count, error) || transform(label, value, shape, spacing, dbi_normalize_limit(normalize), true, NULL, true, out, error))
         return -1;
     return dbi_normalize_apply_f32(normalize, shape, spacing, out, NULL, error);
 }

@@ -1,5 +1,5 @@
-/* The lower envelope of the parabolas f_k + w (i - k)^2 over one line of voxels: the core of the exact distance transforms. Intersections are
- * computed in double, so that integer squares stay exact far beyond any volume's size. */
+/* The lower envelope of the parabolas f_k + w (i - k)^2 over one line of voxels: the core of the exact distance
+ * transforms. Intersections are computed in double, so that integer squares stay exact far beyond any volume's size. */
 #ifndef DBI_DISTANCE_ENVELOPE_H
 #define DBI_DISTANCE_ENVELOPE_H
 

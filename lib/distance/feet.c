@@ -8,6 +8,7 @@
 #include "base/clones.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "distance/squares_math.h"
 
 enum { LANES = 16 };
 
@@ -33,8 +34,9 @@ void dbi_feet_free(dbi_feet *feet)
     *feet = (dbi_feet){0};
 }
 
-/* Each voxel asks the voxels of its line, from the nearest on, and stops when no farther one can be nearer: LANES voxels beside one another at once, which
- * takes less time than the lower envelope of the parabolas as long as distances are below a few hundred voxels. */
+/* For each voxel the points of the other voxels of its line are tried, those of the nearest voxels first, until no
+ * farther voxel can have a nearer point. This is done for LANES voxels side by side, and then takes less time than
+ * the lower envelope of parabolas as long as distances are below a few hundred voxels. */
 
 /* The lanes of voxel i, and of the one that they are compared with, k away. */
 static inline void choose(float *best, uint32_t *foot, const float *square, const uint32_t *edge, float k2)
@@ -61,7 +63,7 @@ static inline bool is_open(const float *best, float k2)
 static inline void store(const float *best, const uint32_t *foot, float limit, int64_t lanes, float *square, uint32_t *edge)
 {
     for (int64_t j = 0; j < lanes; j++) {
-        square[j] = best[j] > limit ? INFINITY : best[j];
+        square[j] = dbi_within(best[j], limit);
         edge[j] = best[j] > limit ? DBI_NO_EDGE : foot[j];
     }
 }
@@ -119,8 +121,9 @@ DBI_CLONES static void pass_across(float *square, uint32_t *edge, int64_t lanes,
     }
 }
 
-/* One contiguous line; the tile holds it with LANES voxels too far away on either side, which lanes that look beyond the line's ends find, and in
- * `found` a value for each block of LANES voxels, from the first of these on. */
+/* One contiguous line. The tile holds it between LANES voxels on either side that are infinitely far away: lanes
+ * that look beyond the ends of the line find these. `found` has a value for each block of LANES voxels, counted from
+ * the first of these on. */
 static bool fill_line(const tile *t, const float *square, const uint32_t *edge, int64_t n, float limit)
 {
     const int64_t blocks = n / LANES + 3;
@@ -199,7 +202,7 @@ int dbi_feet_pass(dbi_feet *feet, const int64_t shape[3], int axis, double limit
 {
     const int64_t n = shape[axis], inner = axis == 0 ? shape[1] * shape[2] : shape[2], tiles = (inner + LANES - 1) / LANES;
     const int64_t outer = axis == 1 ? shape[0] : 1;
-    const float most = limit > 0 && limit < 1e18 ? (float)(limit * limit * (1 + 1e-6)) : 3e38f;
+    const float most = dbi_most_square(limit);
     char *arena = dbi_alloc((size_t)omp_get_max_threads(), tile_bytes((size_t)n), error);
     if (!arena)
         return -1;

@@ -20,8 +20,8 @@ int dbi_feet_check(const int64_t shape[3], dbi_error *error);
 int dbi_feet_alloc(dbi_feet *feet, int64_t count, dbi_error *error);
 void dbi_feet_free(dbi_feet *feet);
 
-/* Lets every voxel choose among the points of all voxels on its line along `axis`: one dimension of the exact transform. Points beyond `limit` (0:
- * none) are forgotten. */
+/* Every voxel takes the nearest of the points of all voxels on its line along `axis`: one dimension of the exact
+ * transform. Points farther away than `limit` (0: no limit) are dropped. */
 int dbi_feet_pass(dbi_feet *feet, const int64_t shape[3], int axis, double limit, dbi_error *error);
 
 /* The nearer of the two points, voxel by voxel, into `feet`. */

@@ -3,21 +3,16 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <tgmath.h>
 
 #include "base/clones.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "distance/feet.h"
+#include "distance/levelset_math.real.h"
 
-/* The feet on the edges along one axis share the grid's coordinates in the other two, so that an exact transform that begins with their own axis
- * finds the nearest of them: at first along the line they are on, where positions between voxels are no difficulty, and then from line to line.
- * Three such families together are the level set. Positions are computed in double from either type of p: both then choose the same feet. */
-
-static double crossing(real a, real b)
-{
-    return (0.5 - (double)a) / ((double)b - (double)a);
-}
+/* All feet on edges along one axis have whole coordinates along the other two. So an exact transform that begins
+ * with that axis finds the nearest of them: first along the lines that they lie on, where it does not matter that
+ * they are between voxels, then from line to line. The level set is the three families, one for each axis, together. */
 
 /* Of one contiguous line: each voxel's nearest crossing, in runs between them. */
 static void scan_along(const real *p, int64_t n, int64_t first, float *square, uint32_t *edge)
@@ -25,10 +20,10 @@ static void scan_along(const real *p, int64_t n, int64_t first, float *square, u
     int64_t at = 0, crossed = -1; /* voxels from `at` on have no crossing before them but the one behind voxel `crossed` */
     double place = -INFINITY;
     for (int64_t i = 0; i <= n; i++) {
-        if (i < n && (i == n - 1 || (p[i] > (real)0.5) == (p[i + 1] > (real)0.5)))
+        if (i < n && (i == n - 1 || dbi_inside_f32(p[i]) == dbi_inside_f32(p[i + 1])))
             continue;
         /* where the next crossing gets nearer than the last */
-        const double next = i < n ? (double)i + crossing(p[i], p[i + 1]) : (double)INFINITY;
+        const double next = i < n ? (double)i + dbi_crossing_f32(p[i], p[i + 1]) : (double)INFINITY;
         const double middle = crossed < 0 ? -1 : i < n ? floor((place + next) / 2) : (double)(n - 1);
         const uint32_t number = crossed < 0 ? DBI_NO_EDGE : (uint32_t)(3 * (first + crossed) + 2);
         const int64_t end = (int64_t)middle + 1;
@@ -46,7 +41,8 @@ static void scan_along(const real *p, int64_t n, int64_t first, float *square, u
     }
 }
 
-/* Lines side by side, CHUNK at most: voxel i of line j is at i * stride + j. One sweep for the nearest crossing before each voxel, one for after. */
+/* Lines side by side, CHUNK at most: voxel i of line j is at i * stride + j. One sweep finds the nearest crossing
+ * before each voxel, one the nearest after it. */
 enum { CHUNK = 128 };
 
 typedef struct sweep {
@@ -59,7 +55,7 @@ static inline bool crosses(const real *a, const real *b, int64_t count)
     int any = 0;
 #pragma omp simd reduction(| : any)
     for (int64_t j = 0; j < count; j++)
-        any |= (a[j] > (real)0.5) != (b[j] > (real)0.5);
+        any |= dbi_inside_f32(a[j]) != dbi_inside_f32(b[j]);
     return any;
 }
 
@@ -69,8 +65,8 @@ static inline void pass_crossings(sweep *s, const real *a, const real *b, int64_
     if (!crosses(a, b, count))
         return;
     for (int64_t j = 0; j < count; j++)
-        if ((a[j] > (real)0.5) != (b[j] > (real)0.5)) {
-            s->last[j] = (double)i + crossing(a[j], b[j]);
+        if (dbi_inside_f32(a[j]) != dbi_inside_f32(b[j])) {
+            s->last[j] = (double)i + dbi_crossing_f32(a[j], b[j]);
             s->edge[j] = number + 3 * (uint32_t)j;
         }
 }
@@ -146,69 +142,37 @@ static int nearest_feet(const int64_t shape[3], const real *p, double limit, dbi
     return 0;
 }
 
-/* From the distance of the level set to the one that S stands for, the exact distance of the label p > 1/2: that one goes on to the centre of the
- * nearest voxel of the other side. Behind a plane, of one centre per unit volume, the nearest one adds e with a probability density that gives a
- * mean of about 1 / (2 sqrt(d)) (the cap that a sphere of radius d + e cuts off holds pi d e^2 centres on average), and 1/2 right behind it. A
- * steep ramp makes S continuous across the surface. On blurred left-atrium labels this halves the error of adding 1/2 everywhere. */
-static inline real to_centre(real d)
+static void set_size(const int64_t shape[3], uint32_t size[3])
 {
-    const real near = d < (real)0.25 ? 2 * d : (real)0.5, far = (real)0.5 / sqrt(d);
-    return d < 1 ? near : far;
-}
-
-/* An edge of the grid, and where p passes 1/2 on it. */
-typedef struct crossed_edge {
-    uint32_t number;
-    int axis;
-    int64_t a, b;    /* its ends */
-    double t;        /* 0 at a, 1 at b */
-    double place[3]; /* of the foot */
-    double change;   /* of p from a to b */
-} crossed_edge;
-
-static void set_edge(crossed_edge *e, const int64_t shape[3], const real *p, uint32_t number)
-{
-    const uint32_t ny = (uint32_t)shape[1], nz = (uint32_t)shape[2], a = number / 3, line = a / nz;
-    const int64_t stride[3] = {shape[1] * shape[2], shape[2], 1};
-    e->number = number;
-    e->axis = (int)(number % 3);
-    e->a = a;
-    e->b = e->a + stride[e->axis];
-    e->t = crossing(p[e->a], p[e->b]);
-    e->change = (double)p[e->b] - (double)p[e->a];
-    e->place[0] = line / ny;
-    e->place[1] = line % ny;
-    e->place[2] = a % nz;
-    e->place[e->axis] += e->t;
-}
-
-static inline double square_to(const crossed_edge *e, int64_t x, int64_t y, int64_t z)
-{
-    const double away[3] = {e->place[0] - (double)x, e->place[1] - (double)y, e->place[2] - (double)z};
-    return away[0] * away[0] + away[1] * away[1] + away[2] * away[2];
+    for (int a = 0; a < 3; a++)
+        size[a] = (uint32_t)shape[a]; /* see dbi_feet_check() */
 }
 
 /* The squares are floats: where doubles are wanted, the distances are measured again. */
 static void measure_again(const int64_t shape[3], const real *p, int64_t x, const dbi_feet *feet, real *s)
 {
-    crossed_edge e = {.number = DBI_NO_EDGE};
+    uint32_t size[3], number = DBI_NO_EDGE;
+    dbi_crossed_edge e = {0};
+    double along;
+    set_size(shape, size);
     for (int64_t y = 0; y < shape[1]; y++)
         for (int64_t z = 0; z < shape[2]; z++) {
             const int64_t at = (x * shape[1] + y) * shape[2] + z;
-            if (feet->edge[at] != DBI_NO_EDGE && feet->edge[at] != e.number)
-                set_edge(&e, shape, p, feet->edge[at]);
-            const double d = feet->edge[at] == DBI_NO_EDGE ? INFINITY : sqrt(square_to(&e, x, y, z)), away = d + to_centre(d);
-            s[at] = p[at] > 0.5 ? away : -away;
+            const bool none = feet->edge[at] == DBI_NO_EDGE;
+            if (!none && feet->edge[at] != number) {
+                number = feet->edge[at];
+                e = dbi_crossed_edge_of_f32(size, p, number);
+            }
+            const double square = none ? INFINITY : dbi_foot_square(&e, (double)x, (double)y, (double)z, &along);
+            s[at] = dbi_levelset_value_f32(p[at], (real)sqrt(square));
         }
 }
 
 DBI_CLONES static void measure(const int64_t shape[3], const real *p, int64_t x, const dbi_feet *feet, real *s)
 {
     const int64_t first = x * shape[1] * shape[2];
-    for (int64_t at = first; at < first + shape[1] * shape[2]; at++) {
-        const real d = sqrt(feet->square[at]), away = d + to_centre(d);
-        s[at] = p[at] > (real)0.5 ? away : -away;
-    }
+    for (int64_t at = first; at < first + shape[1] * shape[2]; at++)
+        s[at] = dbi_levelset_value_f32(p[at], (real)sqrtf(feet->square[at]));
 }
 
 int dbi_levelset_f32(const int64_t shape[3], const real *p, double limit, real *s, uint32_t *foot, dbi_error *error)
@@ -235,23 +199,17 @@ enum { BATCH = 64 };
 
 typedef struct batch {
     int count;
-    int64_t a[BATCH], b[BATCH];                        /* ends of the foot's edge */
-    double t[BATCH], change[BATCH];                    /* see crossed_edge */
-    double square[BATCH], along[BATCH], factor[BATCH]; /* distance from the foot, its part along the edge; the loss's derivative, - inside */
+    uint32_t a[BATCH], b[BATCH];                       /* ends of the foot's edge */
+    double t[BATCH], change[BATCH];                    /* see dbi_crossed_edge */
+    double square[BATCH], along[BATCH], factor[BATCH]; /* see dbi_foot_square(); the loss's derivative, - inside */
 } batch;
 
-/* dS/dt of the foot's place on its edge, times dt/dp's common factor and the loss's derivative, in place of the factor. On the foot itself the distance
- * has no direction: there S grows as the foot moves away. */
+/* The loss's derivatives by p at the feet, in place of the factors. */
 DBI_CLONES static void slopes(batch *s)
 {
-    const double steepest = 1 / DBI_LEVELSET_FLOOR;
 #pragma omp simd
-    for (int k = 0; k < s->count; k++) {
-        const double d = sqrt(s->square[k]), towards = s->t[k] < 0.5 ? 1 : -1, cosine = d > 1e-9 ? s->along[k] / d : towards;
-        const double up = cosine / s->change[k], slope = up > steepest ? steepest : up < -steepest ? -steepest : up;
-        const double near = d < 0.25 ? 3 : 1, far = 1 - 0.25 / (d * sqrt(d));
-        s->factor[k] *= slope * (d < 1 ? near : far); /* d/dd of d + to_centre(d) */
-    }
+    for (int k = 0; k < s->count; k++)
+        s->factor[k] *= dbi_levelset_slope(sqrt(s->square[k]), s->along[k], s->t[k], s->change[k]);
 }
 
 static void scatter(batch *s, double *sum)
@@ -264,16 +222,14 @@ static void scatter(batch *s, double *sum)
     s->count = 0;
 }
 
-static inline void add_voxel(batch *s, const crossed_edge *e, int64_t x, int64_t y, int64_t z, double factor)
+static inline void add_voxel(batch *s, const dbi_crossed_edge *e, int64_t x, int64_t y, int64_t z, double factor)
 {
-    const int64_t at[3] = {x, y, z};
     const int k = s->count++;
     s->a[k] = e->a;
     s->b[k] = e->b;
     s->t[k] = e->t;
     s->change[k] = e->change;
-    s->square[k] = square_to(e, x, y, z);
-    s->along[k] = e->place[e->axis] - (double)at[e->axis];
+    s->square[k] = dbi_foot_square(e, (double)x, (double)y, (double)z, &s->along[k]);
     s->factor[k] = factor;
 }
 
@@ -284,7 +240,9 @@ int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint3
     if (!sum)
         return -1;
     /* One thread: feet are shared by many voxels, and the order of the sums must not depend on who comes first. */
-    crossed_edge e = {.number = DBI_NO_EDGE};
+    uint32_t size[3], number = DBI_NO_EDGE;
+    dbi_crossed_edge e = {0};
+    set_size(shape, size);
     batch s = {.count = 0};
     for (int64_t x = 0; x < shape[0]; x++)
         for (int64_t y = 0; y < shape[1]; y++)
@@ -292,16 +250,18 @@ int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint3
                 const int64_t at = (x * shape[1] + y) * shape[2] + z;
                 if (foot[at] == DBI_NO_EDGE || g[at] == 0)
                     continue;
-                if (foot[at] != e.number)
-                    set_edge(&e, shape, p, foot[at]);
-                add_voxel(&s, &e, x, y, z, p[at] > (real)0.5 ? -(double)g[at] : (double)g[at]);
+                if (foot[at] != number) {
+                    number = foot[at];
+                    e = dbi_crossed_edge_of_f32(size, p, number);
+                }
+                add_voxel(&s, &e, x, y, z, dbi_inside_f32(p[at]) ? -(double)g[at] : (double)g[at]);
                 if (s.count == BATCH)
                     scatter(&s, sum);
             }
     scatter(&s, sum);
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < count; i++)
-        dp[i] += (real)sum[i];
+        dp[i] = (real)sum[i];
     free(sum);
     return 0;
 }

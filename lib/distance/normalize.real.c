@@ -4,16 +4,17 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "distance/normalize.real.h"
+#include "distance/normalize_math.real.h"
 
 static void apply_none(int64_t count, real far, real *s, real *slope)
 {
     if (slope)
 #pragma omp parallel for simd schedule(static)
         for (int64_t i = 0; i < count; i++)
-            slope[i] = s[i] > -(real)INFINITY && s[i] < (real)INFINITY;
+            slope[i] = dbi_plain_slope_f32(s[i]);
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < count; i++)
-        s[i] = s[i] == (real)INFINITY ? far : s[i] == -(real)INFINITY ? -far : s[i];
+        s[i] = dbi_plain_f32(s[i], far);
 }
 
 static void apply_clip(int64_t count, real t, real *s, real *slope)
@@ -21,8 +22,8 @@ static void apply_clip(int64_t count, real t, real *s, real *slope)
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i++) {
         if (slope)
-            slope[i] = s[i] > -t && s[i] < t ? 1 / t : 0;
-        s[i] = s[i] >= t ? 1 : s[i] <= -t ? -1 : s[i] / t;
+            slope[i] = dbi_clipped_slope_f32(s[i], t);
+        s[i] = dbi_clipped_f32(s[i], t);
     }
 }
 
@@ -41,17 +42,6 @@ static void maxima(int64_t count, const real *s, real *inside, real *outside)
     *outside = -least;
 }
 
-static int on_inner_boundary(const real *s, int64_t i, const int64_t at[3], const int64_t shape[3])
-{
-    const int64_t stride[3] = {shape[1] * shape[2], shape[2], 1};
-    if (!(s[i] > 0))
-        return 0;
-    for (int a = 0; a < 3; a++)
-        if ((at[a] > 0 && !(s[i - stride[a]] > 0)) || (at[a] + 1 < shape[a] && !(s[i + stride[a]] > 0)))
-            return 1;
-    return 0;
-}
-
 static int apply_max(const int64_t shape[3], int64_t count, real *s, real *slope, dbi_error *error)
 {
     uint8_t *boundary = dbi_alloc((size_t)count, 1, error);
@@ -61,16 +51,16 @@ static int apply_max(const int64_t shape[3], int64_t count, real *s, real *slope
     for (int64_t x = 0; x < shape[0]; x++)
         for (int64_t y = 0; y < shape[1]; y++)
             for (int64_t z = 0; z < shape[2]; z++) {
-                int64_t i = (x * shape[1] + y) * shape[2] + z, at[3] = {x, y, z};
-                boundary[i] = (uint8_t)on_inner_boundary(s, i, at, shape);
+                const int64_t i = (x * shape[1] + y) * shape[2] + z;
+                boundary[i] = dbi_on_inner_boundary_f32(s + i, x, y, z, shape);
             }
     real inside, outside;
     maxima(count, s, &inside, &outside);
-    const real up = inside > 0 ? 1 / inside : 0, down = outside > 0 ? 1 / outside : 0;
+    const real up = dbi_maximum_factor_f32(inside), down = dbi_maximum_factor_f32(outside);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i++) {
-        real factor = boundary[i] || isinf(s[i]) ? 0 : s[i] > 0 ? up : down;
-        s[i] = factor > 0 ? s[i] * factor : 0;
+        const real factor = boundary[i] || isinf(s[i]) ? 0 : s[i] > 0 ? up : down;
+        s[i] = dbi_scaled_f32(s[i], factor);
         if (slope)
             slope[i] = factor;
     }
@@ -81,10 +71,9 @@ static int apply_max(const int64_t shape[3], int64_t count, real *s, real *slope
 int dbi_normalize_apply_f32(const dbi_normalize *normalize, const int64_t shape[3], const double spacing[3], real *s, real *slope, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
-    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1], z = (double)shape[2] * spacing[2];
     switch (normalize->kind) {
     case DBI_NORMALIZE_NONE:
-        apply_none(count, (real)sqrt(x * x + y * y + z * z), s, slope);
+        apply_none(count, (real)dbi_diagonal(shape, spacing), s, slope);
         return 0;
     case DBI_NORMALIZE_CLIP:
         apply_clip(count, (real)normalize->t, s, slope);

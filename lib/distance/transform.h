@@ -6,15 +6,17 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "distance/edt.h"
+#include "distance/normalize.h"
 
 typedef enum dbi_transform_kind {
     DBI_TRANSFORM_EXACT, /* exact distance of p > 1/2; no gradient */
-    /* The paper's soft distance, S = D[1-p] - D[p], D[q](x) = -h log sum_y q(y) exp(-|x-y|/h). Clamped to +-radius (the volume's diagonal without a
-     * radius), without gradient there. Its gradient is h / q where a tiny probability q is all that is in reach: finite, but as large as that. */
+    /* The paper's soft distance, S = D[1-p] - D[p], D[q](x) = -h log sum_y q(y) exp(-|x-y|/h). Clamped to +-radius
+     * (the volume's diagonal without a radius), without gradient there. Its gradient is h / q where a tiny
+     * probability q is all that is in reach: finite, but as large as that. */
     DBI_TRANSFORM_CONV,
-    /* Distance to the 1/2 level set, feet between voxels, plus the way on to a voxel's centre (distance/levelset.real.h); gradient by implicit
-     * differentiation, at most 3 / DBI_LEVELSET_FLOOR for each voxel. No 1/2 in the volume: as a label of one side, without gradient. */
+    /* Distance to the 1/2 level set, feet between voxels, plus the way on to a voxel's centre
+     * (distance/levelset.real.h); gradient by implicit differentiation, at most 3 / DBI_LEVELSET_FLOOR for each
+     * voxel. No 1/2 in the volume: as a label of one side, without gradient. */
     DBI_TRANSFORM_LEVELSET
 } dbi_transform_kind;
 

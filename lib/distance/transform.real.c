@@ -8,10 +8,14 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "distance/conv.real.h"
+#include "distance/conv_math.real.h"
+#include "distance/edt.h"
 #include "distance/levelset.real.h"
+#include "distance/levelset_math.real.h"
 #include "distance/normalize.h"
 #include "distance/normalize.real.h"
-#include "distance/squares.h"
+#include "distance/normalize_math.real.h"
+#include "distance/squares_math.h"
 
 struct dbi_tape_f32 {
     dbi_transform transform;
@@ -44,13 +48,13 @@ static int exact(dbi_tape_f32 *t, const real *p, double limit, real *s, dbi_erro
     if (square) {
 #pragma omp parallel for simd schedule(static)
         for (int64_t i = 0; i < t->count; i++)
-            label[i] = p[i] > (real)0.5;
+            label[i] = dbi_inside_f32(p[i]);
         status = dbi_squares(label, 1, t->shape, voxels, limit, NULL, square, error);
     }
     if (!status) {
 #pragma omp parallel for simd schedule(static)
         for (int64_t i = 0; i < t->count; i++)
-            s[i] = (real)copysignf(sqrtf(fabsf(square[i])), square[i]);
+            s[i] = (real)dbi_signed_root(square[i]);
     }
     free(label);
     free(square);
@@ -63,24 +67,22 @@ static int conv(dbi_tape_f32 *t, const real *p, real *s, dbi_error *error)
     t->log_out = t->log_in ? dbi_alloc((size_t)t->count, sizeof *t->log_out, error) : NULL;
     if (!t->log_out || dbi_conv_logs_f32(&t->transform, t->shape, p, t->log_in, t->log_out, error))
         return -1;
-    const real h = (real)t->transform.h;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->count; i++)
-        s[i] = h * (t->log_in[i] - t->log_out[i]);
+        s[i] = dbi_conv_distance_f32(t->transform.h, t->log_in[i], t->log_out[i]);
     return 0;
 }
 
-/* Beyond its radius the soft distance knows only on which side it is. reached: 0 where s was set, may be NULL. */
+/* reached: 0 where s was set, may be NULL. */
 static void cap(const dbi_tape_f32 *t, real *s, real *reached)
 {
-    const double x = (double)t->shape[0], y = (double)t->shape[1], z = (double)t->shape[2];
-    const real most = t->transform.radius ? (real)t->transform.radius : (real)sqrt(x * x + y * y + z * z);
+    const real most = (real)dbi_conv_most(&t->transform, t->shape);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->count; i++) {
-        const int inside = s[i] > -most && s[i] < most;
+        real inside;
+        s[i] = dbi_conv_capped_f32(s[i], most, &inside);
         if (reached)
-            reached[i] = (real)inside;
-        s[i] = inside ? s[i] : s[i] > 0 ? most : -most;
+            reached[i] = inside;
     }
 }
 
@@ -106,7 +108,7 @@ static int unknown_kind(const dbi_tape_f32 *t, dbi_error *error)
 /* Runs the transform and the normalization; the tape keeps what was computed on the way. */
 static int run(dbi_tape_f32 *t, const dbi_normalize *normalize, const real *p, real *s, bool keep, dbi_error *error)
 {
-    const double limit = normalize->kind == DBI_NORMALIZE_CLIP ? normalize->t : 0;
+    const double limit = dbi_normalize_limit(normalize);
     if (keep && !(t->slope = dbi_alloc((size_t)t->count, sizeof *t->slope, error)))
         return -1;
     real *reached = NULL;
@@ -161,14 +163,16 @@ int dbi_transform_forward_f32(const dbi_transform *transform, const dbi_normaliz
 int dbi_transform_backward_f32(const dbi_tape_f32 *tape, const real *ds, real *dp, dbi_error *error)
 {
     const dbi_tape_f32 *t = tape;
-    if (t->transform.kind == DBI_TRANSFORM_EXACT || !t->count)
+    if (t->transform.kind == DBI_TRANSFORM_EXACT || !t->count) {
+        memset(dp, 0, (size_t)t->count * sizeof *dp);
         return 0;
+    }
     real *g = dbi_alloc((size_t)t->count, sizeof *g, error);
     if (!g)
         return -1;
 #pragma omp parallel for simd schedule(static)
     for (int64_t i = 0; i < t->count; i++)
-        g[i] = t->slope[i] != 0 ? ds[i] * t->slope[i] : 0;
+        g[i] = dbi_sloped_f32(ds[i], t->slope[i]);
     int status;
     switch (t->transform.kind) {
     case DBI_TRANSFORM_CONV:

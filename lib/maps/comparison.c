@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "distance/blur.h"
 #include "distance/closeness.h"
+#include "distance/edt.h"
 #include "distance/normalize.h"
 #include "distance/number.h"
 #include "maps/maps.h"
@@ -146,7 +147,6 @@ static int measure(struct result *result, const dbi_transform *transform, patch 
     double seconds = processor_seconds() - start;
     for (int64_t i = 0; i < t->count; i++)
         t->ds[i] = isfinite(t->s[i]) ? t->s[i] - t->exact[i] : 0;
-    memset(t->dp, 0, (size_t)t->count * sizeof *t->dp);
     start = processor_seconds();
     const int status = dbi_transform_backward_f32(tape, t->ds, t->dp, error);
     seconds += processor_seconds() - start;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "distance/edt.h"
 #include "distance/normalize.h"
 #include "distance/transform.real.h"
 #include "record/metadata.h"

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "distance/edt.h"
 #include "distance/normalize.h"
 #include "net/pass.h"
 #include "record/metadata.h"

@@ -1,110 +1,124 @@
 #include "method/method.h"
 
-#include "distance/normalize.h"
-
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-const dbi_term_info dbi_terms[DBI_TERMS] = {
-    [DBI_TERM_SEG] = {"seg", false, false, false, false, "seg(p, Y)"},
-    [DBI_TERM_REG] = {"reg", false, true, false, false, "reg(r, R)"},
-    [DBI_TERM_CROSS_SEG] = {"cross-seg", false, false, false, false, "seg(T_r2s(r), Y)"},
-    [DBI_TERM_CROSS_REG] = {"cross-reg", false, true, false, true, "reg(T_s2r(p), R)"},
-    [DBI_TERM_CONSISTENCY_SEG] = {"consistency-seg", true, false, false, false, "mean (p - T_r2s(r))^2"},
-    [DBI_TERM_CONSISTENCY_REG] = {"consistency-reg", true, false, false, true, "mean (r - T_s2r(p))^2"},
-    [DBI_TERM_PSEUDO_SEG] = {"pseudo-seg", true, false, true, false, "seg(p, y~)"},
-    [DBI_TERM_PSEUDO_REG] = {"pseudo-reg", true, true, true, false, "reg(r, r~)"},
-    [DBI_TERM_PSEUDO_CROSS_SEG] = {"pseudo-cross-seg", true, false, true, false, "seg(T_r2s(r), y~)"},
-    [DBI_TERM_PSEUDO_CROSS_REG] = {"pseudo-cross-reg", true, true, true, true, "reg(T_s2r(p), r~)"},
-    [DBI_TERM_TEACHER] = {"teacher", true, false, true, false, "mean (p - p_teacher)^2"},
-};
+#include "distance/normalize.h"
 
-const char *const dbi_method_presets[] = {"supervised", "mean-teacher", "ua-mt", "dtc", "dbisl", NULL};
+/* What the presets share, so that a comparison of methods compares nothing else; with it alone: seg and reg on the labelled samples. */
+static void supervised(dbi_method *m)
+{
+    *m = (dbi_method){.beta = 0.3,
+                      .lambda = 0.1,
+                      .k = 40,
+                      .ramp = 0.6,
+                      .ramp_every = 1,
+                      .dropout = 0.5,
+                      .transform = {.kind = DBI_TRANSFORM_LEVELSET},
+                      .normalize = {.kind = DBI_NORMALIZE_CLIP, .t = 10},
+                      .rate = 0.01,
+                      .momentum = 0.9,
+                      .weight_decay = 1e-4,
+                      .schedule = "at:70%"};
+    m->weight[DBI_TERM_SEG] = m->weight[DBI_TERM_REG] = 1;
+}
+
+/* Tarvainen & Valpola 2017, with the noise and the weight of the UA-MT code. */
+static void mean_teacher(dbi_method *m)
+{
+    m->weight[DBI_TERM_TEACHER] = 1;
+    m->teacher_noise = 0.1;
+}
+
+/* Yu et al. 2019: eight noisy dropout passes of the teacher mask the uncertain voxels. */
+static void ua_mt(dbi_method *m)
+{
+    mean_teacher(m);
+    m->passes = 8;
+}
+
+/* Luo et al. 2021. */
+static void dtc(dbi_method *m)
+{
+    m->weight[DBI_TERM_CONSISTENCY_SEG] = 1;
+    m->lambda = 1;
+    m->k = 1500;
+    m->ramp_every = 150;
+    m->normalize = (dbi_normalize){.kind = DBI_NORMALIZE_MAX};
+}
+
+/* Li 2026, as the manual page of dbisl-train-step reads it. */
+static void dbisl(dbi_method *m)
+{
+    m->weight[DBI_TERM_CROSS_SEG] = m->weight[DBI_TERM_CROSS_REG] = 1;
+    m->weight[DBI_TERM_CONSISTENCY_SEG] = m->weight[DBI_TERM_CONSISTENCY_REG] = 1;
+    m->weight[DBI_TERM_PSEUDO_SEG] = m->weight[DBI_TERM_PSEUDO_REG] = 1;
+    m->weight[DBI_TERM_PSEUDO_CROSS_SEG] = m->weight[DBI_TERM_PSEUDO_CROSS_REG] = 1;
+    m->lambda = 1;
+    m->gamma = 2;
+    m->uncertainty = true;
+}
+
+/* Each sets what differs from the first. */
+static const struct {
+    const char *name;
+    void (*set)(dbi_method *);
+} presets[] = {
+    {"supervised", supervised}, {"mean-teacher", mean_teacher}, {"ua-mt", ua_mt}, {"dtc", dtc}, {"dbisl", dbisl},
+};
+enum { PRESETS = sizeof presets / sizeof *presets };
+
+const char *dbi_method_preset_name(int i)
+{
+    return i < PRESETS ? presets[i].name : NULL;
+}
 
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
 {
-    /* What the presets share, so that a comparison of methods compares nothing else. */
-    dbi_method m = {.weight = {[DBI_TERM_SEG] = 1, [DBI_TERM_REG] = 1},
-                    .beta = 0.3,
-                    .lambda = 0.1,
-                    .k = 40,
-                    .ramp = 0.6,
-                    .ramp_every = 1,
-                    .dropout = 0.5,
-                    .transform = {.kind = DBI_TRANSFORM_LEVELSET},
-                    .normalize = {.kind = DBI_NORMALIZE_CLIP, .t = 10},
-                    .rate = 0.01,
-                    .momentum = 0.9,
-                    .weight_decay = 1e-4,
-                    .schedule = "at:70%"};
-    if (!strcmp(name, "supervised")) {
-    } else if (!strcmp(name, "mean-teacher")) {
-        /* Tarvainen & Valpola 2017, with the noise and the weight of the UA-MT code. */
-        m.weight[DBI_TERM_TEACHER] = 1;
-        m.teacher_noise = 0.1;
-    } else if (!strcmp(name, "ua-mt")) {
-        /* Yu et al. 2019: eight noisy dropout passes of the teacher mask the uncertain voxels. */
-        m.weight[DBI_TERM_TEACHER] = 1;
-        m.teacher_noise = 0.1;
-        m.passes = 8;
-    } else if (!strcmp(name, "dtc")) {
-        /* Luo et al. 2021. */
-        m.weight[DBI_TERM_CONSISTENCY_SEG] = 1;
-        m.lambda = 1;
-        m.k = 1500;
-        m.ramp_every = 150;
-        m.normalize = (dbi_normalize){.kind = DBI_NORMALIZE_MAX};
-    } else if (!strcmp(name, "dbisl")) {
-        for (int i = 0; i < DBI_TERMS; i++)
-            m.weight[i] = i != DBI_TERM_TEACHER;
-        m.lambda = 1;
-        m.gamma = 2;
-        m.uncertainty = true;
-    } else {
-        return dbi_fail(error, "\"%s\": choose supervised, mean-teacher, ua-mt, dtc or dbisl", name);
+    char names[128] = "";
+    for (int i = 0; i < PRESETS; i++) {
+        if (!strcmp(name, presets[i].name)) {
+            supervised(method);
+            presets[i].set(method);
+            snprintf(method->name, sizeof method->name, "%s", name);
+            return 0;
+        }
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : i < PRESETS - 1 ? ", " : " or ", presets[i].name);
     }
-    snprintf(m.name, sizeof m.name, "%s", name);
-    *method = m;
-    return 0;
+    return dbi_fail(error, "\"%s\": choose %s", name, names);
 }
 
 int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error)
 {
     const char *equals = strchr(text, '=');
-    for (int i = 0; equals && i < DBI_TERMS; i++)
-        if (strlen(dbi_terms[i].name) == (size_t)(equals - text) && !strncmp(text, dbi_terms[i].name, (size_t)(equals - text))) {
-            char *end;
-            double weight = strtod(equals + 1, &end);
-            if (end == equals + 1 || *end || !(weight >= 0 && weight <= 1e6))
-                return dbi_fail(error, "\"%s\" is not a weight from 0 to 1e6", equals + 1);
-            method->weight[i] = weight;
-            return 0;
-        }
-    return dbi_fail(error, "\"%s\" is not TERM=WEIGHT with a term of the log, such as cross-seg=0.5", text);
+    const int term = equals ? dbi_term_find(text, (size_t)(equals - text)) : -1;
+    if (term < 0)
+        return dbi_fail(error, "\"%s\" is not TERM=WEIGHT with a term of the log, such as cross-seg=0.5", text);
+    char *end;
+    const double weight = strtod(equals + 1, &end);
+    if (end == equals + 1 || *end || !(weight >= 0 && weight <= 1e6))
+        return dbi_fail(error, "\"%s\" is not a weight from 0 to 1e6", equals + 1);
+    method->weight[term] = weight;
+    return 0;
 }
 
 int dbi_method_without(dbi_method *method, const char *component, dbi_error *error)
 {
-    static const struct {
-        const char *name;
-        int terms[6];
-    } components[] = {
-        {"cross", {DBI_TERM_CROSS_SEG, DBI_TERM_CROSS_REG, -1}},
-        {"consistency", {DBI_TERM_CONSISTENCY_SEG, DBI_TERM_CONSISTENCY_REG, -1}},
-        {"pseudo", {DBI_TERM_PSEUDO_SEG, DBI_TERM_PSEUDO_REG, DBI_TERM_PSEUDO_CROSS_SEG, DBI_TERM_PSEUDO_CROSS_REG, DBI_TERM_TEACHER, -1}},
-    };
+    static const char *const components[] = {
+        [DBI_COMPONENT_CROSS] = "cross", [DBI_COMPONENT_CONSISTENCY] = "consistency", [DBI_COMPONENT_PSEUDO] = "pseudo"};
     if (!strcmp(component, "uncertainty")) {
         method->uncertainty = false;
         method->passes = 0;
         return 0;
     }
     for (size_t i = 0; i < sizeof components / sizeof *components; i++)
-        if (!strcmp(component, components[i].name)) {
-            for (const int *term = components[i].terms; *term >= 0; term++)
-                method->weight[*term] = 0;
+        if (components[i] && !strcmp(component, components[i])) {
+            for (int t = 0; t < DBI_TERMS; t++)
+                if (dbi_terms[t].component == (dbi_term_component)i)
+                    method->weight[t] = 0;
             return 0;
         }
     return dbi_fail(error, "\"%s\": choose cross, consistency, pseudo or uncertainty", component);
@@ -112,8 +126,8 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
 
 bool dbi_method_needs_teacher(const dbi_method *method)
 {
-    for (int i = 0; i < DBI_TERMS; i++)
-        if (dbi_terms[i].teacher && method->weight[i] > 0)
+    for (int t = 0; t < DBI_TERMS; t++)
+        if (method->weight[t] > 0 && dbi_term_needs_teacher(t))
             return true;
     return false;
 }
@@ -122,8 +136,8 @@ bool dbi_method_needs_teacher(const dbi_method *method)
 static json_t *weights_of(const dbi_method *m)
 {
     json_t *weights = json_object();
-    for (int i = 0; weights && i < DBI_TERMS; i++)
-        if (json_object_set_new(weights, dbi_terms[i].name, json_real(m->weight[i]))) {
+    for (int t = 0; weights && t < DBI_TERMS; t++)
+        if (m->weight[t] > 0 && json_object_set_new(weights, dbi_terms[t].name, json_real(m->weight[t]))) {
             json_decref(weights);
             weights = NULL;
         }
@@ -144,6 +158,31 @@ json_t *dbi_method_settings(const dbi_method *m, int64_t total_steps, dbi_error 
     if (!settings)
         dbi_fail(error, "out of memory");
     return settings;
+}
+
+char *dbi_method_formula(const dbi_method *m, dbi_error *error)
+{
+    static const char *const times[] = {
+        [DBI_TIMES_ONE] = "", [DBI_TIMES_BETA] = "beta ", [DBI_TIMES_LAMBDA] = "lambda ", [DBI_TIMES_LAMBDA_BETA] = "lambda beta "};
+    char *text = NULL;
+    size_t bytes;
+    FILE *stream = open_memstream(&text, &bytes);
+    const char *plus = "";
+    for (int t = 0; stream && t < DBI_TERMS; t++) {
+        if (!(m->weight[t] > 0))
+            continue;
+        fputs(plus, stream);
+        if (m->weight[t] != 1)
+            fprintf(stream, "%.9g ", m->weight[t]);
+        fprintf(stream, "%s%s", times[dbi_terms[t].times], dbi_terms[t].formula);
+        plus = " + ";
+    }
+    if (!stream || fclose(stream)) {
+        free(text);
+        dbi_fail(error, "out of memory");
+        return NULL;
+    }
+    return text;
 }
 
 /* One entry of "at:": the step at which the rate falls, or -1. */

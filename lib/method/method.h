@@ -1,5 +1,13 @@
-/* The method: which terms make the loss, with which weights, and the presets. A new term has its row in dbi_terms, its value and gradient in
- * loss.real.c, and its weight in the presets that use it. */
+/* The method: with which weights the terms (terms.h) make the loss, and the presets.
+ *
+ * A new term is a row in terms.def, its weight in the presets that use it (method.c), and a row in the manual page
+ * of dbisl-train-step. Both devices, the log, --weight, --without, --explain and the tests go through that list.
+ * Rows that make no sense do not compile (terms.c), nor do more sums than a GPU keeps for a voxel (cuda/loss.cu).
+ * A term of a new form needs, before that, the form's name in terms.h, the number of its sums in slots.h, its
+ * branch in each of the three functions of loss_math.real.h that know forms (dbi_term_add, dbi_conclude_term,
+ * dbi_term_slopes_of), and its formula in tests/unit/test_loss.c.
+ * A term of a new quantity: its name in terms.h, and its numbers where the devices have theirs (view_of in
+ * cpu/loss.real.c, dbi_loss_voxel_of in cuda/loss_math.h) and the test has its own. */
 #ifndef DBI_METHOD_METHOD_H
 #define DBI_METHOD_METHOD_H
 
@@ -8,35 +16,7 @@
 
 #include "base/error.h"
 #include "distance/transform.real.h"
-
-/* With Y the label and R its signed distance, p the student's probability, r its signed distance, T_r2s(r) = sigmoid(k r), T_s2r the transform of
- * distance/transform.h, and y~, r~ the teacher's pseudo-label and pseudo-distance:
- *   seg(q, y) = Dice loss 1 - (2 sum qy + e) / (sum q^2 + sum y^2 + e), e = 1e-5, sums over all samples of the term, averaged over the classes (optionally
- *   + cross-entropy); reg(a, b) = mean (a - b)^2. */
-typedef enum dbi_term {
-    DBI_TERM_SEG,              /* labelled: seg(p, Y) */
-    DBI_TERM_REG,              /* labelled: reg(r, R) */
-    DBI_TERM_CROSS_SEG,        /* labelled: seg(T_r2s(r), Y) */
-    DBI_TERM_CROSS_REG,        /* labelled: reg(T_s2r(p), R) */
-    DBI_TERM_CONSISTENCY_SEG,  /* all: mean (p - T_r2s(r))^2 */
-    DBI_TERM_CONSISTENCY_REG,  /* all: mean (r - T_s2r(p))^2 */
-    DBI_TERM_PSEUDO_SEG,       /* unlabelled, weighted by voxel: seg(p, y~) */
-    DBI_TERM_PSEUDO_REG,       /* unlabelled, weighted by voxel: reg(r, r~) */
-    DBI_TERM_PSEUDO_CROSS_SEG, /* unlabelled, weighted by voxel: seg(T_r2s(r), y~) */
-    DBI_TERM_PSEUDO_CROSS_REG, /* unlabelled, weighted by voxel: reg(T_s2r(p), r~) */
-    DBI_TERM_TEACHER,          /* unlabelled: mean (p - teacher's p)^2, masked by certainty where `passes` is set */
-    DBI_TERMS
-} dbi_term;
-
-typedef struct dbi_term_info {
-    const char *name;  /* option and log column: "cross-seg" */
-    bool unsupervised; /* times the ramped weight lambda */
-    bool regression;   /* times beta */
-    bool teacher;      /* needs a teacher's pass */
-    bool transform;    /* needs T_s2r of the student */
-    const char *formula;
-} dbi_term_info;
-extern const dbi_term_info dbi_terms[DBI_TERMS];
+#include "method/terms.h"
 
 typedef struct dbi_method {
     char name[32];
@@ -56,10 +36,10 @@ typedef struct dbi_method {
     char schedule[64]; /* see dbi_rate */
 } dbi_method;
 
-/* Fills in a preset: supervised, mean-teacher, ua-mt, dtc, dbisl. */
+/* Fills in a preset. */
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error);
-/* The names of all presets, NULL at the end. */
-extern const char *const dbi_method_presets[];
+/* The name of preset i, NULL behind the last. */
+const char *dbi_method_preset_name(int i);
 
 /* "TERM=WEIGHT". */
 int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error);
@@ -68,12 +48,16 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
 
 bool dbi_method_needs_teacher(const dbi_method *method);
 
-/* The settings that change results, as a JSON object (a new reference) with sorted keys. */
+/* The settings that change results, as a JSON object (a new reference) with sorted keys. Terms whose weight is 0
+ * are left out: what is stored of a training stays as it is when a term is added. */
 struct json_t;
 struct json_t *dbi_method_settings(const dbi_method *method, int64_t total_steps, dbi_error *error);
 
-/* Checks a schedule: "constant", "every:N" (a tenth after each N steps), "at:S[,S...]" (a tenth at each S, a step or a percentage of all steps) or
- * "poly[:POWER]" (rate (1 - t/total)^POWER, default 0.9). */
+/* The loss as people write it: "seg(p, Y) + 0.5 beta reg(r, R)". The caller frees it. */
+char *dbi_method_formula(const dbi_method *method, dbi_error *error);
+
+/* Checks a schedule: "constant", "every:N" (a tenth after each N steps), "at:S[,S...]" (a tenth at each S, a step
+ * or a percentage of all steps) or "poly[:POWER]" (rate (1 - t/total)^POWER, default 0.9). */
 int dbi_schedule_check(const char *schedule, dbi_error *error);
 /* The rate of step t (from 0). */
 double dbi_rate(const dbi_method *method, int64_t t, int64_t total_steps);

@@ -19,6 +19,19 @@ struct dbi_run {
     int64_t next;
 };
 
+/* Weights of 0 say nothing; earlier releases wrote them. */
+static void drop_zero_weights(json_t *entry)
+{
+    json_t *weights = json_object_get(json_object_get(entry, "settings"), "weights"), *weight;
+    const char *term;
+    void *next;
+    json_object_foreach_safe(weights, next, term, weight)
+    {
+        if (json_is_number(weight) && json_number_value(weight) == 0)
+            json_object_del(weights, term);
+    }
+}
+
 /* True when the run that wrote the entry is the one that goes on. */
 static bool continues(const json_t *entry, const json_t *begun, int64_t step)
 {
@@ -52,6 +65,7 @@ dbi_run *dbi_run_open(const dbi_record *checkpoint, json_t *settings, uint64_t s
     }
     const size_t count = json_array_size(run->history);
     run->entry = count ? json_array_get(run->history, count - 1) : NULL;
+    drop_zero_weights(run->entry);
     if (!run->entry || !continues(run->entry, begun, step)) {
         if (json_array_append(run->history, begun)) {
             dbi_fail(error, "out of memory");

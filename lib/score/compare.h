@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "record/sink.h"
 
 /* So many rows at most; each takes some ten thousand random samples of the cases. */
 enum { DBI_COMPARE_ROWS = 4096 };
@@ -58,10 +57,5 @@ typedef struct dbi_compare_table {
 /* baseline: a method as above, or NULL. One that no result is of is an error. The comparison lives as long as the results and baseline do. */
 int dbi_compare(dbi_results *results, const char *baseline, uint64_t seed, dbi_compare_table *comparison, dbi_error *error);
 void dbi_compare_table_free(dbi_compare_table *comparison);
-
-typedef enum dbi_compare_format { DBI_COMPARE_TEXT, DBI_COMPARE_MARKDOWN, DBI_COMPARE_TSV } dbi_compare_format;
-
-/* Text and Markdown: for each block what the methods reach and, with a baseline, the differences to it. TSV: a line for each row and score. */
-int dbi_compare_table_write(const dbi_compare_table *comparison, dbi_compare_format format, dbi_sink *sink, dbi_error *error);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 #include "record/sink.h"
-#include "score/compare.h"
+#include "score/compare_table.h"
 
 /* What is written of one block: rows of texts, the first of them the titles. */
 enum { COLUMNS_MOST = 3 + DBI_RESULT_SCORES + 1, TEXT = 256 };

@@ -7,7 +7,7 @@
 #include "base/clones.h"
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "distance/squares.h"
+#include "distance/edt.h"
 #include "score/order.h"
 
 const char *const dbi_metric_names[DBI_METRICS] = {"dice", "jaccard", "precision", "recall", "volume",      "reference_volume", "volume_difference",

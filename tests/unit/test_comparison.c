@@ -150,7 +150,8 @@ static dbi_record *labelled(uint8_t value, double radius, const char *classes)
     return record;
 }
 
-/* Classes with both sides are added, others are not; a patch larger than the volume is the volume; wrong records are errors. */
+/* Classes with both sides are added, others are not; a patch larger than the volume is the volume; wrong records are
+ * errors. */
 static void test_comparison(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* The CUDA device's distances against the library's own transforms: its kernels in their order, without a GPU run on the host (emulated.h). What
- * that cannot show is what CUDA itself does. */
+/* The CUDA device's distances against the library's own transforms: its kernels in their order, without a GPU run on
+ * the host (emulated.h). What that cannot show is what CUDA itself does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +16,7 @@
 #include "cuda/distance.h"
 #include "cuda/distance_math.h"
 #include "device_memory.h"
+#include "distance/edt.h"
 #include "distance/normalize.h"
 #include "distance/transform.real.h"
 
@@ -121,6 +122,8 @@ static void device_run(device *d, int64_t maps, const float *p, const float *ds,
     dbi_error error = {""};
     device_put(d->p, p, bytes);
     device_put(d->ds, ds, bytes);
+    memset(dp, 0xff, bytes); /* NaN, in whose place the gradient comes */
+    device_put(d->dp, dp, bytes);
     if (dbi_cuda_transform_forward(d->transform, test_stream, maps, d->p, d->s, &error) ||
         dbi_cuda_transform_backward(d->transform, test_stream, d->p, d->ds, to, &error))
         fail_msg("%s", error.text);
@@ -140,13 +143,14 @@ static void expect(const dbi_transform *t, const dbi_normalize *n, const int64_t
 {
     dbi_tape_f32 *tape;
     dbi_error error;
-    memset(dp, 0, (size_t)count_of(shape) * sizeof *dp);
+    memset(dp, 0xff, (size_t)count_of(shape) * sizeof *dp);
     assert_int_equal(dbi_transform_forward_f32(t, n, shape, p, s, &tape, &error), 0);
     assert_int_equal(dbi_transform_backward_f32(tape, ds, dp, &error), 0);
     dbi_tape_free_f32(tape);
 }
 
-/* Values voxel by voxel, gradients too, but relative to the largest one of the map. The soft distance adds many floats, in another order. */
+/* Values voxel by voxel, gradients too, but relative to the largest one of the map. The soft distance adds many
+ * floats, in another order. */
 static void check_map(const char *what, int kind, int64_t count, const float *s, const float *dp, const float *want_s, const float *want_dp)
 {
     const float tolerance = strncmp(what, "conv", 4) ? 1e-5f : 1e-4f;
@@ -287,7 +291,8 @@ static void order_changes_nothing(void **state)
         }
 }
 
-/* Whatever the input: no access out of bounds (the sanitizers see to that), an end, and for finite gradients finite results; others show. */
+/* Whatever the input: no access out of bounds (the sanitizers see to that), an end, and for finite gradients finite
+ * results; others show. */
 static void anything_goes_in(void **state)
 {
     (void)state;

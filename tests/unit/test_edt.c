@@ -1,4 +1,5 @@
-/* Exact distances against brute force and against scipy's (tests/fixtures/distance.safetensors), and their normalizations. */
+/* Exact distances against brute force and against scipy's (tests/fixtures/distance.safetensors), and their
+ * normalizations. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,6 @@
 #include "base/random.h"
 #include "distance/edt.h"
 #include "distance/normalize.h"
-#include "distance/squares.h"
 #include "distance/transform.real.h"
 #include "record/stream.h"
 

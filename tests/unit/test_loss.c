@@ -1,4 +1,4 @@
-/* Every term of the loss against central differences in double, and float against double. */
+/* Every term of the loss against its formula and against central differences in double, and float against double. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +15,7 @@
 #include "cpu/loss.real.h"
 #include "distance/levelset.f64.h"
 #include "distance/levelset.real.h"
+#include "distance/transform.f64.h"
 
 enum { N = 3, M = 1, K = 2, X = 8, Y = 9, Z = 10, V = X * Y * Z, COUNT = N * K * V, THEIRS = (N - M) * K * V };
 
@@ -162,11 +163,11 @@ static void levelset_terms_have_their_gradients(void **state)
     static fields f;
     make_fields(&f, STEEP);
     assert_steep(&f);
-    const int terms[] = {DBI_TERM_CROSS_REG, DBI_TERM_CONSISTENCY_REG, DBI_TERM_PSEUDO_CROSS_REG, -1};
-    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++) {
-        const dbi_method m = method_of(terms[i], "levelset", 8);
-        check_gradient(&m, STEEP, terms[i] < 0 ? "all" : dbi_terms[terms[i]].name);
-    }
+    for (int term = -1; term < DBI_TERMS; term++)
+        if (term < 0 || dbi_term_needs(term, DBI_OF_S)) {
+            const dbi_method m = method_of(term, "levelset", 8);
+            check_gradient(&m, STEEP, term < 0 ? "all" : dbi_terms[term].name);
+        }
 }
 
 static void float_agrees_with_double(void **state)
@@ -218,6 +219,122 @@ static void float_agrees_with_double(void **state)
     }
 }
 
+/* All quantities of all voxels, by their definitions. */
+typedef struct quantities {
+    double of[DBI_QUANTITIES][COUNT], weight[DBI_VOXELS][COUNT];
+} quantities;
+
+static double sigmoid(double z)
+{
+    return 1 / (1 + exp(-z));
+}
+
+static void distances_of(const dbi_method *m, const double *p, int maps, double *to)
+{
+    dbi_error error;
+    const int64_t size[3] = {X, Y, Z};
+    for (int i = 0; i < maps; i++)
+        assert_int_equal(dbi_transform_forward_f64(&m->transform, &m->normalize, size, p + i * V, to + i * V, NULL, &error), 0);
+}
+
+static void define(const dbi_method *m, const fields *f, quantities *q)
+{
+    static double seen[THEIRS];
+    memset(q, 0, sizeof *q);
+    for (int i = 0; i < COUNT; i++) {
+        q->of[DBI_OF_LOGIT][i] = f->logits[i];
+        q->of[DBI_OF_R][i] = f->sdf[i];
+        q->of[DBI_OF_P][i] = sigmoid(f->logits[i]);
+        q->of[DBI_OF_A][i] = sigmoid(m->k * f->sdf[i]);
+        for (int k = 0; k < DBI_VOXELS; k++)
+            q->weight[k][i] = 1;
+    }
+    distances_of(m, q->of[DBI_OF_P], N * K, q->of[DBI_OF_S]);
+    for (int i = 0; i < COUNT - THEIRS; i++) {
+        q->of[DBI_OF_LABEL][i] = f->label[i / V / K * V + i % V] == i / V % K + 1;
+        q->of[DBI_OF_DISTANCE][i] = (double)f->label_sdf[i];
+    }
+    double *p = q->of[DBI_OF_TEACHER_P] + COUNT - THEIRS;
+    for (int i = 0; i < THEIRS; i++)
+        p[i] = sigmoid(f->teacher_logits[i]);
+    distances_of(m, p, (N - M) * K, seen);
+    for (int i = 0, at = COUNT - THEIRS; i < THEIRS; i++, at++) {
+        const double a = sigmoid(m->k * f->teacher_sdf[i]), entropy = -p[i] * log(p[i]) - (1 - p[i]) * log(1 - p[i]);
+        q->of[DBI_OF_PSEUDO_LABEL][at] = (p[i] + a) / 2;
+        q->of[DBI_OF_PSEUDO_DISTANCE][at] = (f->teacher_sdf[i] + seen[i]) / 2;
+        q->weight[DBI_VOXELS_KEPT][at] = f->mask[i];
+        if (m->uncertainty)
+            q->weight[DBI_VOXELS_WEIGHTED][at] = exp(-m->gamma * fabs(p[i] - a)) * (1 - entropy / log(2));
+    }
+}
+
+/* Dice loss of one class, q, y and w being of its first sample. */
+static double dice_of(const double *q, const double *y, const double *w, int samples)
+{
+    double qy = 0, qq = 0, yy = 0;
+    for (int n = 0; n < samples; n++)
+        for (int i = n * K * V; i < n * K * V + V; i++) {
+            qy += w[i] * q[i] * y[i];
+            qq += w[i] * q[i] * q[i];
+            yy += w[i] * y[i] * y[i];
+        }
+    return 1 - (2 * qy + 1e-5) / (qq + yy + 1e-5);
+}
+
+/* Term t written down a second time. */
+static double value_of(int t, const dbi_method *m, const quantities *all)
+{
+    const dbi_term_info *term = &dbi_terms[t];
+    const int first = term->samples == DBI_SAMPLES_UNLABELED ? M : 0, samples = term->samples == DBI_SAMPLES_LABELED ? M : N - first;
+    const int from = first * K * V, count = samples * K * V;
+    const double *q = all->of[term->what] + from, *y = all->of[term->against] + from, *w = all->weight[term->voxels] + from;
+    double squares = 0, entropy = 0, weights = 0, dice = 0;
+    for (int i = 0; i < count; i++) {
+        squares += w[i] * (q[i] - y[i]) * (q[i] - y[i]);
+        entropy -= w[i] * (y[i] * log(q[i]) + (1 - y[i]) * log(1 - q[i]));
+        weights += w[i];
+    }
+    switch (term->form) {
+    case DBI_FORM_DICE:
+        for (int c = 0; c < K; c++)
+            dice += dice_of(q + c * V, y + c * V, w + c * V, samples) / K;
+        return dice + (m->cross_entropy ? entropy / count : 0);
+    case DBI_FORM_SQUARE:
+        return squares / count;
+    case DBI_FORM_MASKED:
+        return squares / weights;
+    }
+    fail_msg("%s: this form is not written down here", term->name);
+    return NAN;
+}
+
+/* Each by itself and among all others, whose sums must not get into its own. */
+static void every_term_is_its_formula(void **state)
+{
+    (void)state;
+    static fields f;
+    static quantities all;
+    static double dlogits[COUNT], dsdf[COUNT];
+    make_fields(&f, 0.7);
+    for (int variant = 0; variant < 4; variant++)
+        for (int term = -1; term < DBI_TERMS; term++) {
+            dbi_loss_values values;
+            dbi_method m = method_of(term, "conv:1,3", 8);
+            m.cross_entropy = variant & 1;
+            m.uncertainty = variant & 2;
+            define(&m, &f, &all);
+            run(&m, &f, &values, dlogits, dsdf);
+            double total = 0;
+            for (int t = 0; t < DBI_TERMS; t++) {
+                const double want = m.weight[t] > 0 ? value_of(t, &m, &all) : 0;
+                if (!(fabs(values.term[t] - want) <= 1e-12 * fabs(want)))
+                    fail_msg("%s, variant %d: %.15g, expected %.15g", dbi_terms[t].name, variant, values.term[t], want);
+                total += m.weight[t] * (dbi_terms[t].times & DBI_TIMES_LAMBDA ? 0.7 : 1) * (dbi_terms[t].times & DBI_TIMES_BETA ? m.beta : 1) * want;
+            }
+            assert_true(fabs(values.total - total) <= 1e-12 * total);
+        }
+}
+
 /* Terms whose weight is 0, and everything unlabelled without a teacher, leave no trace. */
 static void off_is_off(void **state)
 {
@@ -266,9 +383,9 @@ static void presets_are_what_they_say(void **state)
     dbi_method m;
     dbi_error error;
     assert_int_equal(dbi_method_preset("nonsense", &m, &error), -1);
-    for (int i = 0; dbi_method_presets[i]; i++) {
-        assert_int_equal(dbi_method_preset(dbi_method_presets[i], &m, &error), 0);
-        assert_string_equal(m.name, dbi_method_presets[i]);
+    for (int i = 0; dbi_method_preset_name(i); i++) {
+        assert_int_equal(dbi_method_preset(dbi_method_preset_name(i), &m, &error), 0);
+        assert_string_equal(m.name, dbi_method_preset_name(i));
         assert_int_equal(dbi_schedule_check(m.schedule, &error), 0);
         json_t *settings = dbi_method_settings(&m, 100, &error);
         assert_non_null(settings);
@@ -287,6 +404,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_term_has_its_gradient),
+        cmocka_unit_test(every_term_is_its_formula),
         cmocka_unit_test(levelset_terms_have_their_gradients),
         cmocka_unit_test(float_agrees_with_double),
         cmocka_unit_test(off_is_off),

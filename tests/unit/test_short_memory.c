@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "cohort/phantom.h"
+#include "cohort/phantom_cohort.h"
 #include "method/method.h"
 #include "method/run.h"
 #include "record/bytes.h"

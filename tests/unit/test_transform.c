@@ -1,5 +1,5 @@
-/* Probability to signed distance: values against PyTorch's (tests/fixtures/distance.safetensors), against the formulas by brute force and against
- * exact distances; gradients against central differences, float against double. */
+/* Probability to signed distance: values against PyTorch's (tests/fixtures/distance.safetensors), against the
+ * formulas by brute force and against exact distances; gradients against central differences, float against double. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +14,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "distance/edt.h"
 #include "distance/normalize.h"
 #include "distance/transform.f64.h"
 #include "distance/transform.real.h"
@@ -32,7 +33,8 @@ static dbi_transform parsed(const char *text)
     return t;
 }
 
-/* A bumpy ball with a soft edge: smooth enough that a small change moves no foot to another edge. The values are floats. */
+/* A bumpy ball with a soft edge: smooth enough that a small change moves no foot to another edge. The values are
+ * floats. */
 static void soft_ball(double p[COUNT])
 {
     for (int i = 0; i < COUNT; i++) {
@@ -89,7 +91,7 @@ static void test_torch(void **state)
         snprintf(name, sizeof name, "conv_h%s.grad", labels[k]);
         const float *grad = dbi_record_find(fixture, name)->data;
         dbi_tape_f32 *tape;
-        memset(dp, 0, p->count * sizeof *dp);
+        memset(dp, 0xff, p->count * sizeof *dp); /* NaN: the gradient takes its place */
         assert_int_equal(dbi_transform_forward_f32(&t, &none, p->shape, p->data, s, &tape, &error), 0);
         assert_int_equal(dbi_transform_backward_f32(tape, w->data, dp, &error), 0);
         dbi_tape_free_f32(tape);
@@ -179,7 +181,7 @@ static void test_beyond_window(void **state)
     for (int k = 0; k < 3; k++) {
         const dbi_transform t = parsed(transforms[k]);
         dbi_tape_f64 *tape;
-        memset(dp, 0, sizeof dp);
+        memset(dp, 0xff, sizeof dp);
         forward(&t, &none, p, s, &tape);
         assert_int_equal(dbi_transform_backward_f64(tape, ds, dp, &error), 0);
         dbi_tape_free_f64(tape);
@@ -247,7 +249,8 @@ static void test_feet(void **state)
     static double p[COUNT];
     soft_ball(p);
     check_feet(p, shape);
-    /* specks, few enough that distances are long; along each axis more voxels than are compared at once, in multiples and not */
+    /* specks, few enough that distances are long; along each axis more voxels than are compared at once, in
+     * multiples and not */
     static const int64_t shapes[][3] = {{13, 12, 14}, {3, 37, 50}, {40, 5, 32}, {34, 35, 3}, {1, 1, 70}, {70, 1, 1}, {2, 64, 16}};
     dbi_random r;
     dbi_random_start(&r, 4, DBI_ROLE_TEST, 0, 0);
@@ -348,8 +351,8 @@ static void check_gradient(const char *text, const dbi_normalize *n, int step)
     dbi_error error;
     soft_ball(p);
     random_weights(w, 1);
-    memset(dp, 0, sizeof dp);
-    memset(dpf, 0, sizeof dpf);
+    memset(dp, 0xff, sizeof dp);
+    memset(dpf, 0xff, sizeof dpf);
     forward(&t, n, p, s, &tape);
     assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
     dbi_tape_free_f64(tape);
@@ -393,7 +396,8 @@ static void test_gradients(void **state)
     check_gradient("conv:0.6,all", &clip3, 1101);
 }
 
-/* With maxima held, `max` is a product: its gradient is that of the bare distance with the weights divided by the maxima, and 0 on the boundary. */
+/* With maxima held, `max` is a product: its gradient is that of the bare distance with the weights divided by the
+ * maxima, and 0 on the boundary. */
 static void test_maximum(void **state)
 {
     (void)state;
@@ -415,8 +419,8 @@ static void test_maximum(void **state)
         assert_true(fabs(s[i] - factor * bare[i]) < 1e-12);
         scaled[i] = w[i] * factor;
     }
-    memset(dp, 0, sizeof dp);
-    memset(want, 0, sizeof want);
+    memset(dp, 0xff, sizeof dp);
+    memset(want, 0xff, sizeof want);
     assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
     assert_int_equal(dbi_transform_backward_f64(bare_tape, scaled, want, &error), 0);
     for (int i = 0; i < COUNT; i++)
@@ -434,7 +438,7 @@ static void fill_extreme(float p[COUNT], int kind)
         p[i] = kind < 6 ? values[kind] : kind == 6 ? (float)dbi_random_below(&r, 2) : kind == 7 ? values[dbi_random_below(&r, 6)] : i == COUNT / 2;
 }
 
-/* Whatever the probabilities: finite values and gradients, and what was there before is added to. */
+/* Whatever the probabilities: finite values and gradients. */
 static void test_finite(void **state)
 {
     (void)state;
@@ -450,7 +454,7 @@ static void test_finite(void **state)
                 const dbi_transform transform = parsed(transforms[t]);
                 dbi_tape_f32 *tape;
                 fill_extreme(p, kind);
-                memset(dp, 0, sizeof dp);
+                memset(dp, 0xff, sizeof dp);
                 assert_int_equal(dbi_transform_forward_f32(&transform, normalizations[n], shape, p, s, &tape, &error), 0);
                 assert_int_equal(dbi_transform_backward_f32(tape, ds, dp, &error), 0);
                 dbi_tape_free_f32(tape);
@@ -460,7 +464,7 @@ static void test_finite(void **state)
             }
 }
 
-/* No 1/2 in the crop, or none near: one value everywhere and no gradient. The gradient is added to what is there. */
+/* No 1/2 in the crop, or none near: one value everywhere and no gradient. */
 static void test_no_level(void **state)
 {
     (void)state;
@@ -470,15 +474,14 @@ static void test_no_level(void **state)
     random_weights(w, 3);
     for (int inside = 0; inside < 2; inside++) {
         dbi_tape_f64 *tape;
-        for (int i = 0; i < COUNT; i++) {
+        for (int i = 0; i < COUNT; i++)
             p[i] = inside ? 0.8 : 0.5;
-            dp[i] = i;
-        }
+        memset(dp, 0xff, sizeof dp);
         forward(&t, &clip3, p, s, &tape);
         assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
         dbi_tape_free_f64(tape);
         for (int i = 0; i < COUNT; i++)
-            assert_true(s[i] == (inside ? 1 : -1) && dp[i] == i);
+            assert_true(s[i] == (inside ? 1 : -1) && dp[i] == 0);
     }
 }
 
@@ -500,11 +503,36 @@ static void test_exact(void **state)
     const dbi_normalize *const normalizations[] = {&none, &clip3, &maximum};
     for (int n = 0; n < 3; n++) {
         forward(&t, normalizations[n], p, s, &tape);
+        memset(dp, 0xff, sizeof dp);
         assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
         dbi_tape_free_f64(tape);
         assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, normalizations[n], want, &error), 0);
         for (int i = 0; i < COUNT; i++)
             assert_true(fabs(s[i] - (double)want[i]) < 1e-6 && dp[i] == 0);
+    }
+}
+
+/* The gradient takes the place of what was there, its own weights included. */
+static void test_overwritten(void **state)
+{
+    (void)state;
+    static const char *const transforms[] = {"exact", "levelset", "conv:0.7,3", "conv:0.02,2"};
+    static double p[COUNT], s[COUNT], w[COUNT], dp[COUNT], in_place[COUNT];
+    dbi_error error;
+    soft_ball(p);
+    random_weights(w, 7);
+    for (int k = 0; k < 4; k++) {
+        const dbi_transform t = parsed(transforms[k]);
+        dbi_tape_f64 *tape;
+        forward(&t, &clip3, p, s, &tape);
+        memset(dp, 0xff, sizeof dp);
+        memcpy(in_place, w, sizeof w);
+        assert_int_equal(dbi_transform_backward_f64(tape, w, dp, &error), 0);
+        assert_int_equal(dbi_transform_backward_f64(tape, in_place, in_place, &error), 0);
+        dbi_tape_free_f64(tape);
+        for (int i = 0; i < COUNT; i++)
+            assert_true(isfinite(dp[i]));
+        assert_memory_equal(dp, in_place, sizeof dp);
     }
 }
 
@@ -522,7 +550,7 @@ static void test_threads(void **state)
         for (int k = 0; k < 2; k++) {
             dbi_tape_f64 *tape;
             dbi_set_threads(k ? 3 : 1);
-            memset(dp[k], 0, sizeof dp[k]);
+            memset(dp[k], 0xff, sizeof dp[k]);
             forward(&transform, &clip3, p, s[k], &tape);
             assert_int_equal(dbi_transform_backward_f64(tape, w, dp[k], &error), 0);
             dbi_tape_free_f64(tape);
@@ -557,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_torch),        cmocka_unit_test(test_window),    cmocka_unit_test(test_beyond_window), cmocka_unit_test(test_feet),
         cmocka_unit_test(test_closeness),    cmocka_unit_test(test_gradients), cmocka_unit_test(test_maximum),       cmocka_unit_test(test_finite),
         cmocka_unit_test(test_unknown_kind), cmocka_unit_test(test_no_level),  cmocka_unit_test(test_exact),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_overwritten),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,226 @@
+/* The arithmetic of the loss, for host and device. A term of terms.def is computed in three passes:
+ *     sums      dbi_term_add: of the pairs of numbers that a term compares, over the voxels of a class
+ *     factors   dbi_loss_conclude: the sums of all classes become values, and what the slopes are made of
+ *     slopes    dbi_term_slopes: the derivatives of the loss by the two numbers, voxel by voxel
+ * A device brings the loops. A form's parts are told apart by constants, so that nothing is left of the others
+ * where the functions are inlined. */
+#pragma once
+#ifdef __cplusplus
+#include <cmath>
+extern "C" {
+#else
+#include <tgmath.h>
+#endif
+
+#include <string.h>
+
+#include "base/host_device.h"
+#include "base/real.h"
+#include "method/loss.h"
+#include "method/slots.h"
+
+#ifdef __cplusplus
+}
+#endif
+
+DBI_HD real dbi_sigmoid_f32(real z)
+{
+    return 1 / (1 + exp(-z));
+}
+
+/* What a slope by q = sigmoid(k z) is by z. */
+DBI_HD real dbi_sigmoid_slope_f32(real k, real by_q, real q)
+{
+    return k * by_q * q * (1 - q);
+}
+
+/* ---- What the teacher's two outputs make of a voxel ---- */
+
+typedef struct dbi_pseudo_f32 {
+    real label, distance, weight;
+} dbi_pseudo_f32;
+
+/* p, r: its probability and distance; s: T_s2r(p). */
+DBI_HD dbi_pseudo_f32 dbi_pseudo_targets_f32(real k, real gamma, bool uncertainty, real p, real r, real s)
+{
+    const real seen = dbi_sigmoid_f32(k * r);
+    dbi_pseudo_f32 to;
+    to.label = (p + seen) / 2;
+    to.distance = (r + s) / 2;
+    to.weight = 1;
+    if (uncertainty) {
+        const real q = 1 - p, ln2 = (real)0.69314718055994530942;
+        const real entropy = -(p > 0 ? p * log(p) : 0) - (q > 0 ? q * log(q) : 0);
+        const real w = exp(-gamma * fabs(p - seen)) * (1 - entropy / ln2);
+        to.weight = w > 0 ? w : 0; /* rounding may leave a hair below 0 at p = 1/2 */
+    }
+    return to;
+}
+
+/* ---- Sums ---- */
+
+/* The two numbers of a voxel that a term compares. */
+typedef struct dbi_pair_f32 {
+    real q, y;   /* what, against */
+    real weight; /* of the voxel */
+    real logit;  /* of q, where it is a probability */
+} dbi_pair_f32;
+
+/* Cross-entropy of sigmoid(x) against y, from x, so that it stays finite. Its slope by x is sigmoid(x) - y. */
+DBI_HD real dbi_cross_entropy_f32(real x, real y)
+{
+    return (x > 0 ? x : 0) - x * y + log1p(exp(-fabs(x)));
+}
+
+/* Adds a voxel to the sums of a term, which begin at the term's slot. */
+DBI_HD void dbi_term_add_f32(int form, bool cross_entropy, const dbi_pair_f32 *v, double *sum)
+{
+    const double q = (double)v->q, y = (double)v->y, w = (double)v->weight;
+    if (form == DBI_FORM_DICE) {
+        sum[0] += w * q * y;
+        sum[1] += w * q * q;
+        sum[2] += w * y * y;
+        if (cross_entropy)
+            sum[3] += (double)(v->weight * dbi_cross_entropy_f32(v->logit, v->y));
+    } else {
+        const double d = q - y;
+        sum[0] += w * d * d;
+        if (form == DBI_FORM_MASKED)
+            sum[1] += w;
+    }
+}
+
+/* For the log alone: how good the pseudo-label y is. truth: 0 or 1, or -1 where it is not known. */
+DBI_HD void dbi_log_add_f32(real y, real weight, int truth, double *sum)
+{
+    sum[DBI_SLOT_WEIGHT] += (double)weight;
+    if (truth >= 0) {
+        const int here = y > (real)0.5, both = here & truth, either = here + truth;
+        sum[DBI_SLOT_BOTH] += both;
+        sum[DBI_SLOT_EITHER] += either;
+        sum[DBI_SLOT_WEIGHTED_BOTH] += both * (double)weight;
+        sum[DBI_SLOT_WEIGHTED_EITHER] += either * (double)weight;
+    }
+}
+
+/* ---- Values and factors ---- */
+
+/* Of one term and class: slope by q = weight (by_q q + by_y y) for Dice, weight by_q (q - y) for squares; by_logit:
+ * cross-entropy's. */
+typedef struct dbi_term_factors_f32 {
+    real by_q, by_y, by_logit;
+} dbi_term_factors_f32;
+
+typedef struct dbi_loss_sums_f32 {
+    const dbi_loss_settings *set;
+    const double *totals;          /* [labelled, unlabelled][classes][DBI_SLOTS] */
+    dbi_term_factors_f32 *factors; /* [classes][DBI_TERMS] */
+} dbi_loss_sums_f32;
+
+/* Over the samples of a term. */
+DBI_HD double dbi_total_f32(const dbi_loss_sums_f32 *s, int samples, int64_t c, int slot)
+{
+    const double labeled = samples == DBI_SAMPLES_UNLABELED ? 0 : s->totals[c * DBI_SLOTS + slot];
+    return labeled + (samples == DBI_SAMPLES_LABELED ? 0 : s->totals[(s->set->classes + c) * DBI_SLOTS + slot]);
+}
+
+/* factor: the term's in the loss; count: numbers that it compares; scale: of the logit. */
+DBI_HD double dbi_conclude_dice_f32(const dbi_loss_sums_f32 *s, int term, int samples, int slot, double factor, double count, double scale)
+{
+    const double e = 1e-5, classes = (double)s->set->classes;
+    double value = 0, entropy = 0;
+    for (int64_t c = 0; c < s->set->classes; c++) {
+        dbi_term_factors_f32 *to = &s->factors[c * DBI_TERMS + term];
+        const double above = 2 * dbi_total_f32(s, samples, c, slot) + e;
+        const double below = dbi_total_f32(s, samples, c, slot + 1) + dbi_total_f32(s, samples, c, slot + 2) + e;
+        to->by_y = (real)(-2 * (factor / classes) / below);
+        to->by_q = (real)(2 * (factor / classes) * above / (below * below));
+        to->by_logit = s->set->cross_entropy ? (real)(factor * scale / count) : 0;
+        value += 1 - above / below;
+        entropy += s->set->cross_entropy ? dbi_total_f32(s, samples, c, slot + 3) : 0;
+    }
+    return value / classes + (s->set->cross_entropy ? entropy / count : 0);
+}
+
+DBI_HD double dbi_conclude_square_f32(const dbi_loss_sums_f32 *s, int term, int samples, int slot, bool masked, double factor, double count)
+{
+    double squares = 0, weights = 0;
+    for (int64_t c = 0; c < s->set->classes; c++) {
+        squares += dbi_total_f32(s, samples, c, slot);
+        weights += masked ? dbi_total_f32(s, samples, c, slot + 1) : 0;
+    }
+    const double divisor = masked ? weights + 1e-16 : count;
+    for (int64_t c = 0; c < s->set->classes; c++)
+        s->factors[c * DBI_TERMS + term].by_q = (real)(2 * factor / divisor);
+    return squares / divisor;
+}
+
+DBI_HD double dbi_pseudo_dice_f32(const dbi_loss_sums_f32 *s, int both, int either)
+{
+    double dice = 0;
+    for (int64_t c = 0; c < s->set->classes; c++) {
+        const double all = dbi_total_f32(s, DBI_SAMPLES_UNLABELED, c, either);
+        dice += all > 0 ? 2 * dbi_total_f32(s, DBI_SAMPLES_UNLABELED, c, both) / all : 1;
+    }
+    return dice / (double)s->set->classes;
+}
+
+DBI_HD void dbi_conclude_log_f32(const dbi_loss_sums_f32 *s, bool truth, double count, dbi_loss_values *values)
+{
+    double weight = 0;
+    for (int64_t c = 0; c < s->set->classes; c++)
+        weight += dbi_total_f32(s, DBI_SAMPLES_UNLABELED, c, DBI_SLOT_WEIGHT);
+    values->voxel_weight = weight / count;
+    if (truth) {
+        values->pseudo_dice = dbi_pseudo_dice_f32(s, DBI_SLOT_BOTH, DBI_SLOT_EITHER);
+        values->weighted_dice = dbi_pseudo_dice_f32(s, DBI_SLOT_WEIGHTED_BOTH, DBI_SLOT_WEIGHTED_EITHER);
+    }
+}
+
+/* One term: its value, and its part of the total. */
+DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form, int what, int samples, int times, int slot, double ramp,
+                                  dbi_loss_values *values)
+{
+    const dbi_loss_settings *set = s->set;
+    if (!(set->weight[term] > 0))
+        return;
+    const double factor = set->weight[term] * (times & DBI_TIMES_LAMBDA ? ramp : 1) * (times & DBI_TIMES_BETA ? set->beta : 1);
+    const int64_t first = samples == DBI_SAMPLES_UNLABELED ? set->labeled : 0, last = samples == DBI_SAMPLES_LABELED ? set->labeled : set->batch;
+    const double count = (double)((last - first) * set->classes * set->voxels);
+    values->term[term] = form == DBI_FORM_DICE ? dbi_conclude_dice_f32(s, term, samples, slot, factor, count, what == DBI_OF_A ? set->k : 1)
+                                               : dbi_conclude_square_f32(s, term, samples, slot, form == DBI_FORM_MASKED, factor, count);
+    values->total += factor * values->term[term];
+}
+
+/* The whole: all values, and all factors (0 where a term is off). truth: it was there. */
+DBI_HD void dbi_loss_conclude_f32(const dbi_loss_sums_f32 *s, double ramp, bool truth, dbi_loss_values *values)
+{
+    memset(values, 0, sizeof *values);
+    memset(s->factors, 0, (size_t)(s->set->classes * DBI_TERMS) * sizeof *s->factors);
+    values->pseudo_dice = values->weighted_dice = (double)NAN;
+    if (s->set->teacher)
+        dbi_conclude_log_f32(s, truth, (double)((s->set->batch - s->set->labeled) * s->set->classes * s->set->voxels), values);
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                                                          \
+    dbi_conclude_term_f32(s, DBI_TERM_##ID, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_SAMPLES_##SAMPLES, DBI_TIMES_##TIMES, DBI_SLOT_##ID, ramp, values);
+#include "method/terms.def"
+}
+
+/* ---- Slopes ---- */
+
+/* By q, and by its logit where the form has cross-entropy. A square's slope by y is that by q with the other sign. */
+typedef struct dbi_term_slopes_f32 {
+    real by_q, by_logit;
+} dbi_term_slopes_f32;
+
+DBI_HD dbi_term_slopes_f32 dbi_term_slopes_of_f32(int form, bool cross_entropy, const dbi_pair_f32 *v, const dbi_term_factors_f32 *f)
+{
+    dbi_term_slopes_f32 slopes;
+    slopes.by_logit = 0;
+    if (form == DBI_FORM_DICE) {
+        slopes.by_q = v->weight * (f->by_y * v->y + f->by_q * v->q);
+        slopes.by_logit = cross_entropy ? f->by_logit * v->weight * (v->q - v->y) : 0;
+    } else {
+        slopes.by_q = f->by_q * v->weight * (v->q - v->y);
+    }
+    return slopes;
+}
