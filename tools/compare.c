@@ -44,8 +44,10 @@ int main(int argc, char **argv)
     arguments a = {.baseline = NULL};
     tool_options tool;
     dbi_error error;
-    tool_parse(argc, argv, "dbisl-compare", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED, options, parse, "[RESULTS...]",
-               "Compares methods by the results of many trainings: means, intervals, and paired tests against a baseline.", &a, &tool);
+    tool_parse(
+        argc, argv, "dbisl-compare", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED, options, parse, "[RESULTS...]",
+        "Compares methods by the results of many trainings: means, intervals, and paired tests against a baseline.", &a,
+        &tool);
     const tool_files files = tool_or_input(a.files);
     tool_reads_all(files);
     tool_writes(tool.output, TOOL_TEXT, NULL);

@@ -36,9 +36,10 @@ static void list(FILE *to)
           to);
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
         fprintf(to, "  %-12s %s\n", programs[i].name, programs[i].what);
-    fputs("\n`dbisl help NAME` shows a program's manual page, `dbisl NAME --help` its options. A program dbisl-NAME of\n"
-          "your own on PATH runs as `dbisl NAME` as well.\n",
-          to);
+    fputs(
+        "\n`dbisl help NAME` shows a program's manual page, `dbisl NAME --help` its options. A program dbisl-NAME of\n"
+        "your own on PATH runs as `dbisl NAME` as well.\n",
+        to);
 }
 
 /* The folder that this program lies in, or "" where /proc is not there to tell. */
@@ -51,7 +52,8 @@ static void own_folder(char folder[PATH_MAX])
         *slash = 0;
 }
 
-/* In this order: beside this program, so that two installed versions do not mix; then anywhere on PATH. Returns only when there is no such program. */
+/* In this order: beside this program, so that two installed versions do not mix; then anywhere on PATH. Returns only
+ * when there is no such program. */
 static void run(const char *folder, const char *name, char **argv)
 {
     static char path[2 * PATH_MAX];
@@ -66,7 +68,8 @@ static void run(const char *folder, const char *name, char **argv)
         execvp(path, argv);
 }
 
-/* The page of an installed program, else of the source tree, else whatever man finds; without man the program's own --help. */
+/* The page of an installed program, else of the source tree, else whatever man finds; without man the program's own
+ * --help. */
 static void show_page(const char *folder, const char *name)
 {
     const char *prefix = strcmp(name, "dbisl") ? "dbisl-" : "";

@@ -11,9 +11,9 @@
 static int no_cuda(const dbi_device *device, dbi_error *error)
 {
     (void)device;
-    return dbi_fail(error,
-                    "this dbisl was built without CUDA: install the CUDA toolkit and cuDNN 9 (CUDA_HOME and CUDNN_ROOT say where they are), then "
-                    "build it again; --device cpu needs neither");
+    return dbi_fail(error, "this dbisl was built without CUDA: install the CUDA toolkit and cuDNN 9 (CUDA_HOME and "
+                           "CUDNN_ROOT say where they are), then "
+                           "build it again; --device cpu needs neither");
 }
 
 /* All that is ever asked of it is whether it can be used. */

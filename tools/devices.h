@@ -4,7 +4,8 @@
 
 #include "device/device.h"
 
-/* "cpu", "reference" or "cuda[:N]": its table and number; precision and fast are the caller's to set. Fails where there is no device of that name. */
+/* "cpu", "reference" or "cuda[:N]": its table and number; precision and fast are the caller's to set. Fails where there
+ * is no device of that name. */
 int devices_find(const char *name, dbi_device *device, dbi_error *error);
 
 /* 0 when the device can be used here, otherwise one line that says what is missing. */

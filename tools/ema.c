@@ -46,14 +46,16 @@ int main(int argc, char **argv)
     tool_options common;
     dbi_error error;
     tool_parse(argc, argv, "dbisl-ema", TOOL_OUTPUT | TOOL_THREADS | TOOL_COMPRESS, options, parse, "TEACHER STUDENT",
-               "Averages a teacher with its student: A times the teacher plus 1 - A times the student, over all weights and running statistics. The "
+               "Averages a teacher with its student: A times the teacher plus 1 - A times the student, over all "
+               "weights and running statistics. The "
                "result has "
                "the student's step, preprocessing and history.",
                &a, &common);
     tool_reads(a.teacher);
     tool_reads(a.student);
     tool_writes(common.output, TOOL_RECORDS, a.teacher);
-    dbi_checkpoint *teacher = dbi_checkpoint_load(a.teacher, &error), *student = teacher ? dbi_checkpoint_load(a.student, &error) : NULL;
+    dbi_checkpoint *teacher = dbi_checkpoint_load(a.teacher, &error),
+                   *student = teacher ? dbi_checkpoint_load(a.student, &error) : NULL;
     if (!student || dbi_checkpoint_average(teacher, student, a.decay, !a.no_warmup, &error) ||
         dbi_checkpoint_save(teacher, common.output, &common.compression, &error))
         tool_die(&error);

@@ -65,7 +65,8 @@ static _Noreturn void refuse(const file *output, const file *input)
 {
     dbi_error error;
     if (strcmp(output->name, input->name))
-        dbi_fail(&error, "%s is the input %s: the result would replace it; give the output another name", output->name, input->name);
+        dbi_fail(&error, "%s is the input %s: the result would replace it; give the output another name", output->name,
+                 input->name);
     else
         dbi_fail(&error, "%s is an input: the result would replace it; give the output another name", output->name);
     tool_die(&error);
@@ -85,7 +86,8 @@ static void check_output(const file *output)
     for (size_t i = 0; i < outputs.count && output != &outputs.files[i]; i++)
         if (same_file(output, &outputs.files[i])) {
             dbi_error error;
-            dbi_fail(&error, "%s and %s are one file: two results cannot go there", outputs.files[i].name, output->name);
+            dbi_fail(&error, "%s and %s are one file: two results cannot go there", outputs.files[i].name,
+                     output->name);
             tool_die(&error);
         }
 }
@@ -148,9 +150,10 @@ static bool ends_in(const char *text, const char *end)
 
 static bool names_image(const char *path)
 {
-    static const char *const ends[] = {".nii", ".nii.gz", ".hdr",  ".hdr.gz", ".img", ".img.gz", ".nrrd", ".nhdr",   ".mha",  ".mhd",
-                                       ".h5",  ".hdf5",   ".dcm",  ".mgh",    ".mgz", ".mnc",    ".mif",  ".mif.gz", ".gipl", ".gipl.gz",
-                                       ".vtk", ".tif",    ".tiff", ".png",    ".jpg", ".jpeg",   ".npy",  ".npz"};
+    static const char *const ends[] = {".nii",  ".nii.gz", ".hdr", ".hdr.gz", ".img",  ".img.gz",  ".nrrd",
+                                       ".nhdr", ".mha",    ".mhd", ".h5",     ".hdf5", ".dcm",     ".mgh",
+                                       ".mgz",  ".mnc",    ".mif", ".mif.gz", ".gipl", ".gipl.gz", ".vtk",
+                                       ".tif",  ".tiff",   ".png", ".jpg",    ".jpeg", ".npy",     ".npz"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_in(path, ends[i]))
             return true;
@@ -167,7 +170,8 @@ static void check_form(const char *path, tool_form form)
     else if (form == TOOL_RECORDS && names_image(path))
         dbi_fail(&error, "%s: tensor files are written here, no images: let the name end in .st.zst", path);
     else if (form == TOOL_RESULTS && names_image(path) && !nifti)
-        dbi_fail(&error, "%s: no image of this kind can be written: let the name end in .nii.gz, .nii or .st.zst", path);
+        dbi_fail(&error, "%s: no image of this kind can be written: let the name end in .nii.gz, .nii or .st.zst",
+                 path);
     else if (form == TOOL_TEXT && names_image(path))
         dbi_fail(&error, "%s: a text is written here, no image: choose another name", path);
     else if (form == TOOL_FOLDER && names_image(path))

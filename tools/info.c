@@ -27,7 +27,8 @@ enum { KEY_JSON = 1, KEY_HISTORY, KEY_SPLIT };
 static const struct argp_option options[] = {
     {"json", KEY_JSON, 0, 0, "Print a JSON document for each record, one a line", 0},
     {"history", KEY_HISTORY, 0, 0, "Print which programs, settings and inputs led to each record", 0},
-    {"split", KEY_SPLIT, "PREFIX", 0, "Write the records to PREFIX0000.st.zst, PREFIX0001.st.zst, ... (.safetensors with --compress=none)", 0},
+    {"split", KEY_SPLIT, "PREFIX", 0,
+     "Write the records to PREFIX0000.st.zst, PREFIX0001.st.zst, ... (.safetensors with --compress=none)", 0},
     {0},
 };
 
@@ -56,7 +57,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* Prints with each control character as '?': metadata and names come from anywhere, and terminals obey escape sequences. */
+/* Prints with each control character as '?': metadata and names come from anywhere, and terminals obey escape
+ * sequences. */
 static int __attribute__((format(printf, 3, 4))) show(dbi_sink *out, dbi_error *error, const char *format, ...)
 {
     va_list args;
@@ -103,7 +105,8 @@ static int print_tensor(dbi_sink *out, const dbi_tensor *tensor, int width, dbi_
     if (show(out, error, "  %-*s  %-4s [%s]  %zu bytes", width, tensor->name, dbi_dtype_name(tensor->dtype), shape,
              tensor->count * dbi_dtype_size(tensor->dtype)))
         return -1;
-    if (!isnan(summary.mean) && show(out, error, "  min %.6g  max %.6g  mean %.6g", summary.min, summary.max, summary.mean))
+    if (!isnan(summary.mean) &&
+        show(out, error, "  min %.6g  max %.6g  mean %.6g", summary.min, summary.max, summary.mean))
         return -1;
     if (summary.nonfinite && show(out, error, "  %zu not finite", summary.nonfinite))
         return -1;
@@ -155,9 +158,11 @@ static json_t *shape_json(const dbi_tensor *tensor)
 static json_t *tensor_json(const dbi_tensor *tensor)
 {
     dbi_summary summary = dbi_tensor_summary(tensor);
-    return json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:I}", "name", tensor->name, "dtype", dbi_dtype_name(tensor->dtype), "shape",
-                     shape_json(tensor), "bytes", (json_int_t)(tensor->count * dbi_dtype_size(tensor->dtype)), "min", number_or_null(summary.min),
-                     "max", number_or_null(summary.max), "mean", number_or_null(summary.mean), "nonfinite", (json_int_t)summary.nonfinite);
+    return json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o, s:I}", "name", tensor->name, "dtype",
+                     dbi_dtype_name(tensor->dtype), "shape", shape_json(tensor), "bytes",
+                     (json_int_t)(tensor->count * dbi_dtype_size(tensor->dtype)), "min", number_or_null(summary.min),
+                     "max", number_or_null(summary.max), "mean", number_or_null(summary.mean), "nonfinite",
+                     (json_int_t)summary.nonfinite);
 }
 
 static json_t *tensors_json(const dbi_record *record)
@@ -208,8 +213,9 @@ static int print_json(dbi_sink *out, const char *name, size_t index, const dbi_r
     char checksum[33];
     if (dbi_record_checksum(record, checksum, error))
         return -1;
-    json_t *document = json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", name_json(name), "record", (json_int_t)index, "checksum", checksum, "tensors",
-                                 tensors_json(record), "metadata", metadata_json(record));
+    json_t *document =
+        json_pack("{s:o, s:I, s:s, s:o, s:o}", "file", name_json(name), "record", (json_int_t)index, "checksum",
+                  checksum, "tensors", tensors_json(record), "metadata", metadata_json(record));
     char *text = document ? dbi_json_text(document, JSON_COMPACT, error) : NULL;
     json_decref(document);
     int result = text ? dbi_sink_printf(out, error, "%s\n", text) : dbi_fail(error, "out of memory");
@@ -226,7 +232,8 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
         json_object_foreach((json_t *)(uintptr_t)value, inner, member)
         {
             char *text = dbi_json_text(member, JSON_COMPACT | JSON_ENCODE_ANY, error);
-            int result = text ? show(out, error, "     %s.%s %s\n", key, inner, json_is_string(member) ? json_string_value(member) : text)
+            int result = text ? show(out, error, "     %s.%s %s\n", key, inner,
+                                     json_is_string(member) ? json_string_value(member) : text)
                               : dbi_fail(error, "out of memory");
             free(text);
             if (result)
@@ -235,18 +242,20 @@ static int print_entry_value(dbi_sink *out, const char *key, const json_t *value
         return 0;
     }
     char *text = dbi_json_text(value, JSON_COMPACT | JSON_ENCODE_ANY, error);
-    int result =
-        text ? show(out, error, "     %s %s\n", key, json_is_string(value) ? json_string_value(value) : text) : dbi_fail(error, "out of memory");
+    int result = text ? show(out, error, "     %s %s\n", key, json_is_string(value) ? json_string_value(value) : text)
+                      : dbi_fail(error, "out of memory");
     free(text);
     return result;
 }
 
 static int print_entry(dbi_sink *out, size_t number, json_t *entry, dbi_error *error)
 {
-    const char *tool = json_string_value(json_object_get(entry, "tool")), *version = json_string_value(json_object_get(entry, "version"));
+    const char *tool = json_string_value(json_object_get(entry, "tool")),
+               *version = json_string_value(json_object_get(entry, "version"));
     const char *key;
     json_t *value;
-    if (show(out, error, "  %zu. %s%s%s\n", number, tool ? tool : "training run", version ? " " : "", version ? version : ""))
+    if (show(out, error, "  %zu. %s%s%s\n", number, tool ? tool : "training run", version ? " " : "",
+             version ? version : ""))
         return -1;
     json_object_foreach(entry, key, value)
     {
@@ -313,7 +322,8 @@ static void declare_split(const arguments *a, const tool_options *shared)
     DIR *entries = path ? opendir(path) : NULL;
     free(path);
     for (struct dirent *entry; entries && (entry = readdir(entries));) {
-        if (!is_of_split(entry->d_name, base, first + strlen(a->split) + 4) || asprintf(&path, "%.*s%s", folder, a->split, entry->d_name) < 0)
+        if (!is_of_split(entry->d_name, base, first + strlen(a->split) + 4) ||
+            asprintf(&path, "%.*s%s", folder, a->split, entry->d_name) < 0)
             continue;
         if (strcmp(path, first))
             tool_writes(path, TOOL_RECORDS, NULL);
@@ -335,7 +345,8 @@ static void remove_split(const arguments *a, const tool_options *shared, size_t 
     }
 }
 
-static int split_record(const arguments *a, const tool_options *shared, size_t index, const dbi_record *record, dbi_error *error)
+static int split_record(const arguments *a, const tool_options *shared, size_t index, const dbi_record *record,
+                        dbi_error *error)
 {
     char *name;
     int result = split_name(&name, a, shared, index, error);
@@ -346,7 +357,8 @@ static int split_record(const arguments *a, const tool_options *shared, size_t i
 }
 
 /* total: records of the files before this one, counted on. */
-static int show_file(const arguments *a, const tool_options *shared, const char *path, dbi_sink *out, size_t *total, dbi_error *error)
+static int show_file(const arguments *a, const tool_options *shared, const char *path, dbi_sink *out, size_t *total,
+                     dbi_error *error)
 {
     const char *name = tool_input_name(path);
     dbi_reader *reader = dbi_reader_open(path, error);
@@ -376,8 +388,9 @@ int main(int argc, char **argv)
     tool_options shared;
     dbi_error error;
     tool_parse(argc, argv, "dbisl-info", TOOL_OUTPUT | TOOL_COMPRESS, options, parse, "[FILE...]",
-               "Shows what is in tensor files: each record's kind, tensors and metadata. Without a FILE, or with -, reads standard input.", &a,
-               &shared);
+               "Shows what is in tensor files: each record's kind, tensors and metadata. Without a FILE, or with -, "
+               "reads standard input.",
+               &a, &shared);
     if (a.split && shared.output) {
         fprintf(stderr, "dbisl-info: --split names its files by PREFIX; -o is not possible with it\n");
         return TOOL_USAGE;

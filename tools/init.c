@@ -22,7 +22,8 @@ static const struct argp_option options[] = {
     {"classes", KEY_CLASSES, "N", 0, "Classes besides the background (default 1)", 0},
     {"filters", KEY_FILTERS, "N", 0, "Filters of the first block; the deepest has 16 times as many (default 16)", 0},
     {"norm", KEY_NORM, "KIND", 0, "Normalization: batch, instance, instance:affine or group:N (default batch)", 0},
-    {"from", KEY_FROM, "FILE", 0, "Take the weights of FILE: a checkpoint, or a public V-Net's state_dict as safetensors", 0},
+    {"from", KEY_FROM, "FILE", 0,
+     "Take the weights of FILE: a checkpoint, or a public V-Net's state_dict as safetensors", 0},
     {"flip-sdf", KEY_FLIP, 0, 0, "With --from: the distance head of FILE is negative inside; turn it", 0},
     {0},
 };
@@ -68,19 +69,21 @@ static int add_history(dbi_checkpoint *checkpoint, json_t *settings, const char 
 {
     if (!settings)
         return dbi_fail(error, "out of memory");
-    int status = dbi_history_add(checkpoint->meta, "init", settings, error, from_checksum ? "from" : NULL, from_checksum, NULL);
+    int status =
+        dbi_history_add(checkpoint->meta, "init", settings, error, from_checksum ? "from" : NULL, from_checksum, NULL);
     json_decref(settings);
     return status;
 }
 
 static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error)
 {
-    const dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1, a->arch.filters ? a->arch.filters : 16,
-                           a->arch.norm};
+    const dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1,
+                           a->arch.filters ? a->arch.filters : 16, a->arch.norm};
     dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, true, seed, error);
     char text[32];
     snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end at 2^63 */
-    json_t *settings = json_pack("{s:i, s:i, s:i, s:s}", "channels", arch.channels, "classes", arch.classes, "filters", arch.filters, "seed", text);
+    json_t *settings = json_pack("{s:i, s:i, s:i, s:s}", "channels", arch.channels, "classes", arch.classes, "filters",
+                                 arch.filters, "seed", text);
     if (settings && arch.norm.kind != DBI_NORM_BATCH) {
         dbi_norm_text(&arch.norm, text);
         json_object_set_new(settings, "norm", json_string(text));
@@ -99,7 +102,8 @@ static dbi_checkpoint *from_file(const arguments *a, dbi_error *error)
     dbi_checkpoint *checkpoint = NULL;
     if (record && !dbi_record_checksum(record, checksum, error) &&
         (checkpoint = dbi_checkpoint_from_record_of(record, a->norm ? &a->arch.norm : NULL, error)) &&
-        (dbi_checkpoint_restart(checkpoint, a->flip, error) || add_history(checkpoint, json_pack("{s:b}", "flip_sdf", a->flip), checksum, error))) {
+        (dbi_checkpoint_restart(checkpoint, a->flip, error) ||
+         add_history(checkpoint, json_pack("{s:b}", "flip_sdf", a->flip), checksum, error))) {
         dbi_checkpoint_free(checkpoint);
         checkpoint = NULL;
     }
@@ -115,7 +119,8 @@ int main(int argc, char **argv)
     tool_options common;
     dbi_error error;
     tool_parse(argc, argv, "dbisl-init", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS, options, parse, "",
-               "Makes a checkpoint to start training from: fresh weights, or the weights of another one without its optimizer state, as a teacher "
+               "Makes a checkpoint to start training from: fresh weights, or the weights of another one without its "
+               "optimizer state, as a teacher "
                "starts with "
                "its student's.",
                &a, &common);

@@ -59,7 +59,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static int add(const arguments *a, dbi_table *table, dbi_label *prediction, const dbi_label *reference, dbi_error *error)
+static int add(const arguments *a, dbi_table *table, dbi_label *prediction, const dbi_label *reference,
+               dbi_error *error)
 {
     if (dbi_label_check(prediction, reference, error) ||
         (a->largest && dbi_largest_components(prediction->voxels, prediction->grid.shape, prediction->most, error)))
@@ -68,7 +69,8 @@ static int add(const arguments *a, dbi_table *table, dbi_label *prediction, cons
 }
 
 /* All records of two files, pair by pair. */
-static int add_files(const arguments *a, dbi_table *table, const char *predictions, const char *references, dbi_error *error)
+static int add_files(const arguments *a, dbi_table *table, const char *predictions, const char *references,
+                     dbi_error *error)
 {
     dbi_label_reader *p = dbi_label_open(predictions, error), *r = p ? dbi_label_open(references, error) : NULL;
     int status = r ? 0 : -1;
@@ -79,7 +81,8 @@ static int add_files(const arguments *a, dbi_table *table, const char *predictio
         if (has_prediction < 0 || has_reference < 0)
             status = -1;
         else if (has_prediction != has_reference)
-            status = dbi_fail(error, "%s: %s records than in %s", predictions, has_prediction ? "more" : "fewer", references);
+            status = dbi_fail(error, "%s: %s records than in %s", predictions, has_prediction ? "more" : "fewer",
+                              references);
         else if (has_prediction && add(a, table, &prediction, &reference, error))
             status = dbi_fail_in(error, "%s: record %d", predictions, index);
         dbi_label_free(&prediction);
@@ -137,7 +140,8 @@ static void check_names(const tool_files *files)
         if (same_name(prediction, reference, &error))
             continue;
         if (are_lists(files)) {
-            dbi_fail(&error, "%s would be scored against %s: give each prediction with its reference behind it", prediction, reference);
+            dbi_fail(&error, "%s would be scored against %s: give each prediction with its reference behind it",
+                     prediction, reference);
             tool_die(&error);
         }
         if (dbi_is_scan(prediction) && dbi_is_scan(reference)) {
@@ -153,7 +157,8 @@ int main(int argc, char **argv)
     tool_options tool;
     dbi_error error;
     tool_parse(argc, argv, "dbisl-metrics", TOOL_OUTPUT | TOOL_THREADS | TOOL_SEED | TOOL_PROGRESS, options, parse,
-               "PREDICTION REFERENCE [PREDICTION REFERENCE...]", "Scores predicted labels against reference labels.", &a, &tool);
+               "PREDICTION REFERENCE [PREDICTION REFERENCE...]", "Scores predicted labels against reference labels.",
+               &a, &tool);
     tool_reads_all(a.files);
     tool_writes(tool.output, TOOL_TEXT, NULL);
     check_names(&a.files);

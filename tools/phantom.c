@@ -7,7 +7,17 @@ typedef struct arguments {
     int train, test;
 } arguments;
 
-enum { KEY_TRAIN = 1, KEY_TEST, KEY_SIZE, KEY_CLASSES, KEY_CHANNELS, KEY_CONTRAST, KEY_NOISE, KEY_VARIABILITY, KEY_NEIGHBORS };
+enum {
+    KEY_TRAIN = 1,
+    KEY_TEST,
+    KEY_SIZE,
+    KEY_CLASSES,
+    KEY_CHANNELS,
+    KEY_CONTRAST,
+    KEY_NOISE,
+    KEY_VARIABILITY,
+    KEY_NEIGHBORS
+};
 
 static const struct argp_option options[] = {
     {"train", KEY_TRAIN, "N", 0, "Make N training scans (default 20)", 0},
@@ -69,8 +79,11 @@ int main(int argc, char **argv)
     arguments a = {.settings = dbi_phantom_defaults(), .train = 20, .test = 8};
     tool_options o;
     dbi_error error;
-    tool_parse(argc, argv, "dbisl-phantom", TOOL_OUTPUT | TOOL_SEED | TOOL_THREADS | TOOL_PROGRESS, options, parse, "-o FOLDER",
-               "Makes a synthetic cohort of scans with labels, as NIfTI files in the layout of the Medical Segmentation Decathlon.", &a, &o);
+    tool_parse(argc, argv, "dbisl-phantom", TOOL_OUTPUT | TOOL_SEED | TOOL_THREADS | TOOL_PROGRESS, options, parse,
+               "-o FOLDER",
+               "Makes a synthetic cohort of scans with labels, as NIfTI files in the layout of the Medical "
+               "Segmentation Decathlon.",
+               &a, &o);
     if (!o.output) {
         dbi_fail(&error, "-o FOLDER is missing: a cohort is many files");
         fprintf(stderr, "dbisl-phantom: %s\n", error.text);

@@ -34,7 +34,8 @@ enum {
 
 static const struct argp_option options[] = {
     {"window", KEY_WINDOW, "X,Y,Z", 0,
-     "See X,Y,Z voxels at a time (multiples of 16), as many as the patches of the training had: auto (the default), or the whole scan in one pass: "
+     "See X,Y,Z voxels at a time (multiples of 16), as many as the patches of the training had: auto (the default), or "
+     "the whole scan in one pass: "
      "whole",
      0},
     {"stride", KEY_STRIDE, "X,Y,Z", 0, "Voxels from one window to the next (default: half of the window)", 0},
@@ -44,12 +45,14 @@ static const struct argp_option options[] = {
     {"threshold", KEY_THRESHOLD, "P", 0, "The label is where the probability is above P (default 0.5)", 0},
     {"largest", KEY_LARGEST, 0, 0, "Keep the largest component of each class of the label", 0},
     {"k", KEY_SLOPE, "K", 0, "Slope of the distance head's step (default: the checkpoint's)", 0},
-    {"memory", KEY_MEMORY, "MB", 0, "Choose windows so that scan, results and network take at most so much (default 3000)", 0},
+    {"memory", KEY_MEMORY, "MB", 0,
+     "Choose windows so that scan, results and network take at most so much (default 3000)", 0},
     {"format", KEY_FORMAT, "TYPE", 0, "Files in a folder are st.zst (the default), nii.gz or nii", 0},
     {"source-spacing", KEY_SPACING, "X,Y,Z", 0, "Voxel size in mm of HDF5 scans, which have none", 0},
     {"force", KEY_FORCE, 0, 0, "Only warn of a case that was prepared otherwise than the checkpoint says", 0},
     /* Without the long name that other programs have for it: here --output says what, not where. */
-    {0, 'o', "FILE", 0, "Write to FILE, or to one file per case in the folder DIR/; - is standard output (the default)", 100},
+    {0, 'o', "FILE", 0, "Write to FILE, or to one file per case in the folder DIR/; - is standard output (the default)",
+     100},
     {0},
 };
 
@@ -72,7 +75,9 @@ typedef struct settings {
 static void parse_window(struct argp_state *state, settings *s, const char *text)
 {
     s->explicit_whole = !strcmp(text, "whole");
-    s->predict.choice = s->explicit_whole ? DBI_WINDOW_WHOLE : !strcmp(text, "auto") ? DBI_WINDOW_TRAINED : DBI_WINDOW_GIVEN;
+    s->predict.choice = s->explicit_whole       ? DBI_WINDOW_WHOLE
+                        : !strcmp(text, "auto") ? DBI_WINDOW_TRAINED
+                                                : DBI_WINDOW_GIVEN;
     if (s->predict.choice != DBI_WINDOW_GIVEN)
         return;
     tool_ints3(state, "window", text, 1, 65536, s->predict.window);
@@ -97,7 +102,10 @@ static bool is_folder(const char *path)
 static void choose_target(struct argp_state *state, settings *s)
 {
     const char *output = s->tool.output;
-    s->target = !output ? TARGET_STREAM : is_folder(output) ? TARGET_FOLDER : dbi_is_written_scan(output) ? TARGET_NIFTI : TARGET_STREAM;
+    s->target = !output                       ? TARGET_STREAM
+                : is_folder(output)           ? TARGET_FOLDER
+                : dbi_is_written_scan(output) ? TARGET_NIFTI
+                                              : TARGET_STREAM;
     if (s->format && s->target != TARGET_FOLDER)
         argp_error(state, "--format: only where -o is a folder; its name then ends in / or it is there");
     if (!s->format)
@@ -137,7 +145,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         tool_ints3(state, "stride", arg, 1, 65536, s->predict.stride);
         return 0;
     case KEY_WEIGHTS:
-        s->predict.weights = tool_either(state, "weights", arg, "uniform", "gaussian") ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM;
+        s->predict.weights =
+            tool_either(state, "weights", arg, "uniform", "gaussian") ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM;
         return 0;
     case KEY_HEAD:
         if (dbi_head_parse(arg, &s->predict.head, &error))
@@ -271,7 +280,8 @@ static claim *add_claim(run *r, const char *id, const char *path, const char *in
 {
     const claim *other = find_claim(r, id);
     if (other) {
-        dbi_fail(error, "id \"%s\" is there a second time, it would replace the file of %s", id, tool_input_name(other->input));
+        dbi_fail(error, "id \"%s\" is there a second time, it would replace the file of %s", id,
+                 tool_input_name(other->input));
         return NULL;
     }
     claim *claims = realloc(r->claims, (r->claim_count + 1) * sizeof *claims);
@@ -335,7 +345,8 @@ static int emit(run *r, dbi_record *prediction, const char *input, dbi_error *er
     else if (!(path = take_place(r, dbi_meta_get(prediction, "id"), input, error)))
         status = -1;
     else
-        status = s->nifti ? write_nifti(s, prediction, path, error) : dbi_record_save(prediction, path, &s->tool.compression, error);
+        status = s->nifti ? write_nifti(s, prediction, path, error)
+                          : dbi_record_save(prediction, path, &s->tool.compression, error);
     free(path);
     dbi_record_free(prediction);
     return status;
@@ -355,8 +366,8 @@ static int note_window(const run *r, const dbi_record *input, const char *name, 
     if (dbi_predictor_window(r->predictor, image->shape + 1, window, stride, error))
         return -1;
     if (window[0] < image->shape[1] || window[1] < image->shape[2] || window[2] < image->shape[3])
-        tool_warn("%s: one pass would take more than --memory allows; windows of %lldx%lldx%lld voxels instead", name, (long long)window[0],
-                  (long long)window[1], (long long)window[2]);
+        tool_warn("%s: one pass would take more than --memory allows; windows of %lldx%lldx%lld voxels instead", name,
+                  (long long)window[0], (long long)window[1], (long long)window[2]);
     return 0;
 }
 
@@ -372,7 +383,8 @@ static int check(run *r, const dbi_record *input, const char *name, dbi_error *e
         tool_warn("%s: %s", name, error->text);
     }
     if (!r->warned && dbi_predictor_beyond_crops(r->predictor, input)) {
-        tool_warn("%s was trained on cases cropped round their labels: uncropped ones show it more than it has seen", r->settings->checkpoint);
+        tool_warn("%s was trained on cases cropped round their labels: uncropped ones show it more than it has seen",
+                  r->settings->checkpoint);
         r->warned = true;
     }
     return note_window(r, input, name, error);
@@ -381,8 +393,9 @@ static int check(run *r, const dbi_record *input, const char *name, dbi_error *e
 /* Frees the case as soon as it is not needed any more: a large scan's image is most of the memory. */
 static int predict(run *r, dbi_record *input, const char *name, dbi_error *error)
 {
-    dbi_record *prediction =
-        check(r, input, name, error) ? NULL : dbi_predict(r->predictor, input, r->checksum, show, (void *)(uintptr_t)name, error);
+    dbi_record *prediction = check(r, input, name, error)
+                                 ? NULL
+                                 : dbi_predict(r->predictor, input, r->checksum, show, (void *)(uintptr_t)name, error);
     dbi_record_free(input);
     const char *why = dbi_predictor_on_host(r->predictor);
     if (prediction && why && !r->warned_of_host) {
@@ -414,7 +427,9 @@ static int scan_preparation(const run *r, dbi_preparation *preparation, dbi_erro
 {
     const char *text = dbi_meta_get(r->checkpoint->meta, "preprocessing");
     if (!text)
-        return dbi_fail(error, "a scan, but %s does not say how to prepare one (no metadata \"preprocessing\"): run dbisl-preprocess first",
+        return dbi_fail(error,
+                        "a scan, but %s does not say how to prepare one (no metadata \"preprocessing\"): run "
+                        "dbisl-preprocess first",
                         r->settings->checkpoint);
     if (dbi_preparation_parse(text, preparation, error))
         return dbi_fail_in(error, "%s: metadata \"preprocessing\"", r->settings->checkpoint);
@@ -436,7 +451,9 @@ static int cut_channels(const char *path, size_t channels, char **copy, const ch
             scans[count] = p;
         p = comma ? comma + 1 : NULL;
     }
-    return count == channels ? 0 : dbi_fail(error, "%zu scans for a network of %zu channels: give them as A,B,...", count, channels);
+    return count == channels
+               ? 0
+               : dbi_fail(error, "%zu scans for a network of %zu channels: give them as A,B,...", count, channels);
 }
 
 static dbi_record *prepare(const run *r, const char *path, dbi_error *error)
@@ -449,11 +466,12 @@ static dbi_record *prepare(const run *r, const char *path, dbi_error *error)
     if (scans && (scan_preparation(r, &preparation, error) || cut_channels(path, channels, &copy, scans, error)))
         dbi_fail_in(error, "%s", path);
     else if (scans)
-        record = dbi_case_from_scan(&(dbi_case_input){.scans = scans,
-                                                      .channels = channels,
-                                                      .ignore_label = true,
-                                                      .source_spacing = r->settings->has_spacing ? r->settings->source_spacing : NULL},
-                                    &preparation, error);
+        record = dbi_case_from_scan(
+            &(dbi_case_input){.scans = scans,
+                              .channels = channels,
+                              .ignore_label = true,
+                              .source_spacing = r->settings->has_spacing ? r->settings->source_spacing : NULL},
+            &preparation, error);
     free(copy);
     free(scans);
     return record;
@@ -516,7 +534,8 @@ static int claim_files(run *r, dbi_error *error)
     for (int i = 0; i < s->count; i++) {
         dbi_error unusable;
         char *id = first_id(r, s->inputs[i]), *path = id ? name_in_folder(s, id, &unusable) : NULL;
-        const int status = path && !add_claim(r, id, path, s->inputs[i], error) ? dbi_fail_in(error, "%s", s->inputs[i]) : 0;
+        const int status =
+            path && !add_claim(r, id, path, s->inputs[i], error) ? dbi_fail_in(error, "%s", s->inputs[i]) : 0;
         free(path);
         free(id);
         if (status)
@@ -549,7 +568,8 @@ static void declare_files(const settings *s)
         tool_reads(s->inputs[i]);
         struct stat status;
         char *channels = strchr(s->inputs[i], ',') && stat(s->inputs[i], &status) ? strdup(s->inputs[i]) : NULL;
-        for (char *rest, *scan = channels ? strtok_r(channels, ",", &rest) : NULL; scan; scan = strtok_r(NULL, ",", &rest))
+        for (char *rest, *scan = channels ? strtok_r(channels, ",", &rest) : NULL; scan;
+             scan = strtok_r(NULL, ",", &rest))
             tool_reads(scan);
         free(channels);
     }
@@ -558,12 +578,17 @@ static void declare_files(const settings *s)
 
 int main(int argc, char **argv)
 {
-    settings s = {.predict = {.weights = DBI_WEIGHTS_UNIFORM, .outputs = DBI_PREDICT_LABEL, .threshold = 0.5, .memory = (size_t)3000 * 1000000}};
-    tool_parse(
-        argc, argv, "dbisl-predict", TOOL_DEVICE | TOOL_THREADS | TOOL_COMPRESS | TOOL_PROGRESS, options, parse, "CHECKPOINT CASE|SCAN...",
-        "Segments cases or scans with a trained network.\vThe output is a stream of prediction records, or a NIfTI file in the scan's own grid "
-        "where FILE ends in .nii or .nii.gz, or one file per case where FILE is a folder (its name ends in / or it is there).",
-        &s, &s.tool);
+    settings s = {.predict = {.weights = DBI_WEIGHTS_UNIFORM,
+                              .outputs = DBI_PREDICT_LABEL,
+                              .threshold = 0.5,
+                              .memory = (size_t)3000 * 1000000}};
+    tool_parse(argc, argv, "dbisl-predict", TOOL_DEVICE | TOOL_THREADS | TOOL_COMPRESS | TOOL_PROGRESS, options, parse,
+               "CHECKPOINT CASE|SCAN...",
+               "Segments cases or scans with a trained network.\vThe output is a stream of prediction records, or a "
+               "NIfTI file in the scan's own grid "
+               "where FILE ends in .nii or .nii.gz, or one file per case where FILE is a folder (its name ends in / or "
+               "it is there).",
+               &s, &s.tool);
     declare_files(&s);
     run r = {.settings = &s};
     dbi_error error;

@@ -6,7 +6,18 @@
 #include "image/preparation.h"
 #include "tool.h"
 
-enum { KEY_SPACING = 1, KEY_DOWNSAMPLE, KEY_NORMALIZE, KEY_CROP, KEY_SOURCE_SPACING, KEY_ID, KEY_CLASSES, KEY_LABEL, KEY_NO_LABEL, KEY_CHANNEL };
+enum {
+    KEY_SPACING = 1,
+    KEY_DOWNSAMPLE,
+    KEY_NORMALIZE,
+    KEY_CROP,
+    KEY_SOURCE_SPACING,
+    KEY_ID,
+    KEY_CLASSES,
+    KEY_LABEL,
+    KEY_NO_LABEL,
+    KEY_CHANNEL
+};
 
 enum { MOST_CHANNELS = 64 };
 
@@ -19,7 +30,8 @@ static const struct argp_option options[] = {
     {"downsample", KEY_DOWNSAMPLE, "N", 0, "Take means of N x N x N voxels", 1},
     {"normalize", KEY_NORMALIZE, "HOW", 0, "zscore (the default), zscore:foreground, window:LO,HI or none", 1},
     {"crop", KEY_CROP, "HOW", 0, "label:MARGIN, the foreground and MARGIN voxels round it, or none (the default)", 1},
-    {"source-spacing", KEY_SOURCE_SPACING, "X,Y,Z", 0, "Spacing in mm of an HDF5 scan, which cannot tell (default 1,1,1)", 1},
+    {"source-spacing", KEY_SOURCE_SPACING, "X,Y,Z", 0,
+     "Spacing in mm of an HDF5 scan, which cannot tell (default 1,1,1)", 1},
     {"id", KEY_ID, "ID", 0, "The case's name (default: from the file's name)", 1},
     {0},
 };
@@ -103,7 +115,8 @@ int main(int argc, char **argv)
     dbi_preparation_default(&a.settings);
     a.input.scans = a.scans;
     tool_parse(argc, argv, "dbisl-preprocess", TOOL_OUTPUT | TOOL_THREADS | TOOL_COMPRESS, options, parse, "SCAN",
-               "Prepares a case from a scan: NIfTI-1 or -2, or HDF5, also as a member of an archive (ARCHIVE:MEMBER). Axes are turned to right, "
+               "Prepares a case from a scan: NIfTI-1 or -2, or HDF5, also as a member of an archive (ARCHIVE:MEMBER). "
+               "Axes are turned to right, "
                "front, up; then "
                "come resampling, downsampling, normalization and crop, as far as they are asked for.",
                &a, &tool);

@@ -60,7 +60,8 @@ int main(int argc, char **argv)
     tool_options tool;
     dbi_error error;
     tool_parse(argc, argv, "dbisl-restore", TOOL_OUTPUT | TOOL_THREADS, options, parse, "[RECORD]",
-               "Writes a tensor of a case or of a prediction as NIfTI in the scan's own grid: crop, downsampling, resampling and orientation are "
+               "Writes a tensor of a case or of a prediction as NIfTI in the scan's own grid: crop, downsampling, "
+               "resampling and orientation are "
                "undone. Labels are "
                "restored by nearest neighbour, prob, sdf and uncertainty by linear interpolation.",
                &a, &tool);

@@ -58,12 +58,16 @@ int main(int argc, char **argv)
     tool_options o;
     dbi_error error;
     tool_keep_freed_memory();
-    tool_parse(argc, argv, "dbisl-sample", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS | TOOL_THREADS | TOOL_PROGRESS, options, parse, "",
-               "Writes a stream of batches: crops of the cases of a manifest, turned, mirrored and otherwise augmented at random.", &a, &o);
+    tool_parse(argc, argv, "dbisl-sample", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS | TOOL_THREADS | TOOL_PROGRESS,
+               options, parse, "",
+               "Writes a stream of batches: crops of the cases of a manifest, turned, mirrored and otherwise augmented "
+               "at random.",
+               &a, &o);
     tool_writes(o.output, TOOL_RECORDS, NULL);
     dbi_sampler *sampler = tool_sampling_open(&a.sampling, o.seed, &error);
     dbi_writer *writer = sampler ? dbi_writer_open(o.output, &o.compression, &error) : NULL;
-    dbi_ahead *ahead = writer ? dbi_ahead_start(sampler, (uint32_t)a.start, (uint32_t)a.count, a.sampling.ahead, &error) : NULL;
+    dbi_ahead *ahead =
+        writer ? dbi_ahead_start(sampler, (uint32_t)a.start, (uint32_t)a.count, a.sampling.ahead, &error) : NULL;
     int result = ahead ? write_batches(&a, ahead, writer, &error) : -1;
     dbi_ahead_stop(ahead);
     if (writer && result)

@@ -61,17 +61,21 @@ static int add_history(dbi_record *record, const arguments *a, const char *check
     char transform[64], normalize[64];
     dbi_transform_format(&a->transform, transform);
     dbi_normalize_format(&a->normalize, normalize);
-    json_t *settings = json_pack("{s:s, s:s, s:s}", "from", a->from_prob ? "prob" : "label", "transform", transform, "normalize", normalize);
-    int status = settings ? dbi_history_add(record, "sdf", settings, error, "case", checksum, NULL) : dbi_fail(error, "out of memory");
+    json_t *settings = json_pack("{s:s, s:s, s:s}", "from", a->from_prob ? "prob" : "label", "transform", transform,
+                                 "normalize", normalize);
+    int status = settings ? dbi_history_add(record, "sdf", settings, error, "case", checksum, NULL)
+                          : dbi_fail(error, "out of memory");
     json_decref(settings);
     return status;
 }
 
-/* A label without foreground is more often a mistake than a finding: a warning is for probabilities and for those who asked. */
+/* A label without foreground is more often a mistake than a finding: a warning is for probabilities and for those who
+ * asked. */
 static int convert(dbi_record *record, const arguments *a, const dbi_device *device, bool *empty, dbi_error *error)
 {
     char checksum[33];
-    if (dbi_record_checksum(record, checksum, error) || dbi_record_add_sdf(record, a->from_prob, &a->transform, &a->normalize, device, empty, error))
+    if (dbi_record_checksum(record, checksum, error) ||
+        dbi_record_add_sdf(record, a->from_prob, &a->transform, &a->normalize, device, empty, error))
         return -1;
     if (*empty && !a->from_prob && !a->allow_empty)
         return dbi_fail(error, "tensor \"label\" has no foreground (--allow-empty takes it)");

@@ -9,10 +9,22 @@ typedef struct arguments {
     tool_files cases;
 } arguments;
 
-enum { KEY_LABELED = 1, KEY_UNLABELED, KEY_VAL, KEY_TEST, KEY_LABELED_LIST, KEY_UNLABELED_LIST, KEY_VAL_LIST, KEY_TEST_LIST, KEY_ORDER, KEY_FOLD };
+enum {
+    KEY_LABELED = 1,
+    KEY_UNLABELED,
+    KEY_VAL,
+    KEY_TEST,
+    KEY_LABELED_LIST,
+    KEY_UNLABELED_LIST,
+    KEY_VAL_LIST,
+    KEY_TEST_LIST,
+    KEY_ORDER,
+    KEY_FOLD
+};
 
 static const struct argp_option options[] = {
-    {"labeled", KEY_LABELED, "N", 0, "N labelled cases, from the front (default: all that have a label and are left)", 0},
+    {"labeled", KEY_LABELED, "N", 0, "N labelled cases, from the front (default: all that have a label and are left)",
+     0},
     {"max-unlabeled", KEY_UNLABELED, "N", 0, "At most N unlabelled cases (default: all that are left)", 0},
     {"val", KEY_VAL, "N", 0, "N validation cases, before the test cases (default 0)", 0},
     {"test", KEY_TEST, "N", 0, "N test cases, from the end (default 0)", 0},
@@ -28,14 +40,17 @@ static const struct argp_option options[] = {
 static void parse_fold(struct argp_state *state, const char *text, dbi_split_settings *s)
 {
     int end = 0;
-    if (sscanf(text, "%d/%d%n", &s->fold, &s->folds, &end) != 2 || text[end] || s->folds < 2 || s->fold < 1 || s->fold > s->folds)
+    if (sscanf(text, "%d/%d%n", &s->fold, &s->folds, &end) != 2 || text[end] || s->folds < 2 || s->fold < 1 ||
+        s->fold > s->folds)
         argp_error(state, "--fold: \"%s\" is not I/N with 1 <= I <= N and N >= 2", text);
 }
 
 static void check_usage(struct argp_state *state, const arguments *a)
 {
-    static const char *const number[DBI_PARTS] = {"labeled", "max-unlabeled", "val", "test"}, *const list[DBI_PARTS] = {"labeled", "unlabeled", "val",
-                                                                                                                        "test"};
+    static const char *const number[DBI_PARTS] = {"labeled", "max-unlabeled", "val", "test"}, *const list[DBI_PARTS] = {
+                                                                                                  "labeled",
+                                                                                                  "unlabeled", "val",
+                                                                                                  "test"};
     const dbi_split_settings *s = &a->settings;
     if (!a->cases.count)
         argp_error(state, "no cases");
@@ -92,7 +107,9 @@ int main(int argc, char **argv)
     tool_options o;
     dbi_error error;
     tool_parse(argc, argv, "dbisl-split", TOOL_OUTPUT | TOOL_SEED, options, parse, "CASE...",
-               "Assigns cases to the labelled, unlabelled, validation and test part of an experiment and writes a table of them.", &a, &o);
+               "Assigns cases to the labelled, unlabelled, validation and test part of an experiment and writes a "
+               "table of them.",
+               &a, &o);
     a.settings.seed = o.seed;
     tool_reads_all(a.cases);
     for (int part = 0; part < DBI_PARTS; part++)

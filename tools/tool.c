@@ -25,10 +25,13 @@ static const struct {
 } shared_options[] = {
     {TOOL_OUTPUT, {"output", 'o', "FILE", 0, "Write to FILE; - is standard output (the default)", 100}},
     {TOOL_DEVICE,
-     {"device", KEY_DEVICE, "NAME", 0, "Compute on cpu (the default), cuda[:N], auto (cuda if usable) or reference (plain C, slow)", 100}},
+     {"device", KEY_DEVICE, "NAME", 0,
+      "Compute on cpu (the default), cuda[:N], auto (cuda if usable) or reference (plain C, slow)", 100}},
     {TOOL_DEVICE, {"precision", KEY_PRECISION, "TYPE", 0, "On cuda: fp32 (the default), tf32 or bf16", 100}},
-    {TOOL_DEVICE, {"deterministic", KEY_DETERMINISTIC, "YES|NO", 0, "On cuda: equal bytes from run to run (default yes)", 100}},
-    {TOOL_GPU, {"device", KEY_DEVICE, "NAME", 0, "Compute on cpu (the default), cuda[:N] or auto (cuda if usable)", 100}},
+    {TOOL_DEVICE,
+     {"deterministic", KEY_DETERMINISTIC, "YES|NO", 0, "On cuda: equal bytes from run to run (default yes)", 100}},
+    {TOOL_GPU,
+     {"device", KEY_DEVICE, "NAME", 0, "Compute on cpu (the default), cuda[:N] or auto (cuda if usable)", 100}},
     {TOOL_THREADS, {"threads", KEY_THREADS, "N", 0, "Use N threads (default: OMP_NUM_THREADS, else all cores)", 100}},
     {TOOL_SEED, {"seed", KEY_SEED, "N", 0, "Seed of the random numbers (default 0)", 100}},
     {TOOL_COMPRESS, {"compress", KEY_COMPRESS, "HOW", 0, "none, zstd or zstd:LEVEL (default zstd)", 100}},
@@ -121,8 +124,8 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (s->precision != DBI_PRECISION_FP32 && !s->any && !s->out->device.table->precisions)
-            argp_error(state, "--precision: %s is for --device cuda; %s computes in fp32", dbi_precision_name(s->precision),
-                       s->out->device.table->name);
+            argp_error(state, "--precision: %s is for --device cuda; %s computes in fp32",
+                       dbi_precision_name(s->precision), s->out->device.table->name);
         return 0;
     case KEY_PROGRESS:
         s->out->progress = true;
@@ -138,8 +141,8 @@ static void print_version(FILE *stream, struct argp_state *state)
     fprintf(stream, "%s %s\n", program, DBI_VERSION);
 }
 
-void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse,
-                const char *arguments, const char *description, void *input, tool_options *out)
+void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options,
+                argp_parser_t parse, const char *arguments, const char *description, void *input, tool_options *out)
 {
     program = name;
     argp_err_exit_status = TOOL_USAGE;
@@ -153,10 +156,12 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
             mine[count++] = shared_options[i].option;
     struct argp own = {.options = options, .parser = parse};
     struct argp_child children[] = {{&own, 0, NULL, 0}, {0}};
-    struct argp all = {.options = mine, .parser = parse_shared, .args_doc = arguments, .doc = description, .children = children};
+    struct argp all = {
+        .options = mine, .parser = parse_shared, .args_doc = arguments, .doc = description, .children = children};
     parse_state state = {.out = out, .shared = shared, .input = input, .own = parse};
-    argv[0] = (char *)(uintptr_t)name;                     /* messages and --help show the program's name, not the path it was started by */
-    errno = argp_parse(&all, argc, argv, 0, NULL, &state); /* wrong usage does not come back; what does is the system's fault */
+    argv[0] = (char *)(uintptr_t)name; /* messages and --help show the program's name, not the path it was started by */
+    errno = argp_parse(&all, argc, argv, 0, NULL,
+                       &state); /* wrong usage does not come back; what does is the system's fault */
     if (errno) {
         dbi_error error;
         dbi_fail_errno(&error, "the options could not be read");
@@ -305,7 +310,8 @@ void tool_ints3(struct argp_state *state, const char *option, const char *text, 
         out[i] = tool_int(state, option, part[i], least, most);
 }
 
-void tool_numbers3(struct argp_state *state, const char *option, const char *text, double least, double most, double out[3])
+void tool_numbers3(struct argp_state *state, const char *option, const char *text, double least, double most,
+                   double out[3])
 {
     char part[3][64];
     if (!cut3(text, part))

@@ -33,10 +33,11 @@ typedef struct tool_options {
     bool quiet, progress; /* progress: asked for, or stderr is a terminal, and not quiet */
 } tool_options;
 
-/* Parses with GNU argp: the program's own options, then the shared ones it takes; --help, --version (-V), --usage. Wrong usage exits with 2. Sets the
- * threads. name: "dbisl-sdf". options ends with {0}. parse is an argp parser for the program's own keys; its state->input is `input`. */
-void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options, argp_parser_t parse,
-                const char *arguments, const char *description, void *input, tool_options *out);
+/* Parses with GNU argp: the program's own options, then the shared ones it takes; --help, --version (-V), --usage.
+ * Wrong usage exits with 2. Sets the threads. name: "dbisl-sdf". options ends with {0}. parse is an argp parser for the
+ * program's own keys; its state->input is `input`. */
+void tool_parse(int argc, char **argv, const char *name, unsigned shared, const struct argp_option *options,
+                argp_parser_t parse, const char *arguments, const char *description, void *input, tool_options *out);
 
 typedef struct tool_files {
     char **names;
@@ -68,11 +69,12 @@ void tool_reads_all(tool_files files);
 /* may_be: the one input that this output may replace, as tool_reads was told it; NULL: none. */
 void tool_writes(const char *path, tool_form form, const char *may_be);
 
-/* What a batch or a step frees, the next one asks for again: kept by the allocator, its pages need not be made and cleared anew. For the start of a program. */
+/* What a batch or a step frees, the next one asks for again: kept by the allocator, its pages need not be made and
+ * cleared anew. For the start of a program. */
 void tool_keep_freed_memory(void);
 
-/* Where the program's result goes; exits when it cannot be opened. tool_commit takes the status of what was written to it: 0 publishes the result, any
- * other drops it; exits unless it is published. */
+/* Where the program's result goes; exits when it cannot be opened. tool_commit takes the status of what was written to
+ * it: 0 publishes the result, any other drops it; exits unless it is published. */
 dbi_sink *tool_sink(const tool_options *options);
 void tool_commit(dbi_sink *sink, int status, dbi_error *error);
 
@@ -89,7 +91,8 @@ long tool_int(struct argp_state *state, const char *option, const char *text, lo
 double tool_number(struct argp_state *state, const char *option, const char *text, double least, double most);
 /* "X,Y,Z" (or "X" for all three). */
 void tool_ints3(struct argp_state *state, const char *option, const char *text, long least, long most, int64_t out[3]);
-void tool_numbers3(struct argp_state *state, const char *option, const char *text, double least, double most, double out[3]);
+void tool_numbers3(struct argp_state *state, const char *option, const char *text, double least, double most,
+                   double out[3]);
 /* One of two words, the default first: whether it is the second. */
 bool tool_either(struct argp_state *state, const char *option, const char *text, const char *first, const char *second);
 /* A usage error from a library's parse function. */

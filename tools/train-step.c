@@ -58,7 +58,8 @@ static const struct argp_option options[] = {
     {"ema", KEY_EMA, "A", 0, "Average the teacher after every step with decay A", 1},
     {"no-warmup", KEY_NO_WARMUP, 0, 0, "Use the decay A from the first step on", 1},
     {0, 0, 0, 0, "Method:", 2},
-    {"method", KEY_METHOD, "NAME", 0, "supervised, mean-teacher, ua-mt, dtc or dbisl (default); sets everything below", 2},
+    {"method", KEY_METHOD, "NAME", 0, "supervised, mean-teacher, ua-mt, dtc or dbisl (default); sets everything below",
+     2},
     {"explain", KEY_EXPLAIN, 0, 0, "Print the settings that would be used, as JSON, and exit", 2},
     {"weight", KEY_WEIGHT, "TERM=W", 0, "Weight of a term of the loss; 0 is off", 2},
     {"without", KEY_WITHOUT, "PART", 0, "Switch off cross, consistency, pseudo or uncertainty", 2},
@@ -199,7 +200,8 @@ static void finish(struct argp_state *state, arguments *a)
     if (needs && !a->teacher)
         argp_error(state, "the method %s needs --teacher", a->method.name);
     if (!needs && (a->teacher || a->out_teacher || a->ema >= 0))
-        argp_error(state, "the method %s has no teacher: --teacher, --out-teacher and --ema do not apply", a->method.name);
+        argp_error(state, "the method %s has no teacher: --teacher, --out-teacher and --ema do not apply",
+                   a->method.name);
     if (!a->out_teacher != (a->ema < 0))
         argp_error(state, "--out-teacher and --ema go together");
     if (a->sampling.split && a->batches)
@@ -282,7 +284,8 @@ typedef struct training {
     int64_t submitted, finished; /* steps given to the trainer, and those whose loss is known */
 } training;
 
-/* What the distance head will mean, and the cohort: written into the checkpoint with the first batch, compared from then on. */
+/* What the distance head will mean, and the cohort: written into the checkpoint with the first batch, compared from
+ * then on. */
 static int agree(dbi_checkpoint *student, const char *key, const char *value, dbi_error *error)
 {
     const char *has = dbi_meta_get(student->meta, key);
@@ -302,7 +305,8 @@ static int agree_regression(dbi_checkpoint *student, const dbi_method *method, d
 
 static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
 {
-    return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && !memcmp(a->size, b->size, sizeof a->size);
+    return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes &&
+           !memcmp(a->size, b->size, sizeof a->size);
 }
 
 /* Takes note of the oldest step under way. */
@@ -315,7 +319,8 @@ static int finish_step(training *s, dbi_error *error)
     if (s->log && dbi_log_row(s->log, step, &log, error))
         return -1;
     s->finished++;
-    tool_progress("step %lld of %lld, loss %.4f", (long long)step + 1, (long long)s->arguments->total_steps, log.loss.total);
+    tool_progress("step %lld of %lld, loss %.4f", (long long)step + 1, (long long)s->arguments->total_steps,
+                  log.loss.total);
     return 0;
 }
 
@@ -324,10 +329,13 @@ static int finish_steps(training *s, dbi_error *error)
     while (s->finished < s->submitted)
         if (finish_step(s, error))
             return -1;
-    return s->trainer ? dbi_trainer_fetch(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, error) : 0;
+    return s->trainer
+               ? dbi_trainer_fetch(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, error)
+               : 0;
 }
 
-/* For predict: a network sees best in windows of the size that it has learned on, the last one where there were several. */
+/* For predict: a network sees best in windows of the size that it has learned on, the last one where there were
+ * several. */
 static int note_patch(dbi_checkpoint *student, const int64_t size[3], dbi_error *error)
 {
     char text[80];
@@ -352,7 +360,8 @@ static int need_trainer(training *s, const dbi_loss_shape *shape, dbi_error *err
     return s->trainer ? 0 : -1;
 }
 
-/* Gives the batch's step to the trainer, then waits for the step before it: a device computes while the next batch is read. */
+/* Gives the batch's step to the trainer, then waits for the step before it: a device computes while the next batch is
+ * read. */
 static int train_on(training *s, dbi_record *record, dbi_error *error)
 {
     const arguments *a = s->arguments;
@@ -361,14 +370,16 @@ static int train_on(training *s, dbi_record *record, dbi_error *error)
         return -1;
     int status = -1;
     if (batch.step != s->student->step) {
-        dbi_fail(error, "a batch of step %lld, but the student's next is %lld", (long long)batch.step, (long long)s->student->step);
+        dbi_fail(error, "a batch of step %lld, but the student's next is %lld", (long long)batch.step,
+                 (long long)s->student->step);
         goto done;
     }
     if (agree(s->student, "preprocessing", batch.preprocessing ? batch.preprocessing : "null", error) ||
         agree_regression(s->student, &a->method, error) || need_trainer(s, &batch.shape, error))
         goto done;
     const dbi_samples_f32 samples = {batch.image, batch.label, batch.label_sdf, batch.truth};
-    if (dbi_trainer_submit(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples, s->student->step, error) ||
+    if (dbi_trainer_submit(s->trainer, &s->student->weights, s->teacher ? &s->teacher->weights : NULL, &samples,
+                           s->student->step, error) ||
         dbi_run_add(s->run, record, error))
         goto done;
     s->submitted++;
@@ -422,20 +433,26 @@ static int train(training *s, dbi_error *error)
     int got = open_source(s, &from, error);
     dbi_record *record = NULL;
     while (got >= 0 && (got = next_batch(&from, &record, error)) > 0) {
-        int status = done == a->steps ? dbi_fail(error, "more than the %lld batches of --steps", (long long)a->steps) : train_on(s, record, error);
+        int status = done == a->steps ? dbi_fail(error, "more than the %lld batches of --steps", (long long)a->steps)
+                                      : train_on(s, record, error);
         dbi_record_free(record);
         if (status)
-            got = dbi_fail_in(error, "%s: %s %lld", from.name, from.reader ? "record" : "batch", (long long)(from.reader ? done : s->student->step));
+            got = dbi_fail_in(error, "%s: %s %lld", from.name, from.reader ? "record" : "batch",
+                              (long long)(from.reader ? done : s->student->step));
         else
             done++;
     }
     close_source(&from);
     if (got == 0 && done < a->steps)
-        return dbi_fail(error, "%s: the batches ended after %lld of %lld steps", from.name, (long long)done, (long long)a->steps);
+        return dbi_fail(error, "%s: the batches ended after %lld of %lld steps", from.name, (long long)done,
+                        (long long)a->steps);
     if (got < 0 || finish_steps(s, error))
         return -1;
     /* The teacher's weights are averaged in each step; here it takes over what else tells of the run. */
-    return dbi_run_store(s->run, s->student->meta, error) || (a->ema >= 0 && dbi_checkpoint_follow(s->teacher, s->student, error)) ? -1 : 0;
+    return dbi_run_store(s->run, s->student->meta, error) ||
+                   (a->ema >= 0 && dbi_checkpoint_follow(s->teacher, s->student, error))
+               ? -1
+               : 0;
 }
 
 static int open_training(training *s, dbi_error *error)
@@ -445,15 +462,15 @@ static int open_training(training *s, dbi_error *error)
         (a->teacher && !(s->teacher = dbi_checkpoint_load(a->teacher, error))))
         return -1;
     const dbi_arch *student = &s->student->layout.arch, *teacher = s->teacher ? &s->teacher->layout.arch : student;
-    if (student->channels != teacher->channels || student->classes != teacher->classes || student->filters != teacher->filters ||
-        !dbi_norm_equal(&student->norm, &teacher->norm))
+    if (student->channels != teacher->channels || student->classes != teacher->classes ||
+        student->filters != teacher->filters || !dbi_norm_equal(&student->norm, &teacher->norm))
         return dbi_fail(error, "%s: the teacher's architecture is not the student's", a->teacher);
     if (s->teacher && s->teacher->step != s->student->step)
-        return dbi_fail(error, "%s: the teacher is at step %lld, the student at %lld", a->teacher, (long long)s->teacher->step,
-                        (long long)s->student->step);
+        return dbi_fail(error, "%s: the teacher is at step %lld, the student at %lld", a->teacher,
+                        (long long)s->teacher->step, (long long)s->student->step);
     if (s->student->step + a->steps > a->total_steps)
-        return dbi_fail(error, "%s: %lld steps from step %lld would pass the %lld of --total-steps", a->student, (long long)a->steps,
-                        (long long)s->student->step, (long long)a->total_steps);
+        return dbi_fail(error, "%s: %lld steps from step %lld would pass the %lld of --total-steps", a->student,
+                        (long long)a->steps, (long long)s->student->step, (long long)a->total_steps);
     json_t *settings = dbi_method_settings(&a->method, a->total_steps, error);
     if (!settings || !(s->run = dbi_run_open(s->student->meta, settings, s->common->seed, s->student->step, error)))
         return -1;
@@ -463,7 +480,8 @@ static int open_training(training *s, dbi_error *error)
 }
 
 /* A checkpoint on disk, but not under its name yet. */
-static dbi_sink *prepare(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression, dbi_error *error)
+static dbi_sink *prepare(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression,
+                         dbi_error *error)
 {
     dbi_record *record = dbi_checkpoint_to_record(checkpoint, error);
     dbi_writer *writer = record ? dbi_writer_open(path, compression, error) : NULL;
@@ -476,7 +494,8 @@ static dbi_sink *prepare(const dbi_checkpoint *checkpoint, const char *path, con
     return sink;
 }
 
-/* All outputs or none: everything is written and synced before the first name changes. The student comes last: where it is, the others are. */
+/* All outputs or none: everything is written and synced before the first name changes. The student comes last: where it
+ * is, the others are. */
 static int publish(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
@@ -530,7 +549,8 @@ static void explain(const arguments *a)
         tool_die(&error);
     }
     free(loss);
-    if (json_dumpf(settings, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) || puts("") == EOF || fflush(stdout)) {
+    if (json_dumpf(settings, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) || puts("") == EOF ||
+        fflush(stdout)) {
         dbi_fail_errno(&error, "standard output");
         tool_die(&error);
     }
@@ -542,10 +562,11 @@ int main(int argc, char **argv)
     arguments a = {.preset = "dbisl", .ema = -1, .warmup = true, .sampling = tool_sampling_defaults()};
     tool_options common;
     dbi_error error = {""};
-    tool_parse(
-        argc, argv, "dbisl-train-step", TOOL_THREADS | TOOL_SEED | TOOL_COMPRESS | TOOL_DEVICE | TOOL_PROGRESS, options, parse, "[BATCHES]",
-        "Trains a student on batches, from standard input, the file BATCHES or made here (--split), by one of several semi-supervised methods.", &a,
-        &common);
+    tool_parse(argc, argv, "dbisl-train-step", TOOL_THREADS | TOOL_SEED | TOOL_COMPRESS | TOOL_DEVICE | TOOL_PROGRESS,
+               options, parse, "[BATCHES]",
+               "Trains a student on batches, from standard input, the file BATCHES or made here (--split), by one of "
+               "several semi-supervised methods.",
+               &a, &common);
     if (a.explain) {
         explain(&a);
         return TOOL_DONE;

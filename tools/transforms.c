@@ -25,7 +25,8 @@ static const struct argp_option options[] = {
 
 static const char *const default_transforms[] = {"exact", "levelset", "conv:0.35,10", "conv:1,10"};
 
-static void parse_list(struct argp_state *state, const char *option, char *arg, double most, double values[DBI_COMPARED_MOST], int *count)
+static void parse_list(struct argp_state *state, const char *option, char *arg, double most,
+                       double values[DBI_COMPARED_MOST], int *count)
 {
     *count = 0;
     for (char *rest, *text = strtok_r(arg, ",", &rest); text || !*count; text = strtok_r(NULL, ",", &rest)) {

@@ -1,8 +1,9 @@
 /* Errors: the library reports them, the programs print them.
  *
- * A function that can fail takes a dbi_error as its last argument and returns 0 on success and -1 on failure (or NULL where it returns a
- * pointer), with one line of text, without a newline, in the error. Text is built from the inside out: the innermost function says what is
- * wrong ("no tensor \"label\""), callers put where in front of it ("case7.st.zst: record 0: no tensor \"label\""). */
+ * A function that can fail takes a dbi_error as its last argument and returns 0 on success and -1 on failure (or NULL
+ * where it returns a pointer), with one line of text, without a newline, in the error. Text is built from the inside
+ * out: the innermost function says what is wrong ("no tensor \"label\""), callers put where in front of it
+ * ("case7.st.zst: record 0: no tensor \"label\""). */
 #ifndef DBI_BASE_ERROR_H
 #define DBI_BASE_ERROR_H
 
@@ -12,8 +13,8 @@ typedef struct dbi_error {
     char text[1024];
 } dbi_error;
 
-/* Sets the text (cut off when too long; control characters, which may come from hostile files, become '?'). Returns -1. A NULL error is
- * allowed. */
+/* Sets the text (cut off when too long; control characters, which may come from hostile files, become '?'). Returns -1.
+ * A NULL error is allowed. */
 int dbi_fail(dbi_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "PREFIX: " in front of the text that is there. Returns -1. */

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 
-/* count * size zeroed bytes, aligned to 64; NULL with an error when the product overflows or the memory is not there. Free with free(). A
- * count of 0 gives a valid pointer. */
+/* count * size zeroed bytes, aligned to 64; NULL with an error when the product overflows or the memory is not there.
+ * Free with free(). A count of 0 gives a valid pointer. */
 void *dbi_alloc(size_t count, size_t size, dbi_error *error);
 /* The same, not zeroed. */
 void *dbi_alloc_raw(size_t count, size_t size, dbi_error *error);

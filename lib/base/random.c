@@ -35,7 +35,8 @@ uint32_t dbi_random_u32(dbi_random *r)
 
 uint32_t dbi_random_below(dbi_random *r, uint32_t bound)
 {
-    /* Lemire, "Fast random integer generation in an interval", 2019: multiply, and reject the few values that would bias. */
+    /* Lemire, "Fast random integer generation in an interval", 2019: multiply, and reject the few values that would
+     * bias. */
     uint64_t product = (uint64_t)dbi_random_u32(r) * bound;
     if ((uint32_t)product < bound) {
         uint32_t threshold = -bound % bound;

@@ -1,12 +1,13 @@
-/* Random numbers: Philox4x32-10 of Random123 (Salmon et al., SC 2011), counter-based: a number depends on (seed, role, step, stream, position)
- * and nothing else, whatever the threads, the order or the device. */
+/* Random numbers: Philox4x32-10 of Random123 (Salmon et al., SC 2011), counter-based: a number depends on (seed, role,
+ * step, stream, position) and nothing else, whatever the threads, the order or the device. */
 #ifndef DBI_BASE_RANDOM_H
 #define DBI_BASE_RANDOM_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a stream of numbers is for; two roles never share numbers. The values are part of the results: append, never renumber. */
+/* What a stream of numbers is for; two roles never share numbers. The values are part of the results: append, never
+ * renumber. */
 typedef enum dbi_role {
     DBI_ROLE_INIT = 1,      /* fresh weights; stream: index of the tensor */
     DBI_ROLE_SPLIT,         /* drawing cases into parts */

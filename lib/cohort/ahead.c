@@ -1,6 +1,7 @@
 #include "cohort/ahead.h"
 
-/* Batches made ahead of time: threads that each make a whole batch, and a bounded queue that hands them over in order. */
+/* Batches made ahead of time: threads that each make a whole batch, and a bounded queue that hands them over in order.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -10,7 +11,8 @@ struct dbi_ahead {
     dbi_sampler *sampler;
     uint32_t first, count; /* count: up to the first batch that cannot be made */
     pthread_t *threads;
-    int thread_count, loaders; /* loaders: threads with which each loads cases; of all together no more than OpenMP would use */
+    int thread_count,
+        loaders; /* loaders: threads with which each loads cases; of all together no more than OpenMP would use */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* any of the fields below, or count */
     dbi_record **queue;     /* a ring; NULL: not made yet */
@@ -56,7 +58,8 @@ static void *make_batches(void *argument)
 
 static int start_threads(dbi_ahead *a, dbi_error *error)
 {
-    const int cores = omp_get_max_threads(), most = a->count < (uint32_t)a->size ? (int)a->count : a->size, wanted = cores < most ? cores : most;
+    const int cores = omp_get_max_threads(), most = a->count < (uint32_t)a->size ? (int)a->count : a->size,
+              wanted = cores < most ? cores : most;
     a->loaders = cores / wanted;
     a->threads = calloc((size_t)wanted, sizeof *a->threads);
     if (!a->threads)
@@ -77,7 +80,11 @@ dbi_ahead *dbi_ahead_start(dbi_sampler *sampler, uint32_t first, uint32_t count,
         dbi_fail(error, "out of memory");
         return NULL;
     }
-    *a = (dbi_ahead){.sampler = sampler, .first = first, .count = count, .size = ahead, .queue = calloc((size_t)ahead, sizeof(dbi_record *))};
+    *a = (dbi_ahead){.sampler = sampler,
+                     .first = first,
+                     .count = count,
+                     .size = ahead,
+                     .queue = calloc((size_t)ahead, sizeof(dbi_record *))};
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
     if (!a->queue)

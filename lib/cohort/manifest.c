@@ -105,7 +105,8 @@ static int check_unique(const dbi_manifest *manifest, dbi_error *error)
         qsort(rows, manifest->count, sizeof *rows, order);
         for (size_t i = 1; i < manifest->count && result == 0; i++)
             if (!order(&rows[i - 1], &rows[i]))
-                result = dbi_fail(error, "the %s \"%s\" is there twice", pass ? "path" : "id", pass ? rows[i]->path : rows[i]->id);
+                result = dbi_fail(error, "the %s \"%s\" is there twice", pass ? "path" : "id",
+                                  pass ? rows[i]->path : rows[i]->id);
     }
     free(rows);
     return result;
@@ -138,7 +139,8 @@ int dbi_manifest_read(const char *path, dbi_manifest *manifest, dbi_error *error
     return result;
 }
 
-/* The real path of a file's folder and the file's name in it, so that a link to a case stays a link; NULL when there is no such folder. */
+/* The real path of a file's folder and the file's name in it, so that a link to a case stays a link; NULL when there is
+ * no such folder. */
 static char *absolute(const char *path)
 {
     char *copy = strdup(path), *real = copy ? realpath(dirname(copy), NULL) : NULL, *whole = NULL;
@@ -173,8 +175,8 @@ static int write_row(dbi_sink *sink, const dbi_manifest_row *row, const char *fr
     if (strpbrk(row->path, "\t\n\r") || strpbrk(row->id, "\t\n\r"))
         return dbi_fail(error, "%s: a tab or line break in the name or the id", row->path);
     char *whole = absolute(row->path), *path = whole ? relative(from, whole) : NULL;
-    int result =
-        path ? dbi_sink_printf(sink, error, "%s\t%s\t%s\n", path, row->id, dbi_part_name(row->part)) : dbi_fail_errno(error, "%s", row->path);
+    int result = path ? dbi_sink_printf(sink, error, "%s\t%s\t%s\n", path, row->id, dbi_part_name(row->part))
+                      : dbi_fail_errno(error, "%s", row->path);
     free(whole);
     free(path);
     return result;

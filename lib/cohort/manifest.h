@@ -26,12 +26,14 @@ typedef struct dbi_manifest {
 /* Adds a row; copies the texts. */
 int dbi_manifest_add(dbi_manifest *manifest, const char *path, const char *id, dbi_part part, dbi_error *error);
 
-/* path: NULL or "-" is standard input. Paths in the file are relative to the file's folder (the current one for standard input); they are returned
- * with that folder in front. Further columns are ignored. Errors name the file and the line; the same path or id twice is one. */
+/* path: NULL or "-" is standard input. Paths in the file are relative to the file's folder (the current one for
+ * standard input); they are returned with that folder in front. Further columns are ignored. Errors name the file and
+ * the line; the same path or id twice is one. */
 int dbi_manifest_read(const char *path, dbi_manifest *manifest, dbi_error *error);
 
-/* Atomic. path: NULL or "-" is standard output. Every path is written relative to the folder of the manifest (the current one for standard output), so
- * that a folder with cases and manifests can be moved as a whole. Texts with tabs or line breaks are refused. */
+/* Atomic. path: NULL or "-" is standard output. Every path is written relative to the folder of the manifest (the
+ * current one for standard output), so that a folder with cases and manifests can be moved as a whole. Texts with tabs
+ * or line breaks are refused. */
 int dbi_manifest_write(const dbi_manifest *manifest, const char *path, dbi_error *error);
 
 void dbi_manifest_free(dbi_manifest *manifest);

@@ -8,14 +8,16 @@
 #include "base/random.h"
 #include "cohort/smooth.h"
 
-/* All lengths in millimetres, in a field of view of about FIELD across. The anatomy's axes are x to the right, y to the front, z to the head. */
+/* All lengths in millimetres, in a field of view of about FIELD across. The anatomy's axes are x to the right, y to the
+ * front, z to the head. */
 #define FIELD          80.0
 #define LABELED_VESSEL 7.0  /* how far from the body a vessel is labelled */
 #define OUTSIDE        -1e3 /* the depth of what is far from a structure */
 
 enum { MAX_VESSELS = 5, CURVE_POINTS = 10, FIELDS = 9 };
 
-/* Streams of random numbers of a scan: each part has its own, so that one more draw in a part leaves the others as they are. */
+/* Streams of random numbers of a scan: each part has its own, so that one more draw in a part leaves the others as they
+ * are. */
 enum { STREAM_GRID, STREAM_SHAPE, STREAM_LOOK, STREAM_FIELD, STREAM_NOISE = 0x1000 };
 
 typedef enum tissue { MUSCLE, FAT, LUNG, WALL, CHAMBER, ATRIUM, TUBE, BODY, TISSUES } tissue;
@@ -47,7 +49,8 @@ typedef struct anatomy {
 
 typedef struct look {
     double brightness[DBI_PHANTOM_CHANNELS][TISSUES];
-    double texture, flow, edge, wall, wall_part, fat_part, lung_part, bias, slope[3], gamma, sigma, scale[DBI_PHANTOM_CHANNELS];
+    double texture, flow, edge, wall, wall_part, fat_part, lung_part, bias, slope[3], gamma, sigma,
+        scale[DBI_PHANTOM_CHANNELS];
 } look;
 
 typedef struct grid {
@@ -62,7 +65,8 @@ static const double field_cell[FIELDS] = {26, 26, 26, 11, 16, 3, 9, 12, 55};
 
 dbi_phantom_settings dbi_phantom_defaults(void)
 {
-    return (dbi_phantom_settings){.size = 80, .channels = 1, .classes = 1, .contrast = 0.45, .noise = 0.06, .variability = 1, .neighbors = 0.8};
+    return (dbi_phantom_settings){
+        .size = 80, .channels = 1, .classes = 1, .contrast = 0.45, .noise = 0.06, .variability = 1, .neighbors = 0.8};
 }
 
 static double between(dbi_random *r, double low, double high)
@@ -85,9 +89,17 @@ static void rotate(const double m[9], const double v[3], double out[3])
 /* Rotation by angles (radians) about x, then y, then z. */
 static void rotation(const double angle[3], double m[9])
 {
-    double cx = cos(angle[0]), sx = sin(angle[0]), cy = cos(angle[1]), sy = sin(angle[1]), cz = cos(angle[2]), sz = sin(angle[2]);
-    const double out[9] = {
-        cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx, sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx, -sy, cy * sx, cy * cx};
+    double cx = cos(angle[0]), sx = sin(angle[0]), cy = cos(angle[1]), sy = sin(angle[1]), cz = cos(angle[2]),
+           sz = sin(angle[2]);
+    const double out[9] = {cz * cy,
+                           cz * sy * sx - sz * cx,
+                           cz * sy * cx + sz * sx,
+                           sz * cy,
+                           sz * sy * sx + cz * cx,
+                           sz * sy * cx - cz * sx,
+                           -sy,
+                           cy * sx,
+                           cy * cx};
     memcpy(m, out, sizeof out);
 }
 
@@ -106,7 +118,8 @@ static void draw_grid(const dbi_phantom_settings *s, uint32_t index, grid *g)
         if (g->shape[a] < 8)
             g->shape[a] = 8;
     }
-    /* Spacings as scanners report them: rounded to a micrometre. In plane equal, so that a turn by 90 degrees keeps the anatomy's proportions. */
+    /* Spacings as scanners report them: rounded to a micrometre. In plane equal, so that a turn by 90 degrees keeps the
+     * anatomy's proportions. */
     double plane = round(FIELD / size * between(&r, 0.95, 1.05) * 1e3) / 1e3;
     g->spacing[0] = g->spacing[1] = plane;
     g->spacing[2] = round(plane * between(&r, 1.15, 1.4) * 1e3) / 1e3;
@@ -151,7 +164,8 @@ static double ellipsoid_reach(const ellipsoid *e, const double direction[3])
 }
 
 /* A tube along the quadratic Bezier curve of three points, its radius going from `first` to `last`. */
-static void make_tube(tube *t, const double from[3], const double over[3], const double to[3], double first, double last)
+static void make_tube(tube *t, const double from[3], const double over[3], const double to[3], double first,
+                      double last)
 {
     double wide = fmax(first, last) + 6;
     for (int a = 0; a < 3; a++) {
@@ -227,7 +241,8 @@ static void draw_vessel(dbi_random *r, const ellipsoid *body, const double near[
 
 static void draw_anatomy(const dbi_phantom_settings *s, uint32_t index, const grid *g, anatomy *a)
 {
-    static const double nominal[MAX_VESSELS][3] = {{1, -0.3, 0.5}, {-1, -0.2, 0.5}, {1, -0.45, -0.35}, {-1, -0.45, -0.35}, {-0.35, -1, 0.25}};
+    static const double nominal[MAX_VESSELS][3] = {
+        {1, -0.3, 0.5}, {-1, -0.2, 0.5}, {1, -0.45, -0.35}, {-1, -0.45, -0.35}, {-0.35, -1, 0.25}};
     static const double chamber[3] = {-0.35, 0.75, -0.45}, atrium[3] = {0.85, 0.5, -0.1};
     double v = s->variability;
     dbi_random r;
@@ -238,7 +253,8 @@ static void draw_anatomy(const dbi_phantom_settings *s, uint32_t index, const gr
     rotation(angle, pose);
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 3; j++)
-            a->to_anatomy[3 * i + j] = pose[3 * i] * g->oblique[j] + pose[3 * i + 1] * g->oblique[3 + j] + pose[3 * i + 2] * g->oblique[6 + j];
+            a->to_anatomy[3 * i + j] =
+                pose[3 * i] * g->oblique[j] + pose[3 * i + 1] * g->oblique[3 + j] + pose[3 * i + 2] * g->oblique[6 + j];
     for (int i = 0; i < 3; i++)
         a->shift[i] = around(&r, 0, 5 * v);
     a->deformation = around(&r, 2.4, 0.8) * v;
@@ -260,7 +276,8 @@ static void draw_anatomy(const dbi_phantom_settings *s, uint32_t index, const gr
     for (int i = 0; i < a->vessels; i++)
         draw_vessel(&r, &a->body, nominal[i], v, &a->vessel[i]);
     /* One tube runs up behind the body, the other across above it, both close enough to touch in many scans. */
-    double wide = around(&r, 8, 2 * v), back = -(a->body.radius[1] + wide) - around(&r, 1.5, 2 * v), side = around(&r, -10, 8 * v);
+    double wide = around(&r, 8, 2 * v), back = -(a->body.radius[1] + wide) - around(&r, 1.5, 2 * v),
+           side = around(&r, -10, 8 * v);
     const double low[3] = {side + around(&r, 0, 8 * v), back, -60}, middle[3] = {side, back, 0},
                  high[3] = {side + around(&r, 4, 8 * v), back + 4, 60};
     make_tube(&a->large[0], low, middle, high, wide, wide);
@@ -279,7 +296,8 @@ static void draw_look(const dbi_phantom_settings *s, uint32_t index, look *l)
     double muscle = 1 - s->contrast * around(&r, 1, 0.4 * v);
     for (int c = 0; c < DBI_PHANTOM_CHANNELS; c++) {
         for (int t = 0; t < TISSUES; t++)
-            l->brightness[c][t] = channel_brightness[c][t] * around(&r, 1, (c == 0 && t != FAT && t != LUNG ? 0.04 : 0.2) * v);
+            l->brightness[c][t] =
+                channel_brightness[c][t] * around(&r, 1, (c == 0 && t != FAT && t != LUNG ? 0.04 : 0.2) * v);
         l->scale[c] = exp(between(&r, log(180), log(900)));
     }
     double *first = l->brightness[0];
@@ -323,7 +341,9 @@ typedef struct depths {
 
 static depths measure(const anatomy *a, const double p[3])
 {
-    depths d = {.body = ellipsoid_depth(&a->body, p), .chamber = ellipsoid_depth(&a->chamber, p), .atrium = ellipsoid_depth(&a->atrium, p)};
+    depths d = {.body = ellipsoid_depth(&a->body, p),
+                .chamber = ellipsoid_depth(&a->chamber, p),
+                .atrium = ellipsoid_depth(&a->atrium, p)};
     double vessels = OUTSIDE;
     for (int i = 0; i < a->vessels; i++)
         vessels = fmax(vessels, tube_depth(&a->vessel[i], p));
@@ -361,7 +381,8 @@ static uint8_t classify(const dbi_phantom_settings *s, const depths *d)
 /* A magnitude image's noise: the length of a complex number with normal noise in both parts. */
 static float measured(dbi_random *r, double signal, double sigma, double scale)
 {
-    double radius = sigma * sqrt(-2 * log(1 - dbi_random_uniform(r))), angle = 6.283185307179586 * dbi_random_uniform(r);
+    double radius = sigma * sqrt(-2 * log(1 - dbi_random_uniform(r))),
+           angle = 6.283185307179586 * dbi_random_uniform(r);
     double in_phase = signal + radius * cos(angle), quadrature = radius * sin(angle);
     return (float)fmin(round(scale * sqrt(in_phase * in_phase + quadrature * quadrature)), INT16_MAX);
 }
@@ -377,8 +398,8 @@ static int64_t stored_at(const grid *g, const int64_t at[3])
     return index;
 }
 
-static void render(const dbi_phantom_settings *s, uint32_t index, const grid *g, const anatomy *a, const look *l, float *const fields[FIELDS],
-                   dbi_phantom *out)
+static void render(const dbi_phantom_settings *s, uint32_t index, const grid *g, const anatomy *a, const look *l,
+                   float *const fields[FIELDS], dbi_phantom *out)
 {
     float *image[DBI_PHANTOM_CHANNELS];
     for (int c = 0; c < s->channels; c++)
@@ -388,7 +409,8 @@ static void render(const dbi_phantom_settings *s, uint32_t index, const grid *g,
     for (at[0] = 0; at[0] < g->shape[0]; at[0]++) {
         dbi_random noise[DBI_PHANTOM_CHANNELS];
         for (int c = 0; c < s->channels; c++)
-            dbi_random_start(&noise[c], s->seed, DBI_ROLE_PHANTOM, index, STREAM_NOISE * (uint32_t)(c + 1) + (uint32_t)at[0]);
+            dbi_random_start(&noise[c], s->seed, DBI_ROLE_PHANTOM, index,
+                             STREAM_NOISE * (uint32_t)(c + 1) + (uint32_t)at[0]);
         for (at[1] = 0; at[1] < g->shape[1]; at[1]++)
             for (at[2] = 0; at[2] < g->shape[2]; at[2]++) {
                 int64_t v = (at[0] * g->shape[1] + at[1]) * g->shape[2] + at[2], to = stored_at(g, at);
@@ -406,7 +428,8 @@ static void render(const dbi_phantom_settings *s, uint32_t index, const grid *g,
                 depths d = measure(a, p);
                 double bias = exp(l->bias * field[SHADE] + slope);
                 for (int c = 0; c < s->channels; c++)
-                    image[c][to] = measured(&noise[c], bias * pow(paint(l, c, &d, field, p[0]), l->gamma), l->sigma, l->scale[c]);
+                    image[c][to] =
+                        measured(&noise[c], bias * pow(paint(l, c, &d, field, p[0]), l->gamma), l->sigma, l->scale[c]);
                 label[to] = classify(s, &d);
             }
     }
@@ -416,7 +439,8 @@ static void render(const dbi_phantom_settings *s, uint32_t index, const grid *g,
 static dbi_grid stored_grid(const grid *g)
 {
     dbi_grid out = {.affine = {[3] = {0, 0, 0, 1}}};
-    double corner[3] = {0, 0, 0}; /* the position of stored voxel 0 in the unordered grid, in millimetres from its centre */
+    double corner[3] = {0, 0,
+                        0}; /* the position of stored voxel 0 in the unordered grid, in millimetres from its centre */
     for (int a = 0; a < 3; a++) {
         int from = g->order[a];
         double sign = g->flip[a] ? -1 : 1;
@@ -437,15 +461,18 @@ static int check_settings(const dbi_phantom_settings *s, dbi_error *error)
     if (s->size < 16 || s->size > 512)
         return dbi_fail(error, "a size of %lld voxels is not from 16 to 512", (long long)s->size);
     if (s->channels < 1 || s->channels > DBI_PHANTOM_CHANNELS || s->classes < 1 || s->classes > DBI_PHANTOM_CLASSES)
-        return dbi_fail(error, "%d channels and %d classes: at most %d and %d", s->channels, s->classes, DBI_PHANTOM_CHANNELS, DBI_PHANTOM_CLASSES);
-    if (!(s->contrast >= 0 && s->contrast <= 1 && s->noise >= 0 && s->noise <= 1 && s->neighbors >= 0 && s->neighbors <= 1))
+        return dbi_fail(error, "%d channels and %d classes: at most %d and %d", s->channels, s->classes,
+                        DBI_PHANTOM_CHANNELS, DBI_PHANTOM_CLASSES);
+    if (!(s->contrast >= 0 && s->contrast <= 1 && s->noise >= 0 && s->noise <= 1 && s->neighbors >= 0 &&
+          s->neighbors <= 1))
         return dbi_fail(error, "contrast, noise and neighbors go from 0 to 1");
     if (!(s->variability >= 0 && s->variability <= 2))
         return dbi_fail(error, "the variability goes from 0 to 2");
     return 0;
 }
 
-static int draw_fields(const dbi_phantom_settings *s, uint32_t index, const grid *g, int64_t voxels, float *fields[FIELDS], dbi_error *error)
+static int draw_fields(const dbi_phantom_settings *s, uint32_t index, const grid *g, int64_t voxels,
+                       float *fields[FIELDS], dbi_error *error)
 {
     for (int f = 0; f < FIELDS; f++) {
         dbi_random r;

@@ -24,7 +24,8 @@ static int make_folder(const char *path, dbi_error *error)
     return dbi_fail_errno(error, "%s", path);
 }
 
-/* text: "FOLDER/imagesTr", "phantom_007": the parts of the names of scan i, the test scans behind the training scans. */
+/* text: "FOLDER/imagesTr", "phantom_007": the parts of the names of scan i, the test scans behind the training scans.
+ */
 static void name_scan(int i, int train, char id[32])
 {
     if (i < train)
@@ -33,8 +34,8 @@ static void name_scan(int i, int train, char id[32])
         snprintf(id, 32, "phantom_test_%03d", i - train + 1);
 }
 
-static int write_volume(const char *folder, const char *kind, const char *part, const char *id, int channel, const dbi_volume *volume,
-                        dbi_error *error)
+static int write_volume(const char *folder, const char *kind, const char *part, const char *id, int channel,
+                        const dbi_volume *volume, dbi_error *error)
 {
     char number[16] = "", path[4096];
     if (channel >= 0)
@@ -78,7 +79,8 @@ static int fill_index(json_t *index, const dbi_phantom_settings *settings, int t
         name_scan(i, train, id);
         if (i < train)
             status = json_array_append_new(json_object_get(index, "training"),
-                                           json_pack("{s:s++,s:s++}", "image", "./imagesTr/", id, ".nii.gz", "label", "./labelsTr/", id, ".nii.gz"));
+                                           json_pack("{s:s++,s:s++}", "image", "./imagesTr/", id, ".nii.gz", "label",
+                                                     "./labelsTr/", id, ".nii.gz"));
         else
             status = json_array_append_new(json_object_get(index, "test"), json_sprintf("./imagesTs/%s.nii.gz", id));
     }
@@ -88,8 +90,9 @@ static int fill_index(json_t *index, const dbi_phantom_settings *settings, int t
 /* Free it with free(); NULL when memory is out. */
 static char *index_text(const dbi_phantom_settings *settings, int train, int test)
 {
-    json_t *index = json_pack("{s:s,s:s,s:s,s:{},s:{},s:i,s:i,s:[],s:[]}", "name", "phantom", "description", "Synthetic scans made by dbisl-phantom",
-                              "tensorImageSize", "3D", "modality", "labels", "numTraining", train, "numTest", test, "training", "test");
+    json_t *index = json_pack("{s:s,s:s,s:s,s:{},s:{},s:i,s:i,s:[],s:[]}", "name", "phantom", "description",
+                              "Synthetic scans made by dbisl-phantom", "tensorImageSize", "3D", "modality", "labels",
+                              "numTraining", train, "numTest", test, "training", "test");
     const bool whole = index && !fill_index(index, settings, train, test);
     char *text = whole ? dbi_json_text(index, JSON_INDENT(1), NULL) : NULL;
     json_decref(index);
@@ -115,8 +118,8 @@ static int write_index(const dbi_phantom_settings *settings, int train, int test
     return result;
 }
 
-int dbi_phantom_write(const dbi_phantom_settings *settings, int train, int test, const char *folder, void (*done)(int count, int of),
-                      dbi_error *error)
+int dbi_phantom_write(const dbi_phantom_settings *settings, int train, int test, const char *folder,
+                      void (*done)(int count, int of), dbi_error *error)
 {
     static const char *const parts[] = {"", "/imagesTr", "/labelsTr", "/imagesTs", "/labelsTs"};
     if (train < 0 || test < 0 || train >= FIRST_TEST || test >= FIRST_TEST)

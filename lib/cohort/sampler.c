@@ -13,7 +13,8 @@
 #include "record/metadata.h"
 #include "record/stream.h"
 
-/* Streams of random numbers of a sample: j its place in the batch, j + STREAM_NOISE its noise; STREAM_CASES draws the cases of the batch. */
+/* Streams of random numbers of a sample: j its place in the batch, j + STREAM_NOISE its noise; STREAM_CASES draws the
+ * cases of the batch. */
 enum { STREAM_NOISE = 0x10000, STREAM_CASES = 0x20000 };
 
 typedef struct source {
@@ -40,8 +41,8 @@ struct dbi_sampler {
     uint64_t batches;
 };
 
-/* How a case is laid into a patch: patch axis a runs along case axis axis[a], backwards where flip[a]; patch position 0 is at position offset[a] of the
- * turned and mirrored case. */
+/* How a case is laid into a patch: patch axis a runs along case axis axis[a], backwards where flip[a]; patch position 0
+ * is at position offset[a] of the turned and mirrored case. */
 typedef struct placement {
     int axis[3];
     bool flip[3];
@@ -57,7 +58,8 @@ typedef struct sample {
 
 dbi_sampler_settings dbi_sampler_defaults(void)
 {
-    return (dbi_sampler_settings){.labeled = 2, .unlabeled = 2, .flip = true, .turn = true, .cache_bytes = (int64_t)4 << 30};
+    return (dbi_sampler_settings){
+        .labeled = 2, .unlabeled = 2, .flip = true, .turn = true, .cache_bytes = (int64_t)4 << 30};
 }
 
 static int check_settings(const dbi_sampler_settings *s, dbi_error *error)
@@ -65,12 +67,15 @@ static int check_settings(const dbi_sampler_settings *s, dbi_error *error)
     int64_t voxels;
     for (int a = 0; a < 3; a++)
         if (s->patch[a] < 1)
-            return dbi_fail(error, "a patch of %lld,%lld,%lld voxels", (long long)s->patch[0], (long long)s->patch[1], (long long)s->patch[2]);
+            return dbi_fail(error, "a patch of %lld,%lld,%lld voxels", (long long)s->patch[0], (long long)s->patch[1],
+                            (long long)s->patch[2]);
     if (!dbi_count(s->patch, 3, &voxels) || voxels > (int64_t)1 << 28)
-        return dbi_fail(error, "a patch of %lld,%lld,%lld voxels is too large", (long long)s->patch[0], (long long)s->patch[1],
-                        (long long)s->patch[2]);
-    if (s->labeled < 0 || s->unlabeled < 0 || s->labeled + s->unlabeled < 1 || s->labeled > DBI_SAMPLES_MAX || s->unlabeled > DBI_SAMPLES_MAX)
-        return dbi_fail(error, "%d labelled and %d unlabelled samples: 1 to %d", s->labeled, s->unlabeled, DBI_SAMPLES_MAX);
+        return dbi_fail(error, "a patch of %lld,%lld,%lld voxels is too large", (long long)s->patch[0],
+                        (long long)s->patch[1], (long long)s->patch[2]);
+    if (s->labeled < 0 || s->unlabeled < 0 || s->labeled + s->unlabeled < 1 || s->labeled > DBI_SAMPLES_MAX ||
+        s->unlabeled > DBI_SAMPLES_MAX)
+        return dbi_fail(error, "%d labelled and %d unlabelled samples: 1 to %d", s->labeled, s->unlabeled,
+                        DBI_SAMPLES_MAX);
     if (!(s->intensity >= 0 && s->intensity < 1) || !(s->noise >= 0 && isfinite(s->noise)))
         return dbi_fail(error, "the intensity change is from 0 to below 1, the noise from 0");
     return 0;
@@ -86,7 +91,8 @@ static int adopt(dbi_sampler *s, const dbi_record *record, const source *from, d
         if (preprocessing && !(s->preprocessing = strdup(preprocessing)))
             return dbi_fail(error, "out of memory");
     }
-    if (from == s->sources && from->labeled && dbi_record_find(record, "sdf") && distance && !(s->distance = strdup(distance)))
+    if (from == s->sources && from->labeled && dbi_record_find(record, "sdf") && distance &&
+        !(s->distance = strdup(distance)))
         return dbi_fail(error, "out of memory");
     if (!s->classes && dbi_meta_get(record, "classes") && dbi_meta_get_int(record, "classes", &s->classes, error))
         return -1;
@@ -97,12 +103,13 @@ static int check_distance(const dbi_sampler *s, const dbi_record *record, const 
 {
     const bool there = dbi_record_find(record, "sdf");
     const char *distance = there ? dbi_meta_need(record, "sdf", error) : NULL;
-    if (there && (!distance || !dbi_record_need(record, "sdf", DBI_F32, 4, (int64_t[]){s->classes, shape[0], shape[1], shape[2]}, error)))
+    if (there && (!distance || !dbi_record_need(record, "sdf", DBI_F32, 4,
+                                                (int64_t[]){s->classes, shape[0], shape[1], shape[2]}, error)))
         return -1;
     if (distance == s->distance || (distance && s->distance && !strcmp(distance, s->distance)))
         return 0;
-    return dbi_fail(error, "its distance map is %s, but that of %s is %s", distance ? distance : "not there", s->sources[0].path,
-                    s->distance ? s->distance : "not there");
+    return dbi_fail(error, "its distance map is %s, but that of %s is %s", distance ? distance : "not there",
+                    s->sources[0].path, s->distance ? s->distance : "not there");
 }
 
 /* Is it a case, and one like the others? */
@@ -112,12 +119,14 @@ static int check_record(const dbi_sampler *s, const dbi_record *record, const so
     const dbi_tensor *image;
     if (!kind || strcmp(kind, "case"))
         return dbi_fail(error, "not a case, but %s", kind ? kind : "a record of no kind");
-    if (!(preprocessing = dbi_meta_need(record, "preprocessing", error)) || !(image = dbi_record_need(record, "image", DBI_F32, 4, NULL, error)))
+    if (!(preprocessing = dbi_meta_need(record, "preprocessing", error)) ||
+        !(image = dbi_record_need(record, "image", DBI_F32, 4, NULL, error)))
         return -1;
     if (strcmp(preprocessing, s->preprocessing))
         return dbi_fail(error, "prepared with %s, but %s with %s", preprocessing, s->sources[0].path, s->preprocessing);
     if (image->shape[0] != s->channels)
-        return dbi_fail(error, "%lld channels, but %s has %lld", (long long)image->shape[0], s->sources[0].path, (long long)s->channels);
+        return dbi_fail(error, "%lld channels, but %s has %lld", (long long)image->shape[0], s->sources[0].path,
+                        (long long)s->channels);
     if (!image->count)
         return dbi_fail(error, "tensor \"image\" is empty");
     bool wants_label = from->labeled || s->settings.truth;
@@ -131,7 +140,8 @@ static int check_record(const dbi_sampler *s, const dbi_record *record, const so
     if (wants_label && (classes < 1 || classes > 255))
         return dbi_fail(error, "%lld classes: 1 to 255", (long long)classes);
     if (classes && classes != s->classes)
-        return dbi_fail(error, "%lld classes, but the cases before it have %lld", (long long)classes, (long long)s->classes);
+        return dbi_fail(error, "%lld classes, but the cases before it have %lld", (long long)classes,
+                        (long long)s->classes);
     return from->labeled ? check_distance(s, record, image->shape + 1, error) : 0;
 }
 
@@ -180,7 +190,8 @@ static int take_cases(dbi_sampler *s, const dbi_manifest *manifest, dbi_error *e
     const char *name = manifest->name ? manifest->name : "the manifest";
     if (!(s->sources = dbi_alloc(manifest->count, sizeof *s->sources, error)))
         return -1;
-    if ((t->labeled && take_rows(s, manifest, DBI_PART_LABELED, error)) || (t->unlabeled && take_rows(s, manifest, DBI_PART_UNLABELED, error)))
+    if ((t->labeled && take_rows(s, manifest, DBI_PART_LABELED, error)) ||
+        (t->unlabeled && take_rows(s, manifest, DBI_PART_UNLABELED, error)))
         return -1;
     if (t->labeled && !s->labeled)
         return dbi_fail(error, "%s: labelled samples are wanted, but there is no labelled case", name);
@@ -290,12 +301,14 @@ static size_t bytes_of(const dbi_record *record)
     return bytes;
 }
 
-static void draw_placement(const dbi_sampler_settings *s, bool square, dbi_random *r, const int64_t shape[3], placement *p)
+static void draw_placement(const dbi_sampler_settings *s, bool square, dbi_random *r, const int64_t shape[3],
+                           placement *p)
 {
-    /* All draws are made in any case, so that switching one off leaves the others as they are. A turn by 90 degrees is a swap of the axes and one
-     * mirroring, by 180 degrees two mirrorings. Where 90 degrees would distort
-     * the case, it is left as it is, and turned by 180 instead of 270. */
-    unsigned turn = dbi_random_below(r, 4), x = dbi_random_below(r, 2), y = dbi_random_below(r, 2), z = dbi_random_below(r, 2);
+    /* All draws are made in any case, so that switching one off leaves the others as they are. A turn by 90 degrees is
+     * a swap of the axes and one mirroring, by 180 degrees two mirrorings. Where 90 degrees would distort the case, it
+     * is left as it is, and turned by 180 instead of 270. */
+    unsigned turn = dbi_random_below(r, 4), x = dbi_random_below(r, 2), y = dbi_random_below(r, 2),
+             z = dbi_random_below(r, 2);
     if (!square && (turn & 1))
         turn--;
     bool swap = s->turn && (turn & 1);
@@ -322,12 +335,14 @@ static bool covers(const placement *p, const int64_t shape[3], const int64_t pat
 }
 
 /* Copies the patch out of one volume [shape] of `size` bytes a voxel; what is beyond the volume is left as it is. */
-static void copy_patch(const placement *p, const int64_t shape[3], const int64_t patch[3], const void *from, void *to, size_t size)
+static void copy_patch(const placement *p, const int64_t shape[3], const int64_t patch[3], const void *from, void *to,
+                       size_t size)
 {
     int64_t stride[3] = {shape[1] * shape[2], shape[2], 1}, low[3], high[3], start = 0, step[3];
     for (int a = 0; a < 3; a++) {
         int axis = p->axis[a];
-        int64_t n = shape[axis], first = p->flip[a] ? n - 1 - p->offset[a] : p->offset[a]; /* of the case, at patch position 0 */
+        int64_t n = shape[axis],
+                first = p->flip[a] ? n - 1 - p->offset[a] : p->offset[a]; /* of the case, at patch position 0 */
         step[a] = p->flip[a] ? -stride[axis] : stride[axis];
         start += first * stride[axis];
         low[a] = p->offset[a] < 0 ? -p->offset[a] : 0;
@@ -336,19 +351,24 @@ static void copy_patch(const placement *p, const int64_t shape[3], const int64_t
     int64_t run = high[2] - low[2];
     for (int64_t x = low[0]; x < high[0]; x++)
         for (int64_t y = low[1]; y < high[1]; y++) {
-            int64_t begin = start + x * step[0] + y * step[1] + low[2] * step[2], target = (x * patch[1] + y) * patch[2] + low[2];
+            int64_t begin = start + x * step[0] + y * step[1] + low[2] * step[2],
+                    target = (x * patch[1] + y) * patch[2] + low[2];
             if (step[2] == 1)
-                memcpy((char *)to + (size_t)target * size, (const char *)from + (size_t)begin * size, (size_t)run * size);
+                memcpy((char *)to + (size_t)target * size, (const char *)from + (size_t)begin * size,
+                       (size_t)run * size);
             else
                 for (int64_t z = 0; z < run; z++)
-                    memcpy((char *)to + (size_t)(target + z) * size, (const char *)from + (size_t)(begin + z * step[2]) * size, size);
+                    memcpy((char *)to + (size_t)(target + z) * size,
+                           (const char *)from + (size_t)(begin + z * step[2]) * size, size);
         }
 }
 
-static void change_intensity(const dbi_sampler_settings *s, dbi_random *r, float *image, int64_t channels, size_t voxels)
+static void change_intensity(const dbi_sampler_settings *s, dbi_random *r, float *image, int64_t channels,
+                             size_t voxels)
 {
     for (int64_t c = 0; c < channels; c++) {
-        float gain = (float)(1 + s->intensity * (2 * dbi_random_uniform(r) - 1)), offset = (float)(s->intensity * (2 * dbi_random_uniform(r) - 1));
+        float gain = (float)(1 + s->intensity * (2 * dbi_random_uniform(r) - 1)),
+              offset = (float)(s->intensity * (2 * dbi_random_uniform(r) - 1));
         for (size_t i = 0; i < voxels; i++)
             image[(size_t)c * voxels + i] = image[(size_t)c * voxels + i] * gain + offset;
     }
@@ -362,7 +382,8 @@ static void fill_image(const dbi_sampler *s, const sample *one, uint32_t step, f
     if (!covers(&one->place, shape, patch))
         memset(to, 0, (size_t)s->channels * voxels * sizeof *to);
     for (int64_t c = 0; c < s->channels; c++)
-        copy_patch(&one->place, shape, patch, (const float *)image->data + (size_t)c * volume, to + (size_t)c * voxels, sizeof *to);
+        copy_patch(&one->place, shape, patch, (const float *)image->data + (size_t)c * volume, to + (size_t)c * voxels,
+                   sizeof *to);
     if (s->settings.intensity <= 0 && s->settings.noise <= 0)
         return;
     dbi_random r;
@@ -405,7 +426,8 @@ static void fill_distance(const dbi_sampler *s, const sample *one, float *to)
 }
 
 /* The first `wanted` of a random order of `count` cases, drawn again when it is at its end. */
-static int draw_cases(const dbi_sampler *s, dbi_role role, uint32_t step, source *from, size_t count, int wanted, sample *samples, dbi_error *error)
+static int draw_cases(const dbi_sampler *s, dbi_role role, uint32_t step, source *from, size_t count, int wanted,
+                      sample *samples, dbi_error *error)
 {
     if (!wanted)
         return 0;
@@ -471,8 +493,8 @@ static void release_cases(dbi_sampler *s, const sample *samples, int count)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Brings the cases of a batch into memory, where they stay until release_cases. A thread first loads what nobody is loading yet and then waits for
- * what others load, so none waits for one that waits. */
+/* Brings the cases of a batch into memory, where they stay until release_cases. A thread first loads what nobody is
+ * loading yet and then waits for what others load, so none waits for one that waits. */
 static int hold_cases(dbi_sampler *s, const sample *samples, int count, dbi_error *error)
 {
     source *wanted[2 * DBI_SAMPLES_MAX];
@@ -511,27 +533,37 @@ static int add_metadata(const dbi_sampler *s, uint32_t step, dbi_record *batch, 
 {
     const dbi_sampler_settings *t = &s->settings;
     if (dbi_meta_set(batch, "kind", "batch", error) || dbi_meta_set_int(batch, "step", step, error) ||
-        dbi_meta_set_format(batch, "seed", error, "%llu", (unsigned long long)t->seed) || dbi_meta_set_int(batch, "labeled", t->labeled, error) ||
-        (s->classes && dbi_meta_set_int(batch, "classes", s->classes, error)) || dbi_meta_set(batch, "preprocessing", s->preprocessing, error) ||
+        dbi_meta_set_format(batch, "seed", error, "%llu", (unsigned long long)t->seed) ||
+        dbi_meta_set_int(batch, "labeled", t->labeled, error) ||
+        (s->classes && dbi_meta_set_int(batch, "classes", s->classes, error)) ||
+        dbi_meta_set(batch, "preprocessing", s->preprocessing, error) ||
         dbi_meta_set(batch, "sdf", t->labeled ? s->distance : NULL, error))
         return -1;
-    json_t *settings = json_pack("{s:[I,I,I],s:i,s:i,s:o,s:b,s:b,s:b,s:b,s:f,s:f}", "patch", (json_int_t)t->patch[0], (json_int_t)t->patch[1],
-                                 (json_int_t)t->patch[2], "labeled", t->labeled, "unlabeled", t->unlabeled, "seed", dbi_json_seed(t->seed), "truth",
-                                 t->truth, "flip", t->flip, "flip_z", t->flip_z, "turn", t->turn, "intensity", t->intensity, "noise", t->noise);
+    json_t *settings = json_pack("{s:[I,I,I],s:i,s:i,s:o,s:b,s:b,s:b,s:b,s:f,s:f}", "patch", (json_int_t)t->patch[0],
+                                 (json_int_t)t->patch[1], (json_int_t)t->patch[2], "labeled", t->labeled, "unlabeled",
+                                 t->unlabeled, "seed", dbi_json_seed(t->seed), "truth", t->truth, "flip", t->flip,
+                                 "flip_z", t->flip_z, "turn", t->turn, "intensity", t->intensity, "noise", t->noise);
     int result = settings ? dbi_history_add(batch, "sample", settings, error, NULL) : dbi_fail(error, "out of memory");
     json_decref(settings);
     return result;
 }
 
-static int fill(const dbi_sampler *s, const sample *samples, int count, uint32_t step, dbi_record *batch, dbi_error *error)
+static int fill(const dbi_sampler *s, const sample *samples, int count, uint32_t step, dbi_record *batch,
+                dbi_error *error)
 {
     const int64_t *p = s->settings.patch, m = s->settings.labeled, n = count;
     size_t voxels = (size_t)(p[0] * p[1] * p[2]);
-    dbi_tensor *image = dbi_record_add_raw(batch, "image", DBI_F32, 5, (int64_t[]){n, s->channels, p[0], p[1], p[2]}, error);
-    dbi_tensor *label = image && m ? dbi_record_add_raw(batch, "label", DBI_U8, 4, (int64_t[]){m, p[0], p[1], p[2]}, error) : NULL;
-    dbi_tensor *sdf = label && s->distance ? dbi_record_add_raw(batch, "sdf", DBI_F32, 5, (int64_t[]){m, s->classes, p[0], p[1], p[2]}, error) : NULL;
+    dbi_tensor *image =
+        dbi_record_add_raw(batch, "image", DBI_F32, 5, (int64_t[]){n, s->channels, p[0], p[1], p[2]}, error);
+    dbi_tensor *label =
+        image && m ? dbi_record_add_raw(batch, "label", DBI_U8, 4, (int64_t[]){m, p[0], p[1], p[2]}, error) : NULL;
+    dbi_tensor *sdf = label && s->distance ? dbi_record_add_raw(batch, "sdf", DBI_F32, 5,
+                                                                (int64_t[]){m, s->classes, p[0], p[1], p[2]}, error)
+                                           : NULL;
     bool wants_truth = s->settings.truth && n > m;
-    dbi_tensor *truth = image && wants_truth ? dbi_record_add_raw(batch, "truth", DBI_U8, 4, (int64_t[]){n - m, p[0], p[1], p[2]}, error) : NULL;
+    dbi_tensor *truth = image && wants_truth
+                            ? dbi_record_add_raw(batch, "truth", DBI_U8, 4, (int64_t[]){n - m, p[0], p[1], p[2]}, error)
+                            : NULL;
     if (!image || (m && !label) || (m && s->distance && !sdf) || (wants_truth && !truth))
         return -1;
     /* By one thread: it takes a few milliseconds. Other batches are made beside it. */
@@ -553,13 +585,15 @@ dbi_record *dbi_sampler_batch(dbi_sampler *s, uint32_t step, dbi_error *error)
     int count = t->labeled + t->unlabeled;
     sample samples[2 * DBI_SAMPLES_MAX];
     if (draw_cases(s, DBI_ROLE_LABELED, step, s->sources, s->labeled, t->labeled, samples, error) ||
-        draw_cases(s, DBI_ROLE_UNLABELED, step, s->sources + s->labeled, s->count - s->labeled, t->unlabeled, samples + t->labeled, error) ||
+        draw_cases(s, DBI_ROLE_UNLABELED, step, s->sources + s->labeled, s->count - s->labeled, t->unlabeled,
+                   samples + t->labeled, error) ||
         hold_cases(s, samples, count, error))
         return NULL;
     for (int i = 0; i < count; i++) {
         dbi_random r;
         dbi_random_start(&r, t->seed, samples[i].role, step, (uint32_t)samples[i].index);
-        draw_placement(t, samples[i].source->square, &r, dbi_record_find(samples[i].source->record, "image")->shape + 1, &samples[i].place);
+        draw_placement(t, samples[i].source->square, &r, dbi_record_find(samples[i].source->record, "image")->shape + 1,
+                       &samples[i].place);
     }
     dbi_record *batch = dbi_record_new(error);
     if (batch && fill(s, samples, count, step, batch, error)) {

@@ -6,7 +6,8 @@
 
 #include "base/memory.h"
 
-/* The mean over positions of the sum of squared cubic B-spline weights is 151/315 an axis; its inverse root over three axes makes the variance 1. */
+/* The mean over positions of the sum of squared cubic B-spline weights is 151/315 an axis; its inverse root over three
+ * axes makes the variance 1. */
 #define UNIT_VARIANCE 3.0130
 
 static int64_t lattice_points(int64_t size, double spacing, double cell)
@@ -25,8 +26,10 @@ static int64_t spline_weights(double x, float w[4])
     return (int64_t)base;
 }
 
-/* Turns the middle axis of in [before, points, after] from lattice points into `size` grid points: out [before, size, after]. */
-static void expand(const float *in, int64_t before, int64_t points, int64_t after, int64_t size, double step, float *out)
+/* Turns the middle axis of in [before, points, after] from lattice points into `size` grid points: out [before, size,
+ * after]. */
+static void expand(const float *in, int64_t before, int64_t points, int64_t after, int64_t size, double step,
+                   float *out)
 {
     for (int64_t b = 0; b < before; b++)
         for (int64_t i = 0; i < size; i++) {
@@ -34,11 +37,13 @@ static void expand(const float *in, int64_t before, int64_t points, int64_t afte
             const float *from = in + (b * points + spline_weights((double)i * step, w)) * after;
             float *to = out + (b * size + i) * after;
             for (int64_t a = 0; a < after; a++)
-                to[a] = w[0] * from[a] + w[1] * from[after + a] + w[2] * from[2 * after + a] + w[3] * from[3 * after + a];
+                to[a] =
+                    w[0] * from[a] + w[1] * from[after + a] + w[2] * from[2 * after + a] + w[3] * from[3 * after + a];
         }
 }
 
-int dbi_smooth_field(dbi_random *random, const int64_t shape[3], const double spacing[3], double cell, float *out, dbi_error *error)
+int dbi_smooth_field(dbi_random *random, const int64_t shape[3], const double spacing[3], double cell, float *out,
+                     dbi_error *error)
 {
     int64_t points[3];
     for (int a = 0; a < 3; a++) {

@@ -44,11 +44,12 @@ static int read_case(const char *path, split_case *c, dbi_error *error)
     int result = 0;
     if (!kind || strcmp(kind, "case"))
         result = dbi_fail(error, "not a case, but %s", kind ? kind : "a record of no kind");
-    else if (!(id = dbi_meta_need(record, "id", error)) || !(preprocessing = dbi_meta_need(record, "preprocessing", error)) ||
+    else if (!(id = dbi_meta_need(record, "id", error)) ||
+             !(preprocessing = dbi_meta_need(record, "preprocessing", error)) ||
              !(image = dbi_record_need(record, "image", DBI_F32, 4, NULL, error)))
         result = -1;
-    else if (c->has_label &&
-             (!dbi_record_need(record, "label", DBI_U8, 3, image->shape + 1, error) || dbi_meta_get_int(record, "classes", &c->classes, error)))
+    else if (c->has_label && (!dbi_record_need(record, "label", DBI_U8, 3, image->shape + 1, error) ||
+                              dbi_meta_get_int(record, "classes", &c->classes, error)))
         result = -1;
     else if (!*id)
         result = dbi_fail(error, "the id is empty");
@@ -74,17 +75,19 @@ static int check_cases(const cohort *c, dbi_error *error)
     const split_case *first = c->cases, *labeled = NULL;
     for (size_t i = 1; i < c->count; i++)
         if (!strcmp(c->by_id[i - 1]->id, c->by_id[i]->id))
-            return dbi_fail(error, "%s: the id \"%s\" is that of %s, too", c->by_id[i]->path, c->by_id[i]->id, c->by_id[i - 1]->path);
+            return dbi_fail(error, "%s: the id \"%s\" is that of %s, too", c->by_id[i]->path, c->by_id[i]->id,
+                            c->by_id[i - 1]->path);
     for (size_t i = 0; i < c->count; i++) {
         const split_case *one = &c->cases[i];
         if (strcmp(one->preprocessing, first->preprocessing))
-            return dbi_fail(error, "%s: prepared with %s, but %s with %s", one->path, one->preprocessing, first->path, first->preprocessing);
+            return dbi_fail(error, "%s: prepared with %s, but %s with %s", one->path, one->preprocessing, first->path,
+                            first->preprocessing);
         if (one->channels != first->channels)
-            return dbi_fail(error, "%s: %lld channels, but %s has %lld", one->path, (long long)one->channels, first->path,
-                            (long long)first->channels);
+            return dbi_fail(error, "%s: %lld channels, but %s has %lld", one->path, (long long)one->channels,
+                            first->path, (long long)first->channels);
         if (one->has_label && labeled && one->classes != labeled->classes)
-            return dbi_fail(error, "%s: %lld classes, but %s has %lld", one->path, (long long)one->classes, labeled->path,
-                            (long long)labeled->classes);
+            return dbi_fail(error, "%s: %lld classes, but %s has %lld", one->path, (long long)one->classes,
+                            labeled->path, (long long)labeled->classes);
         if (one->has_label && !labeled)
             labeled = one;
     }
@@ -93,7 +96,8 @@ static int check_cases(const cohort *c, dbi_error *error)
 
 static int read_cases(const char *const *paths, cohort *c, dbi_error *error)
 {
-    if (!(c->cases = dbi_alloc(c->count, sizeof *c->cases, error)) || !(c->order = dbi_alloc(c->count, sizeof *c->order, error)) ||
+    if (!(c->cases = dbi_alloc(c->count, sizeof *c->cases, error)) ||
+        !(c->order = dbi_alloc(c->count, sizeof *c->order, error)) ||
         !(c->by_id = dbi_alloc(c->count, sizeof *c->by_id, error)))
         return -1;
     for (size_t i = 0; i < c->count; i++) {
@@ -120,7 +124,8 @@ static void shuffle(cohort *c, uint64_t seed)
 
 static split_case *find(const cohort *c, char *id)
 {
-    split_case key = {.id = id}, *pointer = &key, **found = bsearch(&pointer, c->by_id, c->count, sizeof *c->by_id, by_id);
+    split_case key = {.id = id}, *pointer = &key,
+               **found = bsearch(&pointer, c->by_id, c->count, sizeof *c->by_id, by_id);
     return found ? *found : NULL;
 }
 
@@ -162,7 +167,8 @@ static int take(const cohort *c, int64_t wanted, bool from_end, dbi_part part, d
         }
     }
     if (taken < wanted)
-        return dbi_fail(error, "the %s part needs %lld cases with a label, %lld are left", dbi_part_name(part), (long long)wanted, (long long)taken);
+        return dbi_fail(error, "the %s part needs %lld cases with a label, %lld are left", dbi_part_name(part),
+                        (long long)wanted, (long long)taken);
     return 0;
 }
 
@@ -228,7 +234,8 @@ static int check_settings(size_t count, const dbi_split_settings *s, dbi_error *
     return 0;
 }
 
-int dbi_split(const char *const *cases, size_t count, const dbi_split_settings *settings, dbi_manifest *manifest, dbi_error *error)
+int dbi_split(const char *const *cases, size_t count, const dbi_split_settings *settings, dbi_manifest *manifest,
+              dbi_error *error)
 {
     *manifest = (dbi_manifest){0};
     if (check_settings(count, settings, error))

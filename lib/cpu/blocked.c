@@ -45,16 +45,19 @@ void dbi_image_pad(int64_t batch, int channels, const int64_t size[3], const flo
                 float *to = padded + ((i * (size[0] + 2) + x) * (size[1] + 2) + y) * row;
                 memset(to, 0, (size_t)row * sizeof *to);
                 if (x > 0 && x <= size[0] && y > 0 && y <= size[1])
-                    memcpy(to + 1, image + ((i * size[0] + x - 1) * size[1] + y - 1) * size[2], (size_t)size[2] * sizeof *to);
+                    memcpy(to + 1, image + ((i * size[0] + x - 1) * size[1] + y - 1) * size[2],
+                           (size_t)size[2] * sizeof *to);
             }
 }
 
-void dbi_channel_sums(int64_t batch, int channels, const int64_t size[3], const float *values, float *partial, float *sums)
+void dbi_channel_sums(int64_t batch, int channels, const int64_t size[3], const float *values, float *partial,
+                      float *sums)
 {
     int64_t v = size[0] * size[1] * size[2], chunks = chunks_of(v), count = batch * channels * chunks;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i++) {
-        int64_t base = i / chunks * v, begin = i % chunks * DBI_CHUNK, end = begin + DBI_CHUNK < v ? begin + DBI_CHUNK : v;
+        int64_t base = i / chunks * v, begin = i % chunks * DBI_CHUNK,
+                end = begin + DBI_CHUNK < v ? begin + DBI_CHUNK : v;
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = base + begin; j < base + end; j++)
@@ -70,14 +73,17 @@ void dbi_channel_sums(int64_t batch, int channels, const int64_t size[3], const 
     }
 }
 
-/* tanh without branches, so that loops over it become vectors; within a few units in the last place. With e = exp(-2|x|) - 1 it is -e / (e + 2), and
- * e is 2^n exp(r) - 1 with |r| <= ln 2 / 2, by the exponential series to r^7. */
+/* tanh without branches, so that loops over it become vectors; within a few units in the last place. With e =
+ * exp(-2|x|) - 1 it is -e / (e + 2), and e is 2^n exp(r) - 1 with |r| <= ln 2 / 2, by the exponential series to r^7. */
 static inline __attribute__((always_inline)) float tanh_of(float x)
 {
-    const float log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f, round = 12582912.0f; /* 1.5 2^23: adding it rounds */
+    const float log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f,
+                round = 12582912.0f; /* 1.5 2^23: adding it rounds */
     float size = __builtin_fabsf(x), y = -2 * (size < 20 ? size : 20), n = (y * log2e + round) - round;
     float r = (y - n * ln2_high) - n * ln2_low;
-    float series = r * (1 + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720 + r * (1.0f / 5040)))))));
+    float series =
+        r *
+        (1 + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720 + r * (1.0f / 5040)))))));
     union {
         int32_t bits;
         float value;

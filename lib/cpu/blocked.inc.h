@@ -1,4 +1,5 @@
-/* The kernels of blocked.h for LANES channels; included by blocked.c once for each number. A vector is one voxel of one block of channels. */
+/* The kernels of blocked.h for LANES channels; included by blocked.c once for each number. A vector is one voxel of one
+ * block of channels. */
 typedef float L(vec) __attribute__((vector_size(4 * LANES), may_alias));
 typedef int L(mask) __attribute__((vector_size(4 * LANES), may_alias));
 #define vec  L(vec)
@@ -18,7 +19,11 @@ typedef struct L(chunk) {
 DBI_INLINE L(chunk) L(chunk_at)(const dbi_blocked *at, int64_t i)
 {
     int64_t v = voxels(at), chunks = chunks_of(v), block = i / chunks;
-    L(chunk) c = {.sample = block / L(blocks)(at), .block = block % L(blocks)(at), .begin = i % chunks * DBI_CHUNK, .base = block * v * LANES};
+    L(chunk)
+    c = {.sample = block / L(blocks)(at),
+         .block = block % L(blocks)(at),
+         .begin = i % chunks * DBI_CHUNK,
+         .base = block * v * LANES};
     c.end = c.begin + DBI_CHUNK < v ? c.begin + DBI_CHUNK : v;
     return c;
 }
@@ -28,8 +33,10 @@ DBI_INLINE int64_t L(chunk_count)(const dbi_blocked *at)
     return at->batch * L(blocks)(at) * chunks_of(voxels(at));
 }
 
-/* Adds the partial sums of channel c, `which` of `per_chunk` vectors of each chunk, over chunks and `samples` samples from `first` on. */
-static double L(add_partials)(const dbi_blocked *at, const float *partial, int per_chunk, int which, int64_t first, int64_t samples, int c)
+/* Adds the partial sums of channel c, `which` of `per_chunk` vectors of each chunk, over chunks and `samples` samples
+ * from `first` on. */
+static double L(add_partials)(const dbi_blocked *at, const float *partial, int per_chunk, int which, int64_t first,
+                              int64_t samples, int c)
 {
     int64_t chunks = chunks_of(voxels(at));
     double sum = 0;
@@ -88,7 +95,8 @@ DBI_INLINE void L(load)(vec *to, const float *from)
     memcpy(to, from, sizeof *to);
 }
 
-DBI_INLINE void L(load_factors)(L(factors) * f, const dbi_blocked *at, const dbi_norm_f32 *norm, int64_t sample, int64_t block)
+DBI_INLINE void L(load_factors)(L(factors) * f, const dbi_blocked *at, const dbi_norm_f32 *norm, int64_t sample,
+                                int64_t block)
 {
     const int64_t from = sample * norm->step + block * LANES;
     L(load)(&f->mean, norm->mean + from);
@@ -126,7 +134,8 @@ DBI_CLONES static void L(normalize)(const dbi_blocked *at, const float *z, const
 }
 
 /* The first two sums of each chunk, per row of the normalization and channel. */
-static void L(add_rows)(const dbi_blocked *at, const dbi_norm_f32 *norm, const float *partial, int per_chunk, double *sum, double *dot)
+static void L(add_rows)(const dbi_blocked *at, const dbi_norm_f32 *norm, const float *partial, int per_chunk,
+                        double *sum, double *dot)
 {
     const int64_t samples = L(samples_of_row)(at, norm);
     for (int64_t first = 0; first < at->batch; first += samples)
@@ -136,8 +145,9 @@ static void L(add_rows)(const dbi_blocked *at, const dbi_norm_f32 *norm, const f
         }
 }
 
-DBI_CLONES static void L(normalize_sums)(const dbi_blocked *at, const float *z, const dbi_norm_f32 *norm, const float *da, const float *da_skip,
-                                         float *partial, double *sum, double *dot)
+DBI_CLONES static void L(normalize_sums)(const dbi_blocked *at, const float *z, const dbi_norm_f32 *norm,
+                                         const float *da, const float *da_skip, float *partial, double *sum,
+                                         double *dot)
 {
     int64_t count = L(chunk_count)(at);
 #pragma omp parallel for schedule(guided)
@@ -145,7 +155,8 @@ DBI_CLONES static void L(normalize_sums)(const dbi_blocked *at, const float *z, 
         L(chunk) c = L(chunk_at)(at, i);
         L(factors) f;
         L(load_factors)(&f, at, norm, c.sample, c.block);
-        const vec *from = (const vec *)(z + c.base), *above = (const vec *)(da + c.base), *skip = da_skip ? (const vec *)(da_skip + c.base) : NULL;
+        const vec *from = (const vec *)(z + c.base), *above = (const vec *)(da + c.base),
+                  *skip = da_skip ? (const vec *)(da_skip + c.base) : NULL;
         vec s = {0}, d = {0};
         for (int64_t j = c.begin; j < c.end; j++) {
             vec y = NORMALIZED(f, from[j]), g = above[j];
@@ -162,8 +173,9 @@ DBI_CLONES static void L(normalize_sums)(const dbi_blocked *at, const float *z, 
     L(add_rows)(at, norm, partial, 2, sum, dot);
 }
 
-DBI_CLONES static void L(normalize_gradient)(const dbi_blocked *at, float *z, const dbi_norm_f32 *norm, const float *da, const float *da_skip,
-                                             const float *by_dy, const float *by_z, const float *constant)
+DBI_CLONES static void L(normalize_gradient)(const dbi_blocked *at, float *z, const dbi_norm_f32 *norm, const float *da,
+                                             const float *da_skip, const float *by_dy, const float *by_z,
+                                             const float *constant)
 {
     int64_t count = L(chunk_count)(at);
 #pragma omp parallel for schedule(guided)
@@ -202,12 +214,13 @@ DBI_INLINE void L(head_row)(vec *to, const dbi_blocked *at, const float *weight,
 {
     int64_t left = at->channels - block * LANES;
     *to = (vec){0};
-    memcpy(to, weight + (int64_t)k * at->channels + block * LANES, sizeof(float) * (size_t)(left < LANES ? left : LANES));
+    memcpy(to, weight + (int64_t)k * at->channels + block * LANES,
+           sizeof(float) * (size_t)(left < LANES ? left : LANES));
 }
 
 /* logits and sdf hold the sums until the tanh; each block of channels adds its part. */
-DBI_CLONES static void L(heads)(const dbi_blocked *at, int classes, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, float *logits,
-                                float *sdf)
+DBI_CLONES static void L(heads)(const dbi_blocked *at, int classes, const float *z, const dbi_norm_f32 *norm,
+                                const dbi_heads_f32 *h, float *logits, float *sdf)
 {
     int64_t v = voxels(at), chunks = chunks_of(v);
 #pragma omp parallel for schedule(guided)
@@ -227,7 +240,8 @@ DBI_CLONES static void L(heads)(const dbi_blocked *at, int classes, const float 
                 L(head_row)(&seg, at, h->seg_weight, k, b);
                 L(head_row)(&distance, at, h->sdf_weight, k, b);
                 for (int64_t j = begin; j < end; j++) {
-                    vec y = NORMALIZED(f, from[j]), a = WHERE_POSITIVE(y, y * f.drop), one = a * seg, two = a * distance;
+                    vec y = NORMALIZED(f, from[j]), a = WHERE_POSITIVE(y, y * f.drop), one = a * seg,
+                        two = a * distance;
                     l[j] += L(total)(&one);
                     s[j] += L(total)(&two);
                 }
@@ -256,9 +270,9 @@ DBI_INLINE void L(from_heads)(vec *g, const vec *rows, int classes, const float 
         *g += rows[2 * k] * dlogits[k * v] + rows[2 * k + 1] * dr[k * v];
 }
 
-DBI_CLONES static void L(heads_sums)(const dbi_blocked *at, int classes, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h,
-                                     const float *dlogits, const float *dr, float *partial, double *sum, double *dot,
-                                     const dbi_heads_gradient_f32 *gradient)
+DBI_CLONES static void L(heads_sums)(const dbi_blocked *at, int classes, const float *z, const dbi_norm_f32 *norm,
+                                     const dbi_heads_f32 *h, const float *dlogits, const float *dr, float *partial,
+                                     double *sum, double *dot, const dbi_heads_gradient_f32 *gradient)
 {
     int64_t count = L(chunk_count)(at), v = voxels(at);
     int per_chunk = 2 + 2 * classes;
@@ -295,13 +309,16 @@ DBI_CLONES static void L(heads_sums)(const dbi_blocked *at, int classes, const f
     L(add_rows)(at, norm, partial, per_chunk, sum, dot);
     for (int c = 0; c < at->channels; c++)
         for (int k = 0; k < classes; k++) {
-            gradient->seg_weight[k * at->channels + c] = (float)L(add_partials)(at, partial, per_chunk, 2 + 2 * k, 0, at->batch, c);
-            gradient->sdf_weight[k * at->channels + c] = (float)L(add_partials)(at, partial, per_chunk, 3 + 2 * k, 0, at->batch, c);
+            gradient->seg_weight[k * at->channels + c] =
+                (float)L(add_partials)(at, partial, per_chunk, 2 + 2 * k, 0, at->batch, c);
+            gradient->sdf_weight[k * at->channels + c] =
+                (float)L(add_partials)(at, partial, per_chunk, 3 + 2 * k, 0, at->batch, c);
         }
 }
 
-DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h,
-                                         const float *dlogits, const float *dr, const float *by_dy, const float *by_z, const float *constant)
+DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, float *z, const dbi_norm_f32 *norm,
+                                         const dbi_heads_f32 *h, const float *dlogits, const float *dr,
+                                         const float *by_dy, const float *by_z, const float *constant)
 {
     int64_t count = L(chunk_count)(at), v = voxels(at);
 #pragma omp parallel for schedule(guided)
@@ -327,7 +344,8 @@ DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, flo
 }
 
 /* weight [channels,C,27] at one tap of one input channel, as lanes. */
-DBI_INLINE void L(first_weight)(vec *to, const dbi_blocked *at, int image_channels, const float *weight, int64_t block, int ci, int tap)
+DBI_INLINE void L(first_weight)(vec *to, const dbi_blocked *at, int image_channels, const float *weight, int64_t block,
+                                int ci, int tap)
 {
     *to = (vec){0};
     for (int b = 0; b < LANES && block * LANES + b < at->channels; b++)
@@ -350,7 +368,8 @@ DBI_INLINE void L(add_row)(vec sum[TILE], const vec w[3], const float *in)
     }
 }
 
-DBI_CLONES static void L(first)(const dbi_blocked *at, int image_channels, const float *padded, const float *weight, float *z)
+DBI_CLONES static void L(first)(const dbi_blocked *at, int image_channels, const float *padded, const float *weight,
+                                float *z)
 {
     int64_t X = at->size[0], Y = at->size[1], Z = at->size[2], row = padded_row(Z);
 #pragma omp parallel for schedule(dynamic)
@@ -381,8 +400,8 @@ DBI_CLONES static void L(first)(const dbi_blocked *at, int image_channels, const
 }
 
 /* Partial sums per slab of one x of one sample. */
-DBI_CLONES static void L(first_weight_gradient)(const dbi_blocked *at, int image_channels, const float *padded, const float *dz, float *partial,
-                                                float *dweight)
+DBI_CLONES static void L(first_weight_gradient)(const dbi_blocked *at, int image_channels, const float *padded,
+                                                const float *dz, float *partial, float *dweight)
 {
     int64_t X = at->size[0], Y = at->size[1], Z = at->size[2], row = padded_row(Z), slabs = at->batch * X;
     int blocks = L(blocks)(at), vectors = blocks * image_channels * 27;
@@ -394,13 +413,15 @@ DBI_CLONES static void L(first_weight_gradient)(const dbi_blocked *at, int image
                 for (int kx = 0; kx < 3; kx++) {
                     vec sum[9] = {{0}};
                     for (int64_t y = 0; y < Y; y++) {
-                        const float *from = padded + (((n * image_channels + ci) * (X + 2) + x + kx) * (Y + 2) + y) * row;
+                        const float *from =
+                            padded + (((n * image_channels + ci) * (X + 2) + x + kx) * (Y + 2) + y) * row;
                         const vec *d = (const vec *)(dz + (((n * blocks + block) * X + x) * Y + y) * Z * LANES);
                         for (int64_t j = 0; j < Z; j++)
                             for (int tap = 0; tap < 9; tap++)
                                 sum[tap] += d[j] * from[tap / 3 * row + tap % 3 + j];
                     }
-                    memcpy(partial + (i * vectors + (block * image_channels + ci) * 27 + kx * 9) * LANES, sum, sizeof sum);
+                    memcpy(partial + (i * vectors + (block * image_channels + ci) * 27 + kx * 9) * LANES, sum,
+                           sizeof sum);
                 }
     }
     for (int co = 0; co < at->channels; co++)
@@ -413,15 +434,15 @@ DBI_CLONES static void L(first_weight_gradient)(const dbi_blocked *at, int image
 }
 
 const dbi_blocked_kernels TABLE = {.lanes = LANES,
-                                            .moments = L(moments),
-                                            .normalize = L(normalize),
-                                            .normalize_sums = L(normalize_sums),
-                                            .normalize_gradient = L(normalize_gradient),
-                                            .heads = L(heads),
-                                            .heads_sums = L(heads_sums),
-                                            .heads_gradient = L(heads_gradient),
-                                            .first = L(first),
-                                            .first_weight_gradient = L(first_weight_gradient)};
+                                   .moments = L(moments),
+                                   .normalize = L(normalize),
+                                   .normalize_sums = L(normalize_sums),
+                                   .normalize_gradient = L(normalize_gradient),
+                                   .heads = L(heads),
+                                   .heads_sums = L(heads_sums),
+                                   .heads_gradient = L(heads_gradient),
+                                   .first = L(first),
+                                   .first_weight_gradient = L(first_weight_gradient)};
 
 #undef vec
 #undef mask

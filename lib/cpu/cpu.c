@@ -13,12 +13,14 @@ static void net_close(void *net)
     dbi_cpu_net_close_f32(net);
 }
 
-static int net_forward(void *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf, dbi_error *error)
+static int net_forward(void *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits,
+                       float *sdf, dbi_error *error)
 {
     return dbi_cpu_net_forward_f32(net, weights, pass, image, logits, sdf, error);
 }
 
-static int net_backward(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
+static int net_backward(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf,
+                        float *gradient, dbi_error *error)
 {
     return dbi_cpu_net_backward_f32(net, weights, dlogits, dsdf, gradient, error);
 }
@@ -59,8 +61,8 @@ static void trainer_average(void *opaque, double decay, bool warmup)
     dbi_cpu_trainer_average_f32(t->trainer, decay, warmup);
 }
 
-static int trainer_submit(void *opaque, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples, int64_t step,
-                          dbi_error *error)
+static int trainer_submit(void *opaque, dbi_weights_f32 *student, dbi_weights_f32 *teacher,
+                          const dbi_samples_f32 *samples, int64_t step, dbi_error *error)
 {
     trainer *t = opaque;
     if (t->under_way == MOST_UNDER_WAY)

@@ -19,14 +19,17 @@ static int blocks_of(int channels, int lanes)
     return (channels + lanes - 1) / lanes;
 }
 
-/* Two rows y and y + 1 of b side by side in one vector: they share the rows y - 1 to y + 2 of a, each with its own weights. Half of the two outer
- * rows' work is for nothing, which leaves a gain of half again over vectors of 8. */
+/* Two rows y and y + 1 of b side by side in one vector: they share the rows y - 1 to y + 2 of a, each with its own
+ * weights. Half of the two outer rows' work is for nothing, which leaves a gain of half again over vectors of 8. */
 static bool in_row_pairs(const dbi_direct *d)
 {
-    return d->kind == DBI_DIRECT_SAME && d->long_vectors && d->a_lanes == 8 && d->b_lanes == 8 && d->b.size[1] % 2 == 0 && d->b.size[2] % TILE == 0;
+    return d->kind == DBI_DIRECT_SAME && d->long_vectors && d->a_lanes == 8 && d->b_lanes == 8 &&
+           d->b.size[1] % 2 == 0 && d->b.size[2] % TILE == 0;
 }
 
-enum { ROW_PAIR_WEIGHTS = 3 * 4 * 3 * 8 * 16 }; /* of a pair of blocks: [kx][row of a][kz][a lane][two rows of b lanes] */
+enum {
+    ROW_PAIR_WEIGHTS = 3 * 4 * 3 * 8 * 16
+}; /* of a pair of blocks: [kx][row of a][kz][a lane][two rows of b lanes] */
 
 static size_t packed_count(const dbi_direct *d)
 {
@@ -46,10 +49,12 @@ static const int64_t *grid(const dbi_direct *d)
     return d->kind == DBI_DIRECT_SCATTER ? d->a.size : d->b.size;
 }
 
-/* The weight gradient is summed in so many groups of slabs (an x of a sample), for threads to share: more where there are few pairs of blocks. */
+/* The weight gradient is summed in so many groups of slabs (an x of a sample), for threads to share: more where there
+ * are few pairs of blocks. */
 static int64_t groups_of(const dbi_direct *d)
 {
-    int64_t pairs = (int64_t)blocks_of(d->a.channels, d->a_lanes) * blocks_of(d->b.channels, d->b_lanes), slabs = d->a.batch * grid(d)[0];
+    int64_t pairs = (int64_t)blocks_of(d->a.channels, d->a_lanes) * blocks_of(d->b.channels, d->b_lanes),
+            slabs = d->a.batch * grid(d)[0];
     int64_t groups = (64 + pairs - 1) / pairs;
     return groups < slabs ? groups : slabs;
 }
@@ -75,8 +80,8 @@ static int plain_tap(const dbi_direct *d, int tap)
 /* packed [b block][a block][tap][a lane][b lane] */
 static void pack(const dbi_direct *d, const float *weight, float *packed)
 {
-    const int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes), lanes = d->a_lanes * d->b_lanes,
-              taps = taps_of(d);
+    const int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes),
+              lanes = d->a_lanes * d->b_lanes, taps = taps_of(d);
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < a_blocks * b_blocks; p++)
         for (int e = 0; e < lanes; e++) {
@@ -93,7 +98,8 @@ static void pack_row_pairs(const dbi_direct *d, const float *weight, float *pack
     for (int p = 0; p < a_blocks * b_blocks; p++)
         for (int e = 0; e < ROW_PAIR_WEIGHTS; e++) {
             int lane = e % 16, i = e / 16 % 8, kz = e / 128 % 3, ky = e / 384 % 4 - lane / 8, kx = e / 1536;
-            const float *from = ky < 0 || ky > 2 ? NULL : dbi_direct_taps(d, weight, p % a_blocks, p / a_blocks, i, lane % 8);
+            const float *from =
+                ky < 0 || ky > 2 ? NULL : dbi_direct_taps(d, weight, p % a_blocks, p / a_blocks, i, lane % 8);
             packed[(int64_t)p * ROW_PAIR_WEIGHTS + e] = from ? from[plain_tap(d, (kx * 3 + ky) * 3 + kz)] : 0;
         }
 }
@@ -101,8 +107,8 @@ static void pack_row_pairs(const dbi_direct *d, const float *weight, float *pack
 /* Sums the groups' parts. */
 static void unpack(const dbi_direct *d, const float *partial, float *dweight)
 {
-    const int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes), lanes = d->a_lanes * d->b_lanes,
-              taps = taps_of(d);
+    const int a_blocks = blocks_of(d->a.channels, d->a_lanes), b_blocks = blocks_of(d->b.channels, d->b_lanes),
+              lanes = d->a_lanes * d->b_lanes, taps = taps_of(d);
     const int64_t groups = groups_of(d), stride = (int64_t)packed_count(d);
 #pragma omp parallel for schedule(static)
     for (int p = 0; p < a_blocks * b_blocks; p++)
@@ -136,8 +142,8 @@ static void unpack(const dbi_direct *d, const float *partial, float *dweight)
 #include "cpu/direct.inc.h"
 
 /* A tile of the rows y and y + 1 of b, side by side. first, last: as in `same`. */
-DBI_INLINE void sum_row_pair(const dbi_direct *d, const float *a, const float *packed, vec_8_16 *tile, int64_t x, int64_t y, int64_t z, bool first,
-                             bool last)
+DBI_INLINE void sum_row_pair(const dbi_direct *d, const float *a, const float *packed, vec_8_16 *tile, int64_t x,
+                             int64_t y, int64_t z, bool first, bool last)
 {
     int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
     vec_8_16 sum[TILE] = {{0}};
@@ -157,8 +163,8 @@ DBI_INLINE void sum_row_pair(const dbi_direct *d, const float *a, const float *p
 }
 
 /* A function of its own: were the two rows taken apart in the same one, the compiler would keep the sums in memory. */
-DBI_CLONES __attribute__((noinline)) static void row_pair_tile(const dbi_direct *d, const float *a, const float *packed, vec_8_16 *tile, int64_t x,
-                                                               int64_t y, int64_t z)
+DBI_CLONES __attribute__((noinline)) static void row_pair_tile(const dbi_direct *d, const float *a, const float *packed,
+                                                               vec_8_16 *tile, int64_t x, int64_t y, int64_t z)
 {
     bool first = z == 0, last = z == d->b.size[2] - TILE;
     if (first && last)
@@ -196,8 +202,8 @@ DBI_CLONES static void apply_row_pairs(const dbi_direct *d, const float *a, cons
 
 void dbi_direct_apply(const dbi_direct *d, const float *a, const float *weight, float *packed, float *b)
 {
-    static void (*const apply[2][2])(const dbi_direct *, const float *, const float *, float *) = {{apply_8_8, apply_8_16},
-                                                                                                   {apply_16_8, apply_16_16}};
+    static void (*const apply[2][2])(const dbi_direct *, const float *, const float *,
+                                     float *) = {{apply_8_8, apply_8_16}, {apply_16_8, apply_16_16}};
     if (in_row_pairs(d)) {
         pack_row_pairs(d, weight, packed);
         apply_row_pairs(d, a, packed, b);
@@ -209,8 +215,8 @@ void dbi_direct_apply(const dbi_direct *d, const float *a, const float *weight, 
 
 void dbi_direct_weights(const dbi_direct *d, const float *a, const float *db, float *partial, float *dweight)
 {
-    static void (*const sums[2][2])(const dbi_direct *, const float *, const float *, float *) = {{weights_8_8, weights_8_16},
-                                                                                                  {weights_16_8, weights_16_16}};
+    static void (*const sums[2][2])(const dbi_direct *, const float *, const float *,
+                                    float *) = {{weights_8_8, weights_8_16}, {weights_16_8, weights_16_16}};
     sums[d->a_lanes == 16][d->b_lanes == 16](d, a, db, partial);
     unpack(d, partial, dweight);
 }

@@ -1,5 +1,6 @@
-/* Direct convolutions on blocked activations, where they are faster than oneDNN or it has no fast code: 3^3 kernels without AVX-512 whose rows do not fill
- * the tiles of winograd.h, blocks of 8 channels on machines with longer vectors, 2^3 kernels between blocks of different lengths, weight gradients.
+/* Direct convolutions on blocked activations, where they are faster than oneDNN or it has no fast code: 3^3 kernels
+ * without AVX-512 whose rows do not fill the tiles of winograd.h, blocks of 8 channels on machines with longer vectors,
+ * 2^3 kernels between blocks of different lengths, weight gradients.
  *
  * There are three loops for all layers and passes; which array is what is the caller's choice:
  *   same     3^3, padding 1: b(v) = Σ w(tap) a(v + tap - 1)          forward; data gradient with mirrored taps
@@ -13,7 +14,8 @@
 
 typedef enum dbi_direct_kind { DBI_DIRECT_SAME, DBI_DIRECT_GATHER, DBI_DIRECT_SCATTER } dbi_direct_kind;
 
-/* How the plain weights lie: w(a's channel i, b's channel o, tap) at [i a_step + o b_step + (mirrored ? taps - 1 - tap : tap)]. */
+/* How the plain weights lie: w(a's channel i, b's channel o, tap) at [i a_step + o b_step + (mirrored ? taps - 1 - tap
+ * : tap)]. */
 typedef struct dbi_direct {
     dbi_direct_kind kind;
     dbi_blocked a, b;
@@ -23,7 +25,8 @@ typedef struct dbi_direct {
     bool long_vectors; /* the processor has vectors of 16: blocks of 8 are then taken two at a time where they can be */
 } dbi_direct;
 
-/* The taps of the plain weights of channel i of a's block and o of b's; NULL in the padding. A pass over them is a pass over memory in its order. */
+/* The taps of the plain weights of channel i of a's block and o of b's; NULL in the padding. A pass over them is a pass
+ * over memory in its order. */
 float *dbi_direct_taps(const dbi_direct *d, const float *weight, int a_block, int b_block, int i, int o);
 
 /* Floats of working memory that the two functions need. */

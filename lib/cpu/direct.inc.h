@@ -1,9 +1,10 @@
-/* The loops of direct.h for A_LANES and B_LANES channels in a block of a and of b; included by direct.c once for each pair. A vector is one voxel of
- * one block of b. */
+/* The loops of direct.h for A_LANES and B_LANES channels in a block of a and of b; included by direct.c once for each
+ * pair. A vector is one voxel of one block of b. */
 typedef float D(vec) __attribute__((vector_size(4 * B_LANES), may_alias));
 #define vec D(vec)
 
-/* sum[k] += Σ_i w[i] a[k step][i] for a tile of `count` voxels of a, `step` apart; the tile's voxels before `from` and from `to` on are left out. */
+/* sum[k] += Σ_i w[i] a[k step][i] for a tile of `count` voxels of a, `step` apart; the tile's voxels before `from` and
+ * from `to` on are left out. */
 DBI_INLINE void D(accumulate)(vec *sum, int count, const float *a, int step, const float *weight, int from, int to)
 {
 #pragma GCC unroll 1 /* unrolled, the sums no longer stay in registers */
@@ -15,8 +16,10 @@ DBI_INLINE void D(accumulate)(vec *sum, int count, const float *a, int step, con
     }
 }
 
-/* `count` voxels of b from (x, y, z) on, of a sample, for `same`. A value of a is loaded once for the three voxels of b that see it. */
-DBI_INLINE void D(same_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, const int count)
+/* `count` voxels of b from (x, y, z) on, of a sample, for `same`. A value of a is loaded once for the three voxels of b
+ * that see it. */
+DBI_INLINE void D(same_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y,
+                             int64_t z, const int count)
 {
     static const float nothing[A_LANES] = {0};
     const int64_t X = d->b.size[0], Y = d->b.size[1], Z = d->b.size[2];
@@ -30,7 +33,8 @@ DBI_INLINE void D(same_tile)(const dbi_direct *d, const float *a, const float *p
             if (x + kx < 1 || x + kx > X || y + ky < 1 || y + ky > Y)
                 continue;
             const float *row = a + (((block * X + x + kx - 1) * Y + y + ky - 1) * Z + z) * A_LANES;
-            const float *before = z > 0 ? row - A_LANES : nothing, *after = z + count < Z ? row + count * A_LANES : nothing;
+            const float *before = z > 0 ? row - A_LANES : nothing,
+                        *after = z + count < Z ? row + count * A_LANES : nothing;
             const vec *w = (const vec *)(packed + (int64_t)(block * 27 + taps * 3) * A_LANES * B_LANES);
 #pragma GCC unroll 1 /* unrolled, the sums no longer stay in registers */
             for (int i = 0; i < A_LANES; i++) {
@@ -53,7 +57,8 @@ DBI_INLINE void D(same_tile)(const dbi_direct *d, const float *a, const float *p
         b[k] = sum[k];
 }
 
-/* The longest tile that divides the row's length, as far as there is one: network sizes are multiples of 16 halved a few times. */
+/* The longest tile that divides the row's length, as far as there is one: network sizes are multiples of 16 halved a
+ * few times. */
 DBI_INLINE void D(same_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y)
 {
     const int64_t Z = d->b.size[2];
@@ -75,8 +80,10 @@ DBI_INLINE void D(same_row)(const dbi_direct *d, const float *a, const float *pa
         D(same_tile)(d, a, packed, b + z, x, y, z, 1);
 }
 
-/* sum[0][k] += Σ_i w0[i] a[k step][i], and sum[1] with w1, for `count` voxels of a: a value of a is loaded once for both. */
-DBI_INLINE void D(accumulate_two)(vec sum[2][TILE], const int count, const float *a, int step, const vec *w0, const vec *w1)
+/* sum[0][k] += Σ_i w0[i] a[k step][i], and sum[1] with w1, for `count` voxels of a: a value of a is loaded once for
+ * both. */
+DBI_INLINE void D(accumulate_two)(vec sum[2][TILE], const int count, const float *a, int step, const vec *w0,
+                                  const vec *w1)
 {
 #pragma GCC unroll 1
     for (int i = 0; i < A_LANES; i++) {
@@ -91,8 +98,8 @@ DBI_INLINE void D(accumulate_two)(vec sum[2][TILE], const int count, const float
 }
 
 /* count voxels of two blocks of b, `apart` vectors from one another, from the 2^3 voxels of a below each. */
-DBI_INLINE void D(gather_two)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t apart, int64_t x, int64_t y, int64_t z,
-                              const int count)
+DBI_INLINE void D(gather_two)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t apart,
+                              int64_t x, int64_t y, int64_t z, const int count)
 {
     const int64_t X = d->a.size[0], Y = d->a.size[1], Z = d->a.size[2];
     const int a_blocks = blocks_of(d->a.channels, A_LANES);
@@ -102,7 +109,8 @@ DBI_INLINE void D(gather_two)(const dbi_direct *d, const float *a, const float *
         sum[0][k] = sum[1][k] = (vec){0};
     for (int block = 0; block < a_blocks; block++)
         for (int tap = 0; tap < 8; tap++) {
-            const float *row = a + (((block * X + 2 * x + tap / 4) * Y + 2 * y + tap / 2 % 2) * Z + 2 * z + tap % 2) * A_LANES;
+            const float *row =
+                a + (((block * X + 2 * x + tap / 4) * Y + 2 * y + tap / 2 % 2) * Z + 2 * z + tap % 2) * A_LANES;
             const vec *w = (const vec *)(packed + (int64_t)(block * 8 + tap) * A_LANES * B_LANES);
             D(accumulate_two)(sum, count, row, 2, w, w + a_blocks * 8 * A_LANES);
         }
@@ -114,7 +122,8 @@ DBI_INLINE void D(gather_two)(const dbi_direct *d, const float *a, const float *
 }
 
 /* count voxels of b from the 2^3 voxels of a below each. */
-DBI_INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int count)
+DBI_INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y,
+                               int64_t z, int count)
 {
     int64_t X = d->a.size[0], Y = d->a.size[1], Z = d->a.size[2];
     vec sum[TILE];
@@ -130,7 +139,8 @@ DBI_INLINE void D(gather_tile)(const dbi_direct *d, const float *a, const float 
 }
 
 /* A row of a block of b, and with `two` of the block behind it too. */
-DBI_INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, bool two, int64_t x, int64_t y)
+DBI_INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *packed, vec *b, bool two, int64_t x,
+                              int64_t y)
 {
     const int64_t Z = d->b.size[2], apart = d->b.size[0] * d->b.size[1] * Z;
     int64_t z = 0;
@@ -150,8 +160,8 @@ DBI_INLINE void D(gather_row)(const dbi_direct *d, const float *a, const float *
 }
 
 /* count voxels of a to two of the 2^3 voxels of b below each, that follow one another along the row. */
-DBI_INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y, int64_t z, int taps,
-                                const int count)
+DBI_INLINE void D(scatter_tile)(const dbi_direct *d, const float *a, const float *packed, vec *b, int64_t x, int64_t y,
+                                int64_t z, int taps, const int count)
 {
     const int64_t v = d->a.size[0] * d->a.size[1] * d->a.size[2], at = (x * d->a.size[1] + y) * d->a.size[2] + z;
     vec sum[2][TILE];
@@ -195,8 +205,8 @@ DBI_INLINE int64_t D(sample)(const dbi_blocked *at, int lanes, int64_t n)
 DBI_CLONES static void D(apply)(const dbi_direct *d, const float *a, const float *packed, float *b)
 {
     int64_t X = grid(d)[0], Y = grid(d)[1], v = d->b.size[0] * d->b.size[1] * d->b.size[2];
-    const int b_blocks = blocks_of(d->b.channels, B_LANES), together = d->kind == DBI_DIRECT_GATHER && b_blocks % 2 == 0 ? 2 : 1,
-              units = b_blocks / together;
+    const int b_blocks = blocks_of(d->b.channels, B_LANES),
+              together = d->kind == DBI_DIRECT_GATHER && b_blocks % 2 == 0 ? 2 : 1, units = b_blocks / together;
     int64_t per_block = (int64_t)blocks_of(d->a.channels, A_LANES) * taps_of(d) * A_LANES * B_LANES;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < d->a.batch * units * X; i++) {
@@ -213,8 +223,8 @@ DBI_CLONES static void D(apply)(const dbi_direct *d, const float *a, const float
     }
 }
 
-/* sum[kz][i] += Σ_z a[z + kz - 1][i] b[z] along two rows, for four channels of a: each value of a meets the three voxels of b that see it, and the twelve
- * sums stay in registers. */
+/* sum[kz][i] += Σ_z a[z + kz - 1][i] b[z] along two rows, for four channels of a: each value of a meets the three
+ * voxels of b that see it, and the twelve sums stay in registers. */
 DBI_INLINE void D(correlate_taps)(vec sum[3][4], const float *a, const vec *b, int64_t count)
 {
     vec before = {0}, at = b[0];
@@ -232,7 +242,8 @@ DBI_INLINE void D(correlate_taps)(vec sum[3][4], const float *a, const vec *b, i
     }
 }
 
-/* Slabs (an x of a sample) and their y from .. to - 1: so few that what they hold of b stays in the cache while all taps go over it. */
+/* Slabs (an x of a sample) and their y from .. to - 1: so few that what they hold of b stays in the cache while all
+ * taps go over it. */
 typedef struct D(tile) {
     int64_t slab[2], y[2];
 } D(tile);
@@ -245,7 +256,8 @@ DBI_INLINE void D(same_sums)(const dbi_direct *d, const float *a, const float *b
     for (int taps = 0; taps < 9; taps++)
         for (int half = 0; half < A_LANES; half += 4) {
             const int kx = taps / 3, ky = taps % 3;
-            const int64_t first = tile->y[0] + ky < 1 ? 1 : tile->y[0], end = tile->y[1] + ky > Y + 1 ? Y + 1 - ky : tile->y[1];
+            const int64_t first = tile->y[0] + ky < 1 ? 1 : tile->y[0],
+                          end = tile->y[1] + ky > Y + 1 ? Y + 1 - ky : tile->y[1];
             float *to = sums + ((int64_t)taps * 3 * A_LANES + half) * B_LANES;
             vec sum[3][4];
             for (int kz = 0; kz < 3; kz++)
@@ -266,12 +278,14 @@ DBI_INLINE void D(same_sums)(const dbi_direct *d, const float *a, const float *b
         }
 }
 
-/* The slabs from .. to - 1, tile by tile, for pairs of blocks that follow one another in a: all that is made of a tile of b is made while it is in the
- * cache. */
-DBI_INLINE void D(same_slabs)(const dbi_direct *d, const float *a, const float *b, int pairs, float *sums, int64_t from, int64_t to)
+/* The slabs from .. to - 1, tile by tile, for pairs of blocks that follow one another in a: all that is made of a tile
+ * of b is made while it is in the cache. */
+DBI_INLINE void D(same_slabs)(const dbi_direct *d, const float *a, const float *b, int pairs, float *sums, int64_t from,
+                              int64_t to)
 {
     const int64_t a_block = d->a.size[0] * d->a.size[1] * d->a.size[2] * A_LANES;
-    const int64_t Y = d->b.size[1], Z = d->b.size[2], most = TILE_BYTES / (int64_t)sizeof(vec) / Z, rows = most > 4 ? most : 4;
+    const int64_t Y = d->b.size[1], Z = d->b.size[2], most = TILE_BYTES / (int64_t)sizeof(vec) / Z,
+                  rows = most > 4 ? most : 4;
     const int64_t height = rows < Y ? rows : Y, width = rows / Y > 1 ? rows / Y : 1;
     for (int64_t s = from; s < to; s += width)
         for (int64_t y = 0; y < Y; y += height) {
@@ -281,8 +295,10 @@ DBI_INLINE void D(same_slabs)(const dbi_direct *d, const float *a, const float *
         }
 }
 
-/* sum[0][i] += Σ_z a[z a_step][i] b0[z b_step] and sum[1] with b1, for four channels of a: a value of a is loaded once for both. */
-DBI_INLINE void D(correlate_two)(vec sum[2][4], const float *a, int a_step, const vec *b0, const vec *b1, int b_step, int64_t count)
+/* sum[0][i] += Σ_z a[z a_step][i] b0[z b_step] and sum[1] with b1, for four channels of a: a value of a is loaded once
+ * for both. */
+DBI_INLINE void D(correlate_two)(vec sum[2][4], const float *a, int a_step, const vec *b0, const vec *b1, int b_step,
+                                 int64_t count)
 {
     for (int64_t z = 0; z < count; z++) {
         const vec one = b0[z * b_step], two = b1[z * b_step];
@@ -295,9 +311,10 @@ DBI_INLINE void D(correlate_two)(vec sum[2][4], const float *a, int a_step, cons
     }
 }
 
-/* The sums of four channels of a over a slab, the x-th plane of the coarser grid, at to[0] and to[1]. gather: two blocks of b at one tap; scatter: one
- * block of b at two taps along the row. */
-DBI_INLINE void D(slab_sums)(const dbi_direct *d, const float *a, const float *b, int64_t next_block, float *const to[2], int tap, int64_t x)
+/* The sums of four channels of a over a slab, the x-th plane of the coarser grid, at to[0] and to[1]. gather: two
+ * blocks of b at one tap; scatter: one block of b at two taps along the row. */
+DBI_INLINE void D(slab_sums)(const dbi_direct *d, const float *a, const float *b, int64_t next_block,
+                             float *const to[2], int tap, int64_t x)
 {
     const bool gather = d->kind == DBI_DIRECT_GATHER;
     const int64_t Y = grid(d)[1], Z = grid(d)[2];
@@ -320,9 +337,10 @@ DBI_INLINE void D(slab_sums)(const dbi_direct *d, const float *a, const float *b
             *(vec *)(to[k] + i * B_LANES) = sum[k][i];
 }
 
-/* One block pair's sums over a slab, or with `apart` not 0 those of two pairs, the second one's that far behind the first one's. With 0 the only one is
- * computed twice. */
-DBI_INLINE void D(strided_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t apart, int64_t x)
+/* One block pair's sums over a slab, or with `apart` not 0 those of two pairs, the second one's that far behind the
+ * first one's. With 0 the only one is computed twice. */
+DBI_INLINE void D(strided_sums)(const dbi_direct *d, const float *a, const float *b, float *sums, int64_t apart,
+                                int64_t x)
 {
     const bool gather = d->kind == DBI_DIRECT_GATHER;
     const int64_t next_block = apart ? d->b.size[0] * d->b.size[1] * d->b.size[2] : 0;
@@ -337,18 +355,22 @@ DBI_INLINE void D(strided_sums)(const dbi_direct *d, const float *a, const float
 /* partial [group][b block][a block][tap][a lane][b lane] */
 DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const float *b, float *partial)
 {
-    int a_blocks = blocks_of(d->a.channels, A_LANES), b_blocks = blocks_of(d->b.channels, B_LANES), pairs = a_blocks * b_blocks;
+    int a_blocks = blocks_of(d->a.channels, A_LANES), b_blocks = blocks_of(d->b.channels, B_LANES),
+        pairs = a_blocks * b_blocks;
     int64_t X = grid(d)[0], slabs = d->a.batch * X, groups = groups_of(d), pair = taps_of(d) * A_LANES * B_LANES;
-    int64_t a_size = d->a.size[0] * d->a.size[1] * d->a.size[2] * A_LANES, b_size = d->b.size[0] * d->b.size[1] * d->b.size[2] * B_LANES;
+    int64_t a_size = d->a.size[0] * d->a.size[1] * d->a.size[2] * A_LANES,
+            b_size = d->b.size[0] * d->b.size[1] * d->b.size[2] * B_LANES;
     if (d->kind == DBI_DIRECT_SAME) {
-        const int together = groups * b_blocks < 16 ? 1 : a_blocks; /* few large pieces of work would leave threads without any */
+        const int together =
+            groups * b_blocks < 16 ? 1 : a_blocks; /* few large pieces of work would leave threads without any */
 #pragma omp parallel for schedule(dynamic)
         for (int64_t i = 0; i < groups * pairs / together; i++) {
             const int64_t group = i * together / pairs, p = i * together % pairs;
             float *sums = partial + i * together * pair;
             memset(sums, 0, (size_t)(together * pair) * sizeof *sums);
             D(same_slabs)
-            (d, a + p % a_blocks * a_size, b + p / a_blocks * b_size, together, sums, slabs * group / groups, slabs * (group + 1) / groups);
+            (d, a + p % a_blocks * a_size, b + p / a_blocks * b_size, together, sums, slabs * group / groups,
+             slabs * (group + 1) / groups);
         }
         return;
     }
@@ -356,14 +378,15 @@ DBI_CLONES static void D(weights)(const dbi_direct *d, const float *a, const flo
     const int together = d->kind == DBI_DIRECT_GATHER && b_blocks % 2 == 0 ? 2 : 1;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < groups * pairs / together; i++) {
-        const int64_t group = i * together / pairs, unit = i % (pairs / together), a_block = unit % a_blocks, b_block = unit / a_blocks * together;
+        const int64_t group = i * together / pairs, unit = i % (pairs / together), a_block = unit % a_blocks,
+                      b_block = unit / a_blocks * together;
         float *sums = partial + (group * pairs + b_block * a_blocks + a_block) * pair;
         for (int k = 0; k < together; k++)
             memset(sums + k * a_blocks * pair, 0, (size_t)pair * sizeof *sums);
         for (int64_t s = slabs * group / groups; s < slabs * (group + 1) / groups; s++)
             D(strided_sums)
-        (d, a + D(sample)(&d->a, A_LANES, s / X) + a_block * a_size, b + D(sample)(&d->b, B_LANES, s / X) + b_block * b_size, sums,
-         (together - 1) * a_blocks * pair, s % X);
+        (d, a + D(sample)(&d->a, A_LANES, s / X) + a_block * a_size,
+         b + D(sample)(&d->b, B_LANES, s / X) + b_block * b_size, sums, (together - 1) * a_blocks * pair, s % X);
     }
 }
 

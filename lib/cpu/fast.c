@@ -1,8 +1,9 @@
-/* The CPU device: convolutions by oneDNN where it has the faster code and by winograd.h and direct.h where not, everything else by the kernels of
- * blocked.h.
+/* The CPU device: convolutions by oneDNN where it has the faster code and by winograd.h and direct.h where not,
+ * everything else by the kernels of blocked.h.
  *
- * Blocks have 16 channels with AVX-512 and 8 without; up to 8 channels are one block of 8 everywhere, half empty vectors being a waste. oneDNN sees
- * channels rounded up to whole blocks: with ragged ones it falls back to its reference code, which is hundreds of times slower. */
+ * Blocks have 16 channels with AVX-512 and 8 without; up to 8 channels are one block of 8 everywhere, half empty
+ * vectors being a waste. oneDNN sees channels rounded up to whole blocks: with ragged ones it falls back to its
+ * reference code, which is hundreds of times slower. */
 #include "cpu/fast.h"
 
 #include <dnnl.h>
@@ -15,11 +16,13 @@
 #include "cpu/direct.h"
 #include "cpu/winograd.h"
 
-/* Threads of a convolution by winograd.h. There is always working memory for all of them, so that what a network takes, and with it the size of the windows
- * of a prediction, does not depend on their number; what no thread touches is never there. */
+/* Threads of a convolution by winograd.h. There is always working memory for all of them, so that what a network takes,
+ * and with it the size of the windows of a prediction, does not depend on their number; what no thread touches is never
+ * there. */
 enum { MOST_THREADS = 32 };
 
-/* One pass of one layer: a primitive, its weights' own layout, and the reorder between that and the plain one; without a primitive, our own loops. */
+/* One pass of one layer: a primitive, its weights' own layout, and the reorder between that and the plain one; without
+ * a primitive, our own loops. */
 typedef struct pass {
     dbi_direct direct;
     bool ours; /* our loops are the faster ones: no primitive */
@@ -40,7 +43,8 @@ typedef struct state {
     dnnl_stream_t stream;
     conv conv[DBI_MAX_LAYERS];
     size_t weight_bytes, plain_bytes, scratch_bytes, partial_bytes, image_bytes;
-    float *weight, *plain, *partial, *image; /* working memory: the pass's weights, rounded up ones, sums, the padded image */
+    float *weight, *plain, *partial,
+        *image; /* working memory: the pass's weights, rounded up ones, sums, the padded image */
     void *scratch;
 } state;
 
@@ -78,13 +82,15 @@ static int in_level(const dbi_layer *l)
 
 static dbi_blocked blocked_of(const state *s, int channels, int level)
 {
-    return (dbi_blocked){s->shape.batch, {s->shape.size[0] >> level, s->shape.size[1] >> level, s->shape.size[2] >> level}, channels};
+    return (dbi_blocked){
+        s->shape.batch, {s->shape.size[0] >> level, s->shape.size[1] >> level, s->shape.size[2] >> level}, channels};
 }
 
 static size_t elements(const dbi_net_shape *shape, int channels, int level)
 {
     size_t block = channels > 8 ? (size_t)longest_lanes() : 8, blocks = ((size_t)channels + block - 1) / block;
-    return (size_t)(shape->batch * (shape->size[0] >> level) * (shape->size[1] >> level) * (shape->size[2] >> level)) * blocks * block;
+    return (size_t)(shape->batch * (shape->size[0] >> level) * (shape->size[1] >> level) * (shape->size[2] >> level)) *
+           blocks * block;
 }
 
 static int check(dnnl_status_t status, const char *what, dbi_error *error)
@@ -105,26 +111,30 @@ static int make_memory(state *s, dnnl_memory_t *memory, const dnnl_memory_desc_t
 static bool is_fast(const_dnnl_primitive_desc_t pd)
 {
     const char *name = "";
-    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success && !strncmp(name, "jit", 3);
+    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+           !strncmp(name, "jit", 3);
 }
 
-/* Makes the primitive of a described operation with its reorder, or none when oneDNN has no fast one. weight: which of its descriptions is the
- * weights'. */
-static int make_pass(state *s, pass *p, const_dnnl_op_desc_t desc, dnnl_primitive_desc_t hint, dnnl_query_t weight, const dnnl_memory_desc_t *plain,
-                     dnnl_primitive_desc_t *made, dbi_error *error)
+/* Makes the primitive of a described operation with its reorder, or none when oneDNN has no fast one. weight: which of
+ * its descriptions is the weights'. */
+static int make_pass(state *s, pass *p, const_dnnl_op_desc_t desc, dnnl_primitive_desc_t hint, dnnl_query_t weight,
+                     const dnnl_memory_desc_t *plain, dnnl_primitive_desc_t *made, dbi_error *error)
 {
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_primitive_desc_t pd = NULL, reorder = NULL;
     int status = check(dnnl_primitive_attr_create(&attributes), "an attribute", error);
     if (!status)
-        status = check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "an attribute", error);
-    if (!status && dnnl_primitive_desc_create(&pd, desc, attributes, s->engine, hint) == dnnl_success && is_fast(pd) && !p->ours) {
+        status = check(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user), "an attribute",
+                       error);
+    if (!status && dnnl_primitive_desc_create(&pd, desc, attributes, s->engine, hint) == dnnl_success && is_fast(pd) &&
+        !p->ours) {
         const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(pd, weight, 0),
                                  *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
         bool back = weight == dnnl_query_diff_weights_md;
-        status = check(dnnl_primitive_create(&p->primitive, pd), "making a convolution", error) || make_memory(s, &p->weight, own, error) ||
-                 make_memory(s, &p->scratch, scratch, error) ||
-                 check(dnnl_reorder_primitive_desc_create(&reorder, back ? own : plain, s->engine, back ? plain : own, s->engine, attributes),
+        status = check(dnnl_primitive_create(&p->primitive, pd), "making a convolution", error) ||
+                 make_memory(s, &p->weight, own, error) || make_memory(s, &p->scratch, scratch, error) ||
+                 check(dnnl_reorder_primitive_desc_create(&reorder, back ? own : plain, s->engine, back ? plain : own,
+                                                          s->engine, attributes),
                        "describing a reorder", error) ||
                  check(dnnl_primitive_create(&p->reorder, reorder), "making a reorder", error);
         s->weight_bytes = larger(s->weight_bytes, dnnl_memory_desc_get_size(own));
@@ -148,9 +158,11 @@ typedef struct described {
 
 static int describe(const state *s, const dbi_layer *l, described *d, dbi_error *error)
 {
-    int in = rounded(s, l->in), out = rounded(s, l->out), edge = l->kind == DBI_LAYER_CONV3 ? 3 : 2, taps = edge * edge * edge;
+    int in = rounded(s, l->in), out = rounded(s, l->out), edge = l->kind == DBI_LAYER_CONV3 ? 3 : 2,
+        taps = edge * edge * edge;
     dbi_blocked from = blocked_of(s, in, in_level(l)), to = blocked_of(s, out, l->level);
-    dnnl_dims_t in_dims = {from.batch, in, from.size[0], from.size[1], from.size[2]}, out_dims = {to.batch, out, to.size[0], to.size[1], to.size[2]};
+    dnnl_dims_t in_dims = {from.batch, in, from.size[0], from.size[1], from.size[2]},
+                out_dims = {to.batch, out, to.size[0], to.size[1], to.size[2]};
     dnnl_dims_t dims = {out, in, edge, edge, edge}, strides = {(dnnl_dim_t)in * taps, taps, edge * edge, edge, 1};
     if (l->kind == DBI_LAYER_UP) { /* PyTorch keeps [in,out,...] */
         strides[0] = taps;
@@ -163,17 +175,20 @@ static int describe(const state *s, const dbi_layer *l, described *d, dbi_error 
     dnnl_format_tag_t tag = s->lanes == 16 ? dnnl_nCdhw16c : dnnl_nCdhw8c;
     return check(dnnl_memory_desc_init_by_tag(&d->in, 5, in_dims, dnnl_f32, tag), "a description", error) ||
                    check(dnnl_memory_desc_init_by_tag(&d->out, 5, out_dims, dnnl_f32, tag), "a description", error) ||
-                   check(dnnl_memory_desc_init_by_tag(&d->weight, 5, dims, dnnl_f32, dnnl_format_tag_any), "a description", error) ||
-                   check(dnnl_memory_desc_init_by_strides(&d->plain, 5, dims, dnnl_f32, strides), "a description", error)
+                   check(dnnl_memory_desc_init_by_tag(&d->weight, 5, dims, dnnl_f32, dnnl_format_tag_any),
+                         "a description", error) ||
+                   check(dnnl_memory_desc_init_by_strides(&d->plain, 5, dims, dnnl_f32, strides), "a description",
+                         error)
                ? -1
                : 0;
 }
 
-/* Rows in tiles of four voxels: where they fill so much of them, half the multiplications are less work. With AVX-512 it has not been measured, and direct.h
- * takes two rows in one vector there. */
+/* Rows in tiles of four voxels: where they fill so much of them, half the multiplications are less work. With AVX-512
+ * it has not been measured, and direct.h takes two rows in one vector there. */
 static bool fills_tiles(const dbi_direct *d, double share)
 {
-    return !d->long_vectors && dbi_winograd_serves(d) && (double)d->b.size[2] >= share * 4 * (double)((d->b.size[2] + 3) / 4);
+    return !d->long_vectors && dbi_winograd_serves(d) &&
+           (double)d->b.size[2] >= share * 4 * (double)((d->b.size[2] + 3) / 4);
 }
 
 /* Forward and data gradient. */
@@ -219,17 +234,18 @@ static int make_convolution(state *s, conv *c, const described *d, dbi_error *er
     dnnl_convolution_desc_t f, b, w;
     dnnl_primitive_desc_t hint = NULL;
     int status =
-        check(dnnl_convolution_forward_desc_init(&f, s->shape.training ? dnnl_forward_training : dnnl_forward_inference, dnnl_convolution_direct,
-                                                 &d->in, &d->weight, NULL, &d->out, d->stride, d->padding, d->padding),
+        check(dnnl_convolution_forward_desc_init(&f, s->shape.training ? dnnl_forward_training : dnnl_forward_inference,
+                                                 dnnl_convolution_direct, &d->in, &d->weight, NULL, &d->out, d->stride,
+                                                 d->padding, d->padding),
               "a convolution", error) ||
         make_pass(s, &c->forward, &f, NULL, dnnl_query_weights_md, &d->plain, &hint, error);
     if (!status && hint && s->shape.training)
-        status = check(dnnl_convolution_backward_data_desc_init(&b, dnnl_convolution_direct, &d->in, &d->weight, &d->out, d->stride, d->padding,
-                                                                d->padding),
+        status = check(dnnl_convolution_backward_data_desc_init(&b, dnnl_convolution_direct, &d->in, &d->weight,
+                                                                &d->out, d->stride, d->padding, d->padding),
                        "a convolution", error) ||
                  make_pass(s, &c->data, &b, hint, dnnl_query_weights_md, &d->plain, NULL, error) ||
-                 check(dnnl_convolution_backward_weights_desc_init(&w, dnnl_convolution_direct, &d->in, &d->weight, NULL, &d->out, d->stride,
-                                                                   d->padding, d->padding),
+                 check(dnnl_convolution_backward_weights_desc_init(&w, dnnl_convolution_direct, &d->in, &d->weight,
+                                                                   NULL, &d->out, d->stride, d->padding, d->padding),
                        "a convolution", error) ||
                  make_pass(s, &c->weight, &w, hint, dnnl_query_diff_weights_md, &d->plain, NULL, error);
     if (hint)
@@ -242,17 +258,18 @@ static int make_transposed(state *s, conv *c, const described *d, dbi_error *err
     dnnl_deconvolution_desc_t f, b, w;
     dnnl_primitive_desc_t hint = NULL;
     int status =
-        check(dnnl_deconvolution_forward_desc_init(&f, s->shape.training ? dnnl_forward_training : dnnl_forward_inference, dnnl_deconvolution_direct,
-                                                   &d->in, &d->weight, NULL, &d->out, d->stride, d->padding, d->padding),
+        check(dnnl_deconvolution_forward_desc_init(
+                  &f, s->shape.training ? dnnl_forward_training : dnnl_forward_inference, dnnl_deconvolution_direct,
+                  &d->in, &d->weight, NULL, &d->out, d->stride, d->padding, d->padding),
               "a transposed convolution", error) ||
         make_pass(s, &c->forward, &f, NULL, dnnl_query_weights_md, &d->plain, &hint, error);
     if (!status && hint && s->shape.training)
-        status = check(dnnl_deconvolution_backward_data_desc_init(&b, dnnl_deconvolution_direct, &d->in, &d->weight, &d->out, d->stride, d->padding,
-                                                                  d->padding),
+        status = check(dnnl_deconvolution_backward_data_desc_init(&b, dnnl_deconvolution_direct, &d->in, &d->weight,
+                                                                  &d->out, d->stride, d->padding, d->padding),
                        "a transposed convolution", error) ||
                  make_pass(s, &c->data, &b, hint, dnnl_query_weights_md, &d->plain, NULL, error) ||
-                 check(dnnl_deconvolution_backward_weights_desc_init(&w, dnnl_deconvolution_direct, &d->in, &d->weight, NULL, &d->out, d->stride,
-                                                                     d->padding, d->padding),
+                 check(dnnl_deconvolution_backward_weights_desc_init(&w, dnnl_deconvolution_direct, &d->in, &d->weight,
+                                                                     NULL, &d->out, d->stride, d->padding, d->padding),
                        "a transposed convolution", error) ||
                  make_pass(s, &c->weight, &w, hint, dnnl_query_diff_weights_md, &d->plain, NULL, error);
     if (hint)
@@ -267,12 +284,16 @@ static void describe_direct(const state *s, conv *c, const dbi_layer *l)
     bool up = l->kind == DBI_LAYER_UP;
     int taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8, in_lanes = lanes_of(s, l->in), out_lanes = lanes_of(s, l->out);
     int64_t in_step = up ? (int64_t)l->out * taps : taps, out_step = up ? taps : (int64_t)l->in * taps;
-    dbi_direct_kind forward = up ? DBI_DIRECT_SCATTER : DBI_DIRECT_GATHER, back = up ? DBI_DIRECT_GATHER : DBI_DIRECT_SCATTER;
+    dbi_direct_kind forward = up ? DBI_DIRECT_SCATTER : DBI_DIRECT_GATHER,
+                    back = up ? DBI_DIRECT_GATHER : DBI_DIRECT_SCATTER;
     if (l->kind == DBI_LAYER_CONV3)
         forward = back = DBI_DIRECT_SAME;
-    c->forward.direct = c->weight.direct = (dbi_direct){forward, in, out, in_lanes, out_lanes, in_step, out_step, false, s->lanes == 16};
-    c->data.direct = (dbi_direct){back, out, in, out_lanes, in_lanes, out_step, in_step, l->kind == DBI_LAYER_CONV3, s->lanes == 16};
-    if (l->kind == DBI_LAYER_CONV3 && s->lanes == 8) { /* oneDNN has the faster code for rows too short for our tiles, but for the sums over them */
+    c->forward.direct = c->weight.direct =
+        (dbi_direct){forward, in, out, in_lanes, out_lanes, in_step, out_step, false, s->lanes == 16};
+    c->data.direct =
+        (dbi_direct){back, out, in, out_lanes, in_lanes, out_step, in_step, l->kind == DBI_LAYER_CONV3, s->lanes == 16};
+    if (l->kind == DBI_LAYER_CONV3 &&
+        s->lanes == 8) { /* oneDNN has the faster code for rows too short for our tiles, but for the sums over them */
         c->forward.ours = c->data.ours = out.size[2] >= 8 || applies_winograd(&c->forward.direct);
         c->weight.ours = true;
     }
@@ -296,7 +317,8 @@ static int make_layer(state *s, int index, dbi_error *error)
     described d;
     dbi_blocked out = blocked_of(s, l->out, l->level);
     int classes = index == s->shape.layout->layers - 1 ? s->shape.layout->arch.classes : 0;
-    s->partial_bytes = larger(s->partial_bytes, sizeof(float) * dbi_blocked_partials(&out, lanes_of(s, l->out), classes, index ? 0 : l->in));
+    s->partial_bytes = larger(
+        s->partial_bytes, sizeof(float) * dbi_blocked_partials(&out, lanes_of(s, l->out), classes, index ? 0 : l->in));
     if (index == 0) {
         s->image_bytes = sizeof(float) * dbi_image_padded_count(s->shape.batch, l->in, s->shape.size);
         return 0;
@@ -367,7 +389,8 @@ static void *cpu_open(const dbi_net_shape *shape, size_t *scratch, dbi_error *er
         cpu_close(s);
         return NULL;
     }
-    *scratch = page(s->weight_bytes) + page(s->plain_bytes) + page(s->scratch_bytes) + page(s->partial_bytes) + page(s->image_bytes);
+    *scratch = page(s->weight_bytes) + page(s->plain_bytes) + page(s->scratch_bytes) + page(s->partial_bytes) +
+               page(s->image_bytes);
     return s;
 }
 
@@ -406,7 +429,8 @@ static const float *round_up(const state *s, const extent *e, const float *weigh
         return weight;
     memset(s->plain, 0, sizeof(float) * (size_t)e->rounded_outer * (size_t)e->rounded_inner * (size_t)e->taps);
     for (int o = 0; o < e->outer; o++)
-        memcpy(s->plain + (size_t)o * (size_t)e->rounded_inner * (size_t)e->taps, weight + (size_t)o * (size_t)e->inner * (size_t)e->taps,
+        memcpy(s->plain + (size_t)o * (size_t)e->rounded_inner * (size_t)e->taps,
+               weight + (size_t)o * (size_t)e->inner * (size_t)e->taps,
                sizeof(float) * (size_t)e->inner * (size_t)e->taps);
     return s->plain;
 }
@@ -414,7 +438,8 @@ static const float *round_up(const state *s, const extent *e, const float *weigh
 static void round_down(const state *s, const extent *e, float *weight)
 {
     for (int o = 0; o < e->outer; o++)
-        memcpy(weight + (size_t)o * (size_t)e->inner * (size_t)e->taps, s->plain + (size_t)o * (size_t)e->rounded_inner * (size_t)e->taps,
+        memcpy(weight + (size_t)o * (size_t)e->inner * (size_t)e->taps,
+               s->plain + (size_t)o * (size_t)e->rounded_inner * (size_t)e->taps,
                sizeof(float) * (size_t)e->inner * (size_t)e->taps);
 }
 
@@ -426,13 +451,14 @@ static int reorder(const state *s, const pass *p, dnnl_memory_t from, dnnl_memor
 }
 
 /* Runs a pass of a layer on plain weights: read, or with `back` written. */
-static int run(state *s, int index, const pass *p, const int role[3], const float *in, const float *out, const float *weight, float *back,
-               dbi_error *error)
+static int run(state *s, int index, const pass *p, const int role[3], const float *in, const float *out,
+               const float *weight, float *back, dbi_error *error)
 {
     const conv *c = &s->conv[index];
     extent e = extent_of(s, layer_of(s, index));
     const float *plain = back ? (is_ragged(&e) ? s->plain : back) : round_up(s, &e, weight);
-    dnnl_exec_arg_t args[] = {{role[0], c->in}, {role[1], c->out}, {role[2], p->weight}, {DNNL_ARG_SCRATCHPAD, p->scratch}};
+    dnnl_exec_arg_t args[] = {
+        {role[0], c->in}, {role[1], c->out}, {role[2], p->weight}, {DNNL_ARG_SCRATCHPAD, p->scratch}};
     dnnl_memory_set_data_handle(c->in, (void *)(uintptr_t)in);
     dnnl_memory_set_data_handle(c->out, (void *)(uintptr_t)out);
     dnnl_memory_set_data_handle(c->plain, (void *)(uintptr_t)plain);
@@ -440,7 +466,8 @@ static int run(state *s, int index, const pass *p, const int role[3], const floa
     dnnl_memory_set_data_handle(p->scratch, s->scratch);
     if ((!back && reorder(s, p, c->plain, p->weight, error)) ||
         check(dnnl_primitive_execute(p->primitive, s->stream, 4, args), "a convolution", error) ||
-        check(dnnl_stream_wait(s->stream), "a convolution", error) || (back && reorder(s, p, p->weight, c->plain, error)))
+        check(dnnl_stream_wait(s->stream), "a convolution", error) ||
+        (back && reorder(s, p, p->weight, c->plain, error)))
         return -1;
     if (back && is_ragged(&e))
         round_down(s, &e, back);
@@ -502,7 +529,8 @@ static void moments(void *opaque, int index, const float *z, double *mean, doubl
     const size_t sample = elements(&s->shape, at.channels, layer_of(s, index)->level) / (size_t)rows;
     at.batch /= rows;
     for (int64_t r = 0; r < rows; r++)
-        kernels_of(s, at.channels)->moments(&at, z + (size_t)r * sample, s->partial, mean + r * at.channels, variance + r * at.channels);
+        kernels_of(s, at.channels)
+            ->moments(&at, z + (size_t)r * sample, s->partial, mean + r * at.channels, variance + r * at.channels);
 }
 
 static void normalize(void *opaque, int index, const float *z, const dbi_norm_f32 *norm, float *a)
@@ -512,23 +540,24 @@ static void normalize(void *opaque, int index, const float *z, const dbi_norm_f3
     kernels_of(s, at.channels)->normalize(&at, z, norm, a);
 }
 
-static void normalize_sums(void *opaque, int index, const float *z, const dbi_norm_f32 *norm, const float *da, const float *da_skip, double *sum,
-                           double *dot)
+static void normalize_sums(void *opaque, int index, const float *z, const dbi_norm_f32 *norm, const float *da,
+                           const float *da_skip, double *sum, double *dot)
 {
     const state *s = opaque;
     dbi_blocked at = blocked_of(s, layer_of(s, index)->out, layer_of(s, index)->level);
     kernels_of(s, at.channels)->normalize_sums(&at, z, norm, da, da_skip, s->partial, sum, dot);
 }
 
-static void normalize_gradient(void *opaque, int index, float *z, const dbi_norm_f32 *norm, const float *da, const float *da_skip, const float *by_dy,
-                               const float *by_z, const float *constant)
+static void normalize_gradient(void *opaque, int index, float *z, const dbi_norm_f32 *norm, const float *da,
+                               const float *da_skip, const float *by_dy, const float *by_z, const float *constant)
 {
     const state *s = opaque;
     dbi_blocked at = blocked_of(s, layer_of(s, index)->out, layer_of(s, index)->level);
     kernels_of(s, at.channels)->normalize_gradient(&at, z, norm, da, da_skip, by_dy, by_z, constant);
 }
 
-static void heads(void *opaque, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, float *logits, float *sdf)
+static void heads(void *opaque, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, float *logits,
+                  float *sdf)
 {
     const state *s = opaque;
     const dbi_arch *arch = &s->shape.layout->arch;
@@ -536,8 +565,9 @@ static void heads(void *opaque, const float *z, const dbi_norm_f32 *norm, const 
     kernels_of(s, at.channels)->heads(&at, arch->classes, z, norm, h, logits, sdf);
 }
 
-static void heads_sums(void *opaque, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, const float *dlogits, const float *dr,
-                       double *sum, double *dot, const dbi_heads_gradient_f32 *gradient)
+static void heads_sums(void *opaque, const float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h,
+                       const float *dlogits, const float *dr, double *sum, double *dot,
+                       const dbi_heads_gradient_f32 *gradient)
 {
     const state *s = opaque;
     const dbi_arch *arch = &s->shape.layout->arch;
@@ -547,8 +577,9 @@ static void heads_sums(void *opaque, const float *z, const dbi_norm_f32 *norm, c
     dbi_channel_sums(at.batch, arch->classes, at.size, dr, s->partial, gradient->sdf_bias);
 }
 
-static void heads_gradient(void *opaque, float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, const float *dlogits, const float *dr,
-                           const float *by_dy, const float *by_z, const float *constant)
+static void heads_gradient(void *opaque, float *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h,
+                           const float *dlogits, const float *dr, const float *by_dy, const float *by_z,
+                           const float *constant)
 {
     const state *s = opaque;
     const dbi_arch *arch = &s->shape.layout->arch;

@@ -159,16 +159,18 @@ typedef struct view_f32 {
 static view_f32 view_of_f32(const step_f32 *s, const chunk_f32 *c)
 {
     const dbi_loss_f32 *l = s->loss;
-    view_f32 v = {
-        .of = {[DBI_OF_LOGIT] = s->in->logits + c->at,
-               [DBI_OF_R] = s->in->sdf + c->at,
-               [DBI_OF_P] = l->p + c->at,
-               [DBI_OF_A] = l->a + c->at,
-               [DBI_OF_LABEL] = l->y + c->at,
-               [DBI_OF_DISTANCE] = l->r + c->at,
-               [DBI_OF_PSEUDO_LABEL] = l->y + c->at,
-               [DBI_OF_PSEUDO_DISTANCE] = l->r + c->at},
-        .slope = {[DBI_OF_LOGIT] = s->dlogits + c->at, [DBI_OF_R] = s->dsdf + c->at, [DBI_OF_P] = l->dp + c->at, [DBI_OF_A] = l->da + c->at}};
+    view_f32 v = {.of = {[DBI_OF_LOGIT] = s->in->logits + c->at,
+                         [DBI_OF_R] = s->in->sdf + c->at,
+                         [DBI_OF_P] = l->p + c->at,
+                         [DBI_OF_A] = l->a + c->at,
+                         [DBI_OF_LABEL] = l->y + c->at,
+                         [DBI_OF_DISTANCE] = l->r + c->at,
+                         [DBI_OF_PSEUDO_LABEL] = l->y + c->at,
+                         [DBI_OF_PSEUDO_DISTANCE] = l->r + c->at},
+                  .slope = {[DBI_OF_LOGIT] = s->dlogits + c->at,
+                            [DBI_OF_R] = s->dsdf + c->at,
+                            [DBI_OF_P] = l->dp + c->at,
+                            [DBI_OF_A] = l->da + c->at}};
     if (s->set->transform) {
         v.of[DBI_OF_S] = l->s + c->at;
         v.slope[DBI_OF_S] = l->ds + c->at;
@@ -213,8 +215,8 @@ static void look_f32(const step_f32 *s, const chunk_f32 *c)
 static int transform_f32(dbi_loss_f32 *l, int64_t first, const real *p, real *to, bool keep, dbi_error *error)
 {
     for (int64_t i = first * l->set.classes; i < l->set.batch * l->set.classes; i++)
-        if (dbi_transform_forward_f32(&l->transform, &l->normalize, l->size, p + i * l->set.voxels, to + i * l->set.voxels, keep ? &l->tape[i] : NULL,
-                                      error))
+        if (dbi_transform_forward_f32(&l->transform, &l->normalize, l->size, p + i * l->set.voxels,
+                                      to + i * l->set.voxels, keep ? &l->tape[i] : NULL, error))
             return -1;
     return 0;
 }
@@ -245,7 +247,8 @@ static void teach_f32(const step_f32 *s, const chunk_f32 *c)
     }
     const real *sdf = s->in->teacher_sdf + c->theirs, *seen = s->set->teacher_transform ? l->teacher_s + c->at : NULL;
     for (int64_t i = 0; i < c->count; i++) {
-        const dbi_pseudo_f32 to = dbi_pseudo_targets_f32(k, gamma, s->set->uncertainty, p[i], sdf[i], seen ? seen[i] : 0);
+        const dbi_pseudo_f32 to =
+            dbi_pseudo_targets_f32(k, gamma, s->set->uncertainty, p[i], sdf[i], seen ? seen[i] : 0);
         y[i] = to.label;
         r[i] = to.distance;
         weight[i] = to.weight;
@@ -262,7 +265,8 @@ typedef struct pairs_f32 {
 
 DBI_INLINE pairs_f32 pairs_of_f32(const step_f32 *s, const view_f32 *v, int what, int against, int voxels)
 {
-    return (pairs_f32){v->of[what], v->of[against], v->weight[voxels], v->of[dbi_logit_of(what)], what == DBI_OF_A ? (real)s->set->k : 1};
+    return (pairs_f32){v->of[what], v->of[against], v->weight[voxels], v->of[dbi_logit_of(what)],
+                       what == DBI_OF_A ? (real)s->set->k : 1};
 }
 
 DBI_INLINE dbi_pair_f32 pair_at_f32(const pairs_f32 *pairs, int64_t i)
@@ -270,7 +274,8 @@ DBI_INLINE dbi_pair_f32 pair_at_f32(const pairs_f32 *pairs, int64_t i)
     return (dbi_pair_f32){pairs->q[i], pairs->y[i], pairs->weight ? pairs->weight[i] : 1, pairs->k * pairs->logit[i]};
 }
 
-DBI_INLINE void add_term_f32(const step_f32 *s, const view_f32 *v, int64_t count, int form, int what, int against, int voxels, double *restrict sum)
+DBI_INLINE void add_term_f32(const step_f32 *s, const view_f32 *v, int64_t count, int form, int what, int against,
+                             int voxels, double *restrict sum)
 {
     const pairs_f32 pairs = pairs_of_f32(s, v, what, against, voxels);
     const bool cross_entropy = s->set->cross_entropy;
@@ -288,11 +293,13 @@ static void add_f32(const step_f32 *s, const chunk_f32 *c)
         teach_f32(s, c);
         const uint8_t *truth = s->in->truth ? s->in->truth + c->in_label : NULL;
         for (int64_t i = 0; i < c->count; i++)
-            dbi_log_add_f32(s->loss->y[c->at + i], s->loss->weight[c->at + i], truth ? truth[i] == c->class + 1 : -1, c->sum);
+            dbi_log_add_f32(s->loss->y[c->at + i], s->loss->weight[c->at + i], truth ? truth[i] == c->class + 1 : -1,
+                            c->sum);
     }
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                                                       \
-    if (dbi_loss_has(s->set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, c->labeled))                                                                      \
-        add_term_f32(s, &v, c->count, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS, c->sum + DBI_SLOT_##ID);
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                         \
+    if (dbi_loss_has(s->set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, c->labeled))                                        \
+        add_term_f32(s, &v, c->count, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS,           \
+                     c->sum + DBI_SLOT_##ID);
 #include "method/terms.def"
 }
 
@@ -311,8 +318,8 @@ static void conclude_f32(const step_f32 *s, dbi_loss_values *values)
     dbi_loss_conclude_f32(&sums, s->in->ramp, s->in->truth != NULL, values);
 }
 
-DBI_INLINE void slope_term_f32(const step_f32 *s, const view_f32 *v, int64_t count, int form, int what, int against, int voxels,
-                               const dbi_term_factors_f32 *factors)
+DBI_INLINE void slope_term_f32(const step_f32 *s, const view_f32 *v, int64_t count, int form, int what, int against,
+                               int voxels, const dbi_term_factors_f32 *factors)
 {
     const pairs_f32 pairs = pairs_of_f32(s, v, what, against, voxels);
     const dbi_term_factors_f32 f = *factors;
@@ -334,9 +341,10 @@ static void slope_f32(const step_f32 *s, const chunk_f32 *c)
 {
     const view_f32 v = view_of_f32(s, c);
     const dbi_term_factors_f32 *factors = s->loss->factors + c->class * DBI_TERMS;
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                                                       \
-    if (dbi_loss_has(s->set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, c->labeled))                                                                      \
-        slope_term_f32(s, &v, c->count, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS, factors + DBI_TERM_##ID);
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                         \
+    if (dbi_loss_has(s->set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, c->labeled))                                        \
+        slope_term_f32(s, &v, c->count, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS,         \
+                       factors + DBI_TERM_##ID);
 #include "method/terms.def"
 }
 
@@ -365,7 +373,8 @@ static void chain_f32(const step_f32 *s, const chunk_f32 *c)
     }
 }
 
-int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_values *values, real *dlogits, real *dsdf, dbi_error *error)
+int dbi_loss_step_f32(dbi_loss_f32 *l, const dbi_loss_input_f32 *in, dbi_loss_values *values, real *dlogits, real *dsdf,
+                      dbi_error *error)
 {
     const dbi_loss_settings alone = dbi_loss_settle_alone(&l->set);
     const step_f32 s = {l, in->teacher_logits ? &l->set : &alone, in, dlogits, dsdf};

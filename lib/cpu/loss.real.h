@@ -8,7 +8,8 @@ typedef struct dbi_loss_f32 dbi_loss_f32;
 dbi_loss_f32 *dbi_loss_open_f32(const dbi_method *method, const dbi_loss_shape *shape, dbi_error *error);
 void dbi_loss_close_f32(dbi_loss_f32 *loss);
 
-/* One step's inputs. The student's outputs are of all samples, the teacher's (NULL without) of the unlabelled ones; arrays [samples,K,X,Y,Z]. */
+/* One step's inputs. The student's outputs are of all samples, the teacher's (NULL without) of the unlabelled ones;
+ * arrays [samples,K,X,Y,Z]. */
 typedef struct dbi_loss_input_f32 {
     const real *logits, *sdf;
     const real *teacher_logits, *teacher_sdf;
@@ -20,4 +21,5 @@ typedef struct dbi_loss_input_f32 {
 } dbi_loss_input_f32;
 
 /* Values and gradients (overwritten) with respect to logits and sdf. */
-int dbi_loss_step_f32(dbi_loss_f32 *loss, const dbi_loss_input_f32 *input, dbi_loss_values *values, real *dlogits, real *dsdf, dbi_error *error);
+int dbi_loss_step_f32(dbi_loss_f32 *loss, const dbi_loss_input_f32 *input, dbi_loss_values *values, real *dlogits,
+                      real *dsdf, dbi_error *error);

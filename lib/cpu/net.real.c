@@ -1,8 +1,8 @@
 /* The network over a backend: which buffer holds what and when, the normalizations' numbers, the order of the passes.
  *
- * Training keeps two activations of each layer, z (convolved) and a (normalized and what follows). The backward pass needs no more: the gradient of
- * z overwrites z, the gradient of a overwrites a, as soon as nobody reads them any more. Without training, z becomes a in place, and buffers are
- * used again after their last reader. */
+ * Training keeps two activations of each layer, z (convolved) and a (normalized and what follows). The backward pass
+ * needs no more: the gradient of z overwrites z, the gradient of a overwrites a, as soon as nobody reads them any more.
+ * Without training, z becomes a in place, and buffers are used again after their last reader. */
 #include "cpu/net.real.h"
 
 #include <math.h>
@@ -85,7 +85,8 @@ static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
     const dbi_layout *layout = net->shape.layout;
     const dbi_layer *layer = &layout->layer[l];
     bool training = net->shape.training;
-    size_t bytes = net->backend->elements(&net->shape, layer->out, layer->level) * sizeof(real), lanes = (size_t)layer->out + DBI_LANES;
+    size_t bytes = net->backend->elements(&net->shape, layer->out, layer->level) * sizeof(real),
+           lanes = (size_t)layer->out + DBI_LANES;
     const size_t numbers = (size_t)dbi_norm_rows(&net->shape) * lanes;
     need(p, &net->z[l], bytes, training ? 0 : l, training ? WHOLE_PASS : dbi_layout_last_reader(layout, l));
     if (training && l < layout->layers - 1)
@@ -103,8 +104,10 @@ static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
 static void plan_net(plan *p, dbi_cpu_net_f32 *net, void **scratch, size_t scratch_bytes)
 {
     const dbi_layout *layout = net->shape.layout;
-    const size_t numbers = (size_t)dbi_norm_rows(&net->shape) * ((size_t)dbi_layout_widest(layout) + DBI_LANES); /* of the widest layer */
-    size_t outputs = (size_t)net->shape.batch * (size_t)layout->arch.classes * (size_t)(net->shape.size[0] * net->shape.size[1] * net->shape.size[2]);
+    const size_t numbers =
+        (size_t)dbi_norm_rows(&net->shape) * ((size_t)dbi_layout_widest(layout) + DBI_LANES); /* of the widest layer */
+    size_t outputs = (size_t)net->shape.batch * (size_t)layout->arch.classes *
+                     (size_t)(net->shape.size[0] * net->shape.size[1] * net->shape.size[2]);
     for (int l = 0; l < layout->layers; l++)
         plan_layer(p, net, l);
     need(p, &net->by_dy, numbers * sizeof(real), 0, WHOLE_PASS);
@@ -200,12 +203,13 @@ static const real *input_of(const dbi_cpu_net_f32 *net, int l, const real *image
     return input < 0 ? image : net->a[input];
 }
 
-/* Mean, scale and shift of the layer's normalization. z is without the convolution's bias, which a batch's mean would take out again: it only
- * shows in the running mean. */
+/* Mean, scale and shift of the layer's normalization. z is without the convolution's bias, which a batch's mean would
+ * take out again: it only shows in the running mean. */
 static void batch_normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights, const dbi_pass *pass)
 {
     const dbi_layout *layout = net->shape.layout;
-    const real *bias = tensor_of(layout, l, DBI_CONV_BIAS, weights->parameters), *gamma = tensor_of(layout, l, DBI_NORM_GAMMA, weights->parameters);
+    const real *bias = tensor_of(layout, l, DBI_CONV_BIAS, weights->parameters),
+               *gamma = tensor_of(layout, l, DBI_NORM_GAMMA, weights->parameters);
     const real *beta = tensor_of(layout, l, DBI_NORM_BETA, weights->parameters);
     real *running_mean = tensor_of(layout, l, DBI_RUNNING_MEAN, weights->statistics),
          *running_variance = tensor_of(layout, l, DBI_RUNNING_VARIANCE, weights->statistics);
@@ -214,7 +218,8 @@ static void batch_normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *we
     if (batch)
         net->backend->moments(net->state, l, net->z[l], net->first, net->second);
     for (int c = 0; c < layout->layer[l].out; c++) {
-        double mean = batch ? net->first[c] : (double)running_mean[c] - bias[c], variance = batch ? net->second[c] : running_variance[c];
+        double mean = batch ? net->first[c] : (double)running_mean[c] - bias[c],
+               variance = batch ? net->second[c] : running_variance[c];
         net->deviation_inverse[l][c] = dbi_norm_inverse(variance);
         net->mean[l][c] = (real)mean;
         net->scale[l][c] = (real)(gamma[c] * net->deviation_inverse[l][c]);
@@ -226,7 +231,8 @@ static void batch_normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *we
     }
 }
 
-/* The same by sample and group of channels. The means of a group's channels are with their biases, the mean that is taken from z without. */
+/* The same by sample and group of channels. The means of a group's channels are with their biases, the mean that is
+ * taken from z without. */
 static void group_normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights)
 {
     const dbi_layout *layout = net->shape.layout;
@@ -270,7 +276,8 @@ static void draw_dropout(dbi_cpu_net_f32 *net, int l, const dbi_pass *pass)
     memset(net->drop[l], 0, (size_t)net->shape.batch * (size_t)(channels + DBI_LANES) * sizeof(real));
     for (int64_t n = 0; n < net->shape.batch; n++)
         for (int c = 0; c < channels; c++)
-            net->drop[l][n * (channels + DBI_LANES) + c] = dbi_random_uniform(&random) < pass->dropout ? 0 : (real)(1 / (1 - pass->dropout));
+            net->drop[l][n * (channels + DBI_LANES) + c] =
+                dbi_random_uniform(&random) < pass->dropout ? 0 : (real)(1 / (1 - pass->dropout));
 }
 
 static dbi_norm_f32 norm_of(const dbi_cpu_net_f32 *net, int l, bool dropout)
@@ -295,11 +302,12 @@ static dbi_heads_f32 heads_of(const dbi_layout *layout, const dbi_weights_f32 *w
 
 static size_t outputs_of(const dbi_cpu_net_f32 *net)
 {
-    return (size_t)dbi_layer_values(&net->shape, net->shape.layout->layers - 1) * (size_t)net->shape.layout->arch.classes;
+    return (size_t)dbi_layer_values(&net->shape, net->shape.layout->layers - 1) *
+           (size_t)net->shape.layout->arch.classes;
 }
 
-int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, const dbi_pass *pass, const real *image, real *logits, real *sdf,
-                            dbi_error *error)
+int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, const dbi_pass *pass, const real *image,
+                            real *logits, real *sdf, dbi_error *error)
 {
     const dbi_layout *layout = net->shape.layout;
     int last = layout->layers - 1;
@@ -342,7 +350,8 @@ static void batch_normalization_gradient(dbi_cpu_net_f32 *net, int l, real *grad
     double count = (double)dbi_layer_values(&net->shape, l);
     for (int c = 0; c < channels; c++) {
         const double scale = net->scale[l][c];
-        const dbi_norm_gradient g = dbi_norm_gradient_of(batch, net->first[c], net->second[c], net->deviation_inverse[l][c], scale, count);
+        const dbi_norm_gradient g =
+            dbi_norm_gradient_of(batch, net->first[c], net->second[c], net->deviation_inverse[l][c], scale, count);
         gamma[c] = (real)g.gamma;
         beta[c] = (real)g.beta;
         bias[c] = (real)g.bias;
@@ -386,11 +395,13 @@ static void group_normalization_gradient(dbi_cpu_net_f32 *net, int l, real *grad
         for (int64_t n = 0; n < net->shape.batch; n++) {
             const int64_t at = n * (layer->out + DBI_LANES) + c;
             const double sum = net->first[n * layer->out + c], dot = net->second[n * layer->out + c];
-            bias += dbi_norm_group_bias(net->scale[l][at], sum, net->by_z[at], net->constant[at], net->away[l][at], count);
+            bias +=
+                dbi_norm_group_bias(net->scale[l][at], sum, net->by_z[at], net->constant[at], net->away[l][at], count);
             gamma += dot * net->deviation_inverse[l][at];
             beta += sum;
         }
-        tensor_of(layout, l, DBI_CONV_BIAS, gradient)[c] = layer->groups < layer->out ? (real)bias : 0; /* a mean takes it out again */
+        tensor_of(layout, l, DBI_CONV_BIAS, gradient)[c] =
+            layer->groups < layer->out ? (real)bias : 0; /* a mean takes it out again */
         if (affine) {
             tensor_of(layout, l, DBI_NORM_GAMMA, gradient)[c] = (real)gamma;
             tensor_of(layout, l, DBI_NORM_BETA, gradient)[c] = (real)beta;
@@ -414,7 +425,8 @@ static void normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
 }
 
 /* The last layer, from the outputs' gradients; z of the last layer becomes its gradient. */
-static void heads_backward(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights, const real *dlogits, const real *dsdf, real *gradient)
+static void heads_backward(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights, const real *dlogits, const real *dsdf,
+                           real *gradient)
 {
     const dbi_layout *layout = net->shape.layout;
     int last = layout->layers - 1;
@@ -430,7 +442,8 @@ static void heads_backward(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights,
         net->dr[i] = dsdf[i] * (1 - net->sdf[i] * net->sdf[i]);
     net->backend->heads_sums(net->state, net->z[last], &norm, &heads, dlogits, net->dr, net->first, net->second, &out);
     normalization_gradient(net, last, gradient);
-    net->backend->heads_gradient(net->state, net->z[last], &norm, &heads, dlogits, net->dr, net->by_dy, net->by_z, net->constant);
+    net->backend->heads_gradient(net->state, net->z[last], &norm, &heads, dlogits, net->dr, net->by_dy, net->by_z,
+                                 net->constant);
 }
 
 /* z of layer l becomes its gradient, from the gradients of a in the layers that read it. */
@@ -442,11 +455,12 @@ static void normalize_backward(dbi_cpu_net_f32 *net, int l, real *gradient)
     const real *da_skip = adder < 0 ? NULL : net->a[adder];
     net->backend->normalize_sums(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->first, net->second);
     normalization_gradient(net, l, gradient);
-    net->backend->normalize_gradient(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->by_dy, net->by_z, net->constant);
+    net->backend->normalize_gradient(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->by_dy, net->by_z,
+                                     net->constant);
 }
 
-int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights, const real *dlogits, const real *dsdf, real *gradient,
-                             dbi_error *error)
+int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights, const real *dlogits,
+                             const real *dsdf, real *gradient, dbi_error *error)
 {
     const dbi_layout *layout = net->shape.layout;
     if (!net->kept)
@@ -459,8 +473,8 @@ int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weight
         else
             normalize_backward(net, l, gradient);
         const real *weight = tensor_of(layout, l, DBI_CONV_WEIGHT, weights->parameters);
-        if (net->backend->weight_gradient(net->state, l, input_of(net, l, net->image), net->z[l], tensor_of(layout, l, DBI_CONV_WEIGHT, gradient),
-                                          error) ||
+        if (net->backend->weight_gradient(net->state, l, input_of(net, l, net->image), net->z[l],
+                                          tensor_of(layout, l, DBI_CONV_WEIGHT, gradient), error) ||
             (input >= 0 && net->backend->data_gradient(net->state, l, net->z[l], weight, net->a[input], error)))
             return -1;
     }

@@ -1,4 +1,5 @@
-/* The reference: plain arrays [batch,channels,X,Y,Z], loops as in the formulas. It judges the other devices; nothing here is made to be fast. */
+/* The reference: plain arrays [batch,channels,X,Y,Z], loops as in the formulas. It judges the other devices; nothing
+ * here is made to be fast. */
 #include "cpu/backend.real.h"
 
 #include <math.h>
@@ -11,7 +12,8 @@ typedef struct state {
     dbi_net_shape shape;
 } state;
 
-/* One axis and one tap of a kernel: the input and output positions that the tap joins are in_at + in_step p and out_at + out_step p, p < count. */
+/* One axis and one tap of a kernel: the input and output positions that the tap joins are in_at + in_step p and out_at
+ * + out_step p, p < count. */
 typedef struct axis {
     int64_t count, in_at, in_step, out_at, out_step;
 } axis;
@@ -29,7 +31,8 @@ static axis make_axis(dbi_layer_kind kind, int tap, int64_t out_size)
 typedef enum operation { FORWARD, DATA, WEIGHT } operation;
 
 /* One input channel, one output channel, one tap (x, y, z): in and out are whole [X,Y,Z] grids. */
-static void visit(operation op, const axis at[3], const int64_t in_size[3], const int64_t out_size[3], real *weight, real *in, real *out)
+static void visit(operation op, const axis at[3], const int64_t in_size[3], const int64_t out_size[3], real *weight,
+                  real *in, real *out)
 {
     double sum = 0;
     for (int64_t x = 0; x < at[0].count; x++)
@@ -51,10 +54,12 @@ static void visit(operation op, const axis at[3], const int64_t in_size[3], cons
 }
 
 /* All taps between one input and one output channel of one sample. */
-static void visit_kernel(const state *s, int layer, operation op, int64_t sample, int ci, int co, real *weight, real *in, real *out)
+static void visit_kernel(const state *s, int layer, operation op, int64_t sample, int ci, int co, real *weight,
+                         real *in, real *out)
 {
     const dbi_layer *l = &s->shape.layout->layer[layer];
-    int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN), edge = l->kind == DBI_LAYER_CONV3 ? 3 : 2;
+    int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN),
+        edge = l->kind == DBI_LAYER_CONV3 ? 3 : 2;
     int64_t in_size[3], out_size[3];
     for (int d = 0; d < 3; d++) {
         in_size[d] = s->shape.size[d] >> in_level;
@@ -66,7 +71,8 @@ static void visit_kernel(const state *s, int layer, operation op, int64_t sample
     for (int kx = 0; kx < edge; kx++)
         for (int ky = 0; ky < edge; ky++)
             for (int kz = 0; kz < edge; kz++, weight++) {
-                axis at[] = {make_axis(l->kind, kx, out_size[0]), make_axis(l->kind, ky, out_size[1]), make_axis(l->kind, kz, out_size[2])};
+                axis at[] = {make_axis(l->kind, kx, out_size[0]), make_axis(l->kind, ky, out_size[1]),
+                             make_axis(l->kind, kz, out_size[2])};
                 visit(op, at, in_size, out_size, weight, in, out);
             }
 }
@@ -143,7 +149,8 @@ static void moments(void *opaque, int layer, const real *z, double *mean, double
 {
     const state *s = opaque;
     const dbi_layer *l = &s->shape.layout->layer[layer];
-    const int64_t v = voxels(&s->shape, l->level), rows = dbi_norm_rows(&s->shape), samples = s->shape.batch / rows, count = samples * v;
+    const int64_t v = voxels(&s->shape, l->level), rows = dbi_norm_rows(&s->shape), samples = s->shape.batch / rows,
+                  count = samples * v;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows * l->out; r++) {
         const int64_t c = r % l->out, first = r / l->out * samples;
@@ -191,7 +198,8 @@ static void normalize(void *opaque, int layer, const real *z, const dbi_norm_f32
                 a[i] = activate(norm, l, n, c, z[i]) + (norm->skip ? norm->skip[i] : 0);
 }
 
-static void heads(void *opaque, const real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, real *logits, real *sdf)
+static void heads(void *opaque, const real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, real *logits,
+                  real *sdf)
 {
     const state *s = opaque;
     const dbi_layout *layout = s->shape.layout;
@@ -233,12 +241,14 @@ static real gradient_of_a(const state *s, const source *from, const dbi_layer *l
     return sum;
 }
 
-static real gradient_of_y(const state *s, const source *from, const dbi_norm_f32 *norm, const dbi_layer *l, int64_t n, int c, int64_t i, real z)
+static real gradient_of_y(const state *s, const source *from, const dbi_norm_f32 *norm, const dbi_layer *l, int64_t n,
+                          int c, int64_t i, real z)
 {
     return normalized(norm, n, c, z) > 0 ? gradient_of_a(s, from, l, n, c, i) * dropped(norm, l, n, c) : 0;
 }
 
-static void sums(const state *s, int layer, const real *z, const dbi_norm_f32 *norm, const source *from, double *sum, double *dot)
+static void sums(const state *s, int layer, const real *z, const dbi_norm_f32 *norm, const source *from, double *sum,
+                 double *dot)
 {
     const dbi_layer *l = &s->shape.layout->layer[layer];
     const int64_t v = voxels(&s->shape, l->level), rows = dbi_norm_rows(&s->shape), samples = s->shape.batch / rows;
@@ -256,8 +266,8 @@ static void sums(const state *s, int layer, const real *z, const dbi_norm_f32 *n
     }
 }
 
-static void gradient(const state *s, int layer, real *z, const dbi_norm_f32 *norm, const source *from, const real *by_dy, const real *by_z,
-                     const real *constant)
+static void gradient(const state *s, int layer, real *z, const dbi_norm_f32 *norm, const source *from,
+                     const real *by_dy, const real *by_z, const real *constant)
 {
     const dbi_layer *l = &s->shape.layout->layer[layer];
     int64_t v = voxels(&s->shape, l->level);
@@ -267,23 +277,25 @@ static void gradient(const state *s, int layer, real *z, const dbi_norm_f32 *nor
             for (int64_t i = 0; i < v; i++) {
                 const int64_t k = n * norm->step + c;
                 real *at = &z[(n * l->out + c) * v + i];
-                *at = by_dy[k] * gradient_of_y(s, from, norm, l, n, c, i, *at) + by_z[k] * (*at - norm->mean[k]) + constant[k];
+                *at = by_dy[k] * gradient_of_y(s, from, norm, l, n, c, i, *at) + by_z[k] * (*at - norm->mean[k]) +
+                      constant[k];
             }
 }
 
-static void normalize_sums(void *opaque, int layer, const real *z, const dbi_norm_f32 *norm, const real *da, const real *da_skip, double *sum,
-                           double *dot)
+static void normalize_sums(void *opaque, int layer, const real *z, const dbi_norm_f32 *norm, const real *da,
+                           const real *da_skip, double *sum, double *dot)
 {
     sums(opaque, layer, z, norm, &(source){.da = da, .da_skip = da_skip}, sum, dot);
 }
 
-static void normalize_gradient(void *opaque, int layer, real *z, const dbi_norm_f32 *norm, const real *da, const real *da_skip, const real *by_dy,
-                               const real *by_z, const real *constant)
+static void normalize_gradient(void *opaque, int layer, real *z, const dbi_norm_f32 *norm, const real *da,
+                               const real *da_skip, const real *by_dy, const real *by_z, const real *constant)
 {
     gradient(opaque, layer, z, norm, &(source){.da = da, .da_skip = da_skip}, by_dy, by_z, constant);
 }
 
-static void head_gradient(const state *s, const real *z, const dbi_norm_f32 *norm, const real *dout, real *dweight, real *dbias)
+static void head_gradient(const state *s, const real *z, const dbi_norm_f32 *norm, const real *dout, real *dweight,
+                          real *dbias)
 {
     const dbi_layout *layout = s->shape.layout;
     const dbi_layer *l = &layout->layer[layout->layers - 1];
@@ -296,7 +308,8 @@ static void head_gradient(const state *s, const real *z, const dbi_norm_f32 *nor
             double sum = 0;
             for (int64_t n = 0; n < s->shape.batch; n++)
                 for (int64_t i = 0; i < v; i++)
-                    sum += (double)dout[(n * classes + k) * v + i] * (c < l->out ? activate(norm, l, n, c, z[(n * l->out + c) * v + i]) : 1);
+                    sum += (double)dout[(n * classes + k) * v + i] *
+                           (c < l->out ? activate(norm, l, n, c, z[(n * l->out + c) * v + i]) : 1);
             if (c < l->out)
                 dweight[k * l->out + c] = (real)sum;
             else
@@ -306,8 +319,8 @@ static void head_gradient(const state *s, const real *z, const dbi_norm_f32 *nor
     }
 }
 
-static void heads_sums(void *opaque, const real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, const real *dlogits, const real *dr,
-                       double *sum, double *dot, const dbi_heads_gradient_f32 *out)
+static void heads_sums(void *opaque, const real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h,
+                       const real *dlogits, const real *dr, double *sum, double *dot, const dbi_heads_gradient_f32 *out)
 {
     const state *s = opaque;
     head_gradient(s, z, norm, dlogits, out->seg_weight, out->seg_bias);
@@ -315,11 +328,12 @@ static void heads_sums(void *opaque, const real *z, const dbi_norm_f32 *norm, co
     sums(s, s->shape.layout->layers - 1, z, norm, &(source){.heads = h, .dlogits = dlogits, .dr = dr}, sum, dot);
 }
 
-static void heads_gradient(void *opaque, real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, const real *dlogits, const real *dr,
-                           const real *by_dy, const real *by_z, const real *constant)
+static void heads_gradient(void *opaque, real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, const real *dlogits,
+                           const real *dr, const real *by_dy, const real *by_z, const real *constant)
 {
     const state *s = opaque;
-    gradient(s, s->shape.layout->layers - 1, z, norm, &(source){.heads = h, .dlogits = dlogits, .dr = dr}, by_dy, by_z, constant);
+    gradient(s, s->shape.layout->layers - 1, z, norm, &(source){.heads = h, .dlogits = dlogits, .dr = dr}, by_dy, by_z,
+             constant);
 }
 
 const dbi_backend_f32 dbi_backend_reference_f32 = {.elements = elements,

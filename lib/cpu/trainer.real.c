@@ -24,7 +24,8 @@ struct dbi_cpu_trainer_f32 {
     bool warmup;
 };
 
-dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, const dbi_training *training, dbi_error *error)
+dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, const dbi_training *training,
+                                              dbi_error *error)
 {
     const dbi_loss_shape *shape = &training->shape;
     const dbi_method *method = training->method;
@@ -32,14 +33,19 @@ dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, co
     dbi_cpu_trainer_f32 *t = dbi_alloc(1, sizeof *t, error);
     if (!t)
         return NULL;
-    *t = (dbi_cpu_trainer_f32){
-        .method = *method, .total_steps = training->total_steps, .seed = training->seed, .shape = *shape, .layout = layout, .average = -1};
+    *t = (dbi_cpu_trainer_f32){.method = *method,
+                               .total_steps = training->total_steps,
+                               .seed = training->seed,
+                               .shape = *shape,
+                               .layout = layout,
+                               .average = -1};
     const int64_t unlabeled = shape->batch - shape->labeled, voxels = shape->size[0] * shape->size[1] * shape->size[2];
     const dbi_net_shape student_shape = {layout, shape->batch, {shape->size[0], shape->size[1], shape->size[2]}, true};
     dbi_net_shape teacher_shape = student_shape;
     teacher_shape.batch = unlabeled;
     teacher_shape.training = false;
-    const size_t outputs = (size_t)(shape->batch * shape->classes * voxels), theirs = (size_t)(unlabeled * shape->classes * voxels);
+    const size_t outputs = (size_t)(shape->batch * shape->classes * voxels),
+                 theirs = (size_t)(unlabeled * shape->classes * voxels);
     const size_t images = (size_t)(unlabeled * layout->arch.channels * voxels);
     const bool teacher = dbi_method_needs_teacher(method) && unlabeled;
     struct {
@@ -59,7 +65,8 @@ dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, co
         if (arrays[i].count && !(*arrays[i].array = dbi_alloc(arrays[i].count, sizeof(real), error)))
             goto fail;
     if (!(t->student_net = dbi_cpu_net_open_f32(backend, &student_shape, error)) ||
-        (teacher && !(t->teacher_net = dbi_cpu_net_open_f32(backend, &teacher_shape, error))) || !(t->loss = dbi_loss_open_f32(method, shape, error)))
+        (teacher && !(t->teacher_net = dbi_cpu_net_open_f32(backend, &teacher_shape, error))) ||
+        !(t->loss = dbi_loss_open_f32(method, shape, error)))
         goto fail;
     return t;
 fail:
@@ -74,7 +81,8 @@ void dbi_cpu_trainer_close_f32(dbi_cpu_trainer_f32 *t)
     dbi_cpu_net_close_f32(t->student_net);
     dbi_cpu_net_close_f32(t->teacher_net);
     dbi_loss_close_f32(t->loss);
-    real *arrays[] = {t->logits, t->sdf, t->dlogits, t->dsdf, t->gradient, t->teacher_logits, t->teacher_sdf, t->noisy, t->mask, t->mean};
+    real *arrays[] = {t->logits,         t->sdf,         t->dlogits, t->dsdf, t->gradient,
+                      t->teacher_logits, t->teacher_sdf, t->noisy,   t->mask, t->mean};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     free(t);
@@ -85,7 +93,8 @@ const real *dbi_cpu_trainer_gradient_f32(const dbi_cpu_trainer_f32 *t)
     return t->gradient;
 }
 
-/* The image with Gaussian noise, clipped at two standard deviations as in the UA-MT code. Every voxel has its own place in the random stream. */
+/* The image with Gaussian noise, clipped at two standard deviations as in the UA-MT code. Every voxel has its own place
+ * in the random stream. */
 static const real *add_noise_f32(dbi_cpu_trainer_f32 *t, const real *image, int64_t count, int64_t step, uint32_t pass)
 {
     const double sigma = t->method.teacher_noise;
@@ -105,8 +114,8 @@ static const real *add_noise_f32(dbi_cpu_trainer_f32 *t, const real *image, int6
 }
 
 /* ua-mt's mask: 1 where the entropy of the mean over noisy dropout passes is low. */
-static int certain_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *teacher, const real *image, int64_t images, int64_t outputs, int64_t step,
-                       dbi_error *error)
+static int certain_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *teacher, const real *image, int64_t images,
+                       int64_t outputs, int64_t step, dbi_error *error)
 {
     const int passes = t->method.passes;
     memset(t->mean, 0, (size_t)outputs * sizeof(real));
@@ -116,7 +125,8 @@ static int certain_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *teacher, const r
                          .seed = t->seed,
                          .role = DBI_ROLE_TEACHER_DROPOUT,
                          .step = (uint32_t)(step * passes + i)};
-        if (dbi_cpu_net_forward_f32(t->teacher_net, teacher, &pass, add_noise_f32(t, image, images, step, (uint32_t)i + 1), t->teacher_logits,
+        if (dbi_cpu_net_forward_f32(t->teacher_net, teacher, &pass,
+                                    add_noise_f32(t, image, images, step, (uint32_t)i + 1), t->teacher_logits,
                                     t->teacher_sdf, error))
             return -1;
 #pragma omp parallel for schedule(static)
@@ -133,24 +143,32 @@ static int certain_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *teacher, const r
     return 0;
 }
 
-int dbi_cpu_trainer_step_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples, int64_t step,
-                             dbi_step_log *log, dbi_error *error)
+int dbi_cpu_trainer_step_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *student, dbi_weights_f32 *teacher,
+                             const dbi_samples_f32 *samples, int64_t step, dbi_step_log *log, dbi_error *error)
 {
-    const int64_t voxels = t->shape.size[0] * t->shape.size[1] * t->shape.size[2], unlabeled = t->shape.batch - t->shape.labeled;
+    const int64_t voxels = t->shape.size[0] * t->shape.size[1] * t->shape.size[2],
+                  unlabeled = t->shape.batch - t->shape.labeled;
     const int64_t channels = t->layout->arch.channels;
-    *log = (dbi_step_log){.rate = dbi_rate(&t->method, step, t->total_steps), .ramp = dbi_ramp(&t->method, step, t->total_steps)};
-    dbi_loss_input_f32 input = {
-        .logits = t->logits, .sdf = t->sdf, .label = samples->label, .label_sdf = samples->label_sdf, .truth = samples->truth, .ramp = log->ramp};
+    *log = (dbi_step_log){.rate = dbi_rate(&t->method, step, t->total_steps),
+                          .ramp = dbi_ramp(&t->method, step, t->total_steps)};
+    dbi_loss_input_f32 input = {.logits = t->logits,
+                                .sdf = t->sdf,
+                                .label = samples->label,
+                                .label_sdf = samples->label_sdf,
+                                .truth = samples->truth,
+                                .ramp = log->ramp};
     if (t->teacher_net) {
         const real *image = samples->image + t->shape.labeled * channels * voxels;
         if (t->method.passes) {
-            if (certain_f32(t, teacher, image, unlabeled * channels * voxels, unlabeled * t->shape.classes * voxels, step, error))
+            if (certain_f32(t, teacher, image, unlabeled * channels * voxels, unlabeled * t->shape.classes * voxels,
+                            step, error))
                 return -1;
             input.teacher_mask = t->mask;
         }
         const dbi_pass pass = {.statistics = DBI_BATCH_STATISTICS};
-        if (dbi_cpu_net_forward_f32(t->teacher_net, teacher, &pass, add_noise_f32(t, image, unlabeled * channels * voxels, step, 0),
-                                    t->teacher_logits, t->teacher_sdf, error))
+        if (dbi_cpu_net_forward_f32(t->teacher_net, teacher, &pass,
+                                    add_noise_f32(t, image, unlabeled * channels * voxels, step, 0), t->teacher_logits,
+                                    t->teacher_sdf, error))
             return -1;
         input.teacher_logits = t->teacher_logits;
         input.teacher_sdf = t->teacher_sdf;
@@ -166,7 +184,8 @@ int dbi_cpu_trainer_step_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *student, d
         dbi_loss_step_f32(t->loss, &input, &log->loss, t->dlogits, t->dsdf, error))
         return -1;
     if (!isfinite(log->loss.total))
-        return dbi_fail(error, "step %lld: the loss is not finite; the rate or a weight may be too high", (long long)step);
+        return dbi_fail(error, "step %lld: the loss is not finite; the rate or a weight may be too high",
+                        (long long)step);
     if (dbi_cpu_net_backward_f32(t->student_net, student, t->dlogits, t->dsdf, t->gradient, error))
         return -1;
     const dbi_sgd sgd = {.rate = log->rate, .momentum = t->method.momentum, .weight_decay = t->method.weight_decay};

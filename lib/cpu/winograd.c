@@ -15,11 +15,13 @@ typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 /* Of a pair of blocks: six products instead of the three taps along a row. */
 enum { PAIR_FLOATS = 6 * 9 * LANES * LANES };
 
-/* What a thread holds of a at a time, spread out, is to stay in the second-level cache with the weights and the products. */
+/* What a thread holds of a at a time, spread out, is to stay in the second-level cache with the weights and the
+ * products. */
 enum { SPREAD_BYTES = 240 << 10, MOST_ROWS = 16, LEAST_ROWS = 8 };
 
-/* How many sums of a product are made at a time, in registers: tiles along the row by rows below one another. Tall ones find more of what they read in the
- * first-level cache. For the weights' gradient a column may have any even number of rows. */
+/* How many sums of a product are made at a time, in registers: tiles along the row by rows below one another. Tall ones
+ * find more of what they read in the first-level cache. For the weights' gradient a column may have any even number of
+ * rows. */
 typedef enum shape { TILES_2, ROWS_10, ROWS_8, TILES_3, FOR_WEIGHTS } shape;
 enum { MOST_SUMS = 10 };
 
@@ -27,16 +29,21 @@ enum { MOST_SUMS = 10 };
 static const struct {
     int tiles, rows;
     double speed;
-} shapes[] = {[TILES_2] = {2, 5, 155}, [ROWS_10] = {1, 10, 150}, [ROWS_8] = {1, 8, 140}, [TILES_3] = {3, 3, 130}, [FOR_WEIGHTS] = {1, 2, 0}};
+} shapes[] = {[TILES_2] = {2, 5, 155},
+              [ROWS_10] = {1, 10, 150},
+              [ROWS_8] = {1, 8, 140},
+              [TILES_3] = {3, 3, 130},
+              [FOR_WEIGHTS] = {1, 2, 0}};
 
-/* A part of the work: of a sample the planes x[0] .. x[1] - 1, `depth` at a time, in them `rows` rows from `row` on, and along the rows `tiles` tiles of
- * four voxels from `tile` on. The last rows and tiles can lie outside. */
+/* A part of the work: of a sample the planes x[0] .. x[1] - 1, `depth` at a time, in them `rows` rows from `row` on,
+ * and along the rows `tiles` tiles of four voxels from `tile` on. The last rows and tiles can lie outside. */
 typedef struct part {
     shape shape;
     int64_t sample, x[2], row, rows, tile, tiles, depth;
 } part;
 
-/* How a convolution is divided: a plane in strips of rows and spans of tiles, which are whole shapes; all planes in slices. */
+/* How a convolution is divided: a plane in strips of rows and spans of tiles, which are whole shapes; all planes in
+ * slices. */
 typedef struct division {
     shape shape;
     int64_t rows, tiles; /* of a plane, in shapes */
@@ -91,7 +98,8 @@ static division divide(const dbi_direct *d, shape with, int64_t slices)
     v.spans = quotient_up(v.tiles, tiles > 1 ? tiles : 1);
     /* The sums of the weights are worth loading for some hundred voxels, not for a few. */
     if (with == FOR_WEIGHTS)
-        v.depth = smaller(quotient_up(160, quotient_up(v.rows, v.strips) * height * quotient_up(v.tiles, v.spans)), d->b.size[0]);
+        v.depth = smaller(quotient_up(160, quotient_up(v.rows, v.strips) * height * quotient_up(v.tiles, v.spans)),
+                          d->b.size[0]);
     return v;
 }
 
@@ -102,7 +110,8 @@ static int64_t parts_of(const dbi_direct *d, const division *v)
 
 static part part_of(const dbi_direct *d, const division *v, int64_t index)
 {
-    const int64_t slice = index % v->slices, span = index / v->slices % v->spans, strip = index / v->slices / v->spans % v->strips;
+    const int64_t slice = index % v->slices, span = index / v->slices % v->spans,
+                  strip = index / v->slices / v->spans % v->strips;
     const int64_t height = shapes[v->shape].rows, width = shapes[v->shape].tiles;
     part p = {.shape = v->shape, .depth = v->depth, .sample = index / v->slices / v->spans / v->strips};
     p.x[0] = d->b.size[0] * slice / v->slices;
@@ -133,7 +142,8 @@ static int64_t bundles_of(const dbi_direct *d)
     return quotient_up(blocks_of(&d->b), blocks_together(d));
 }
 
-/* Slices where parts would be too few; a result depends on them, so that their number must not depend on the threads. */
+/* Slices where parts would be too few; a result depends on them, so that their number must not depend on the threads.
+ */
 static division division_for_weights(const dbi_direct *d)
 {
     const division whole = divide(d, FOR_WEIGHTS, 1);
@@ -154,7 +164,8 @@ static int64_t pairs_of(const dbi_direct *d)
 /* Of a thread: planes of a with one more on both sides, and planes of b or of the products. */
 static int64_t thread_floats(const dbi_direct *d, const division *v)
 {
-    const int64_t rows = quotient_up(v->rows, v->strips) * shapes[v->shape].rows, tiles = quotient_up(v->tiles, v->spans) * shapes[v->shape].tiles;
+    const int64_t rows = quotient_up(v->rows, v->strips) * shapes[v->shape].rows,
+                  tiles = quotient_up(v->tiles, v->spans) * shapes[v->shape].tiles;
     return 6 * tiles * ((v->depth + 2) * blocks_of(&d->a) * LANES * (rows + 2) + v->depth * LANES * rows);
 }
 
@@ -172,13 +183,15 @@ size_t dbi_winograd_apply_floats(const dbi_direct *d, int threads)
 size_t dbi_winograd_weights_floats(const dbi_direct *d, int threads)
 {
     const division v = division_for_weights(d);
-    return (size_t)(groups_of(d, &v) * pairs_of(d) * PAIR_FLOATS + smaller(threads, groups_of(d, &v) * bundles_of(d)) * thread_floats(d, &v));
+    return (size_t)(groups_of(d, &v) * pairs_of(d) * PAIR_FLOATS +
+                    smaller(threads, groups_of(d, &v) * bundles_of(d)) * thread_floats(d, &v));
 }
 
 /* Four voxels d[1] to d[4] with their neighbours, as the six values that products are made of: B^T d. */
 DBI_INLINE void spread_input(const vec d[6], vec v[6])
 {
-    const vec even1 = d[4] - 2 * d[2], odd1 = HALF_ROOT * (d[3] - 2 * d[1]), even2 = d[4] - 0.5f * d[2], odd2 = ROOT * (d[3] - 0.5f * d[1]);
+    const vec even1 = d[4] - 2 * d[2], odd1 = HALF_ROOT * (d[3] - 2 * d[1]), even2 = d[4] - 0.5f * d[2],
+              odd2 = ROOT * (d[3] - 0.5f * d[1]);
     v[0] = d[0] - 2.5f * d[2] + d[4];
     v[1] = even1 + odd1;
     v[2] = even1 - odd1;
@@ -190,7 +203,8 @@ DBI_INLINE void spread_input(const vec d[6], vec v[6])
 /* Four voxels' gradients as six values: A y. */
 DBI_INLINE void spread_output(const vec y[4], vec w[6])
 {
-    const vec even1 = y[0] + 0.5f * y[2], odd1 = HALF_ROOT * (y[1] + 0.5f * y[3]), even2 = y[0] + 2 * y[2], odd2 = ROOT * (y[1] + 2 * y[3]);
+    const vec even1 = y[0] + 0.5f * y[2], odd1 = HALF_ROOT * (y[1] + 0.5f * y[3]), even2 = y[0] + 2 * y[2],
+              odd2 = ROOT * (y[1] + 2 * y[3]);
     w[0] = y[0];
     w[1] = even1 + odd1;
     w[2] = even1 - odd1;
@@ -211,8 +225,8 @@ DBI_INLINE void gather_output(const vec m[6], vec y[4])
 
 /* One block's plane x, rows first .. first + rows - 1 and tiles `from` .. from + tiles - 1 of the grid, spread out to
  * spread [product][tile][row]. What is outside the grid is zero. */
-DBI_INLINE void spread_plane(const float *block, const int64_t size[3], int64_t x, int64_t first, int64_t rows, int64_t from, int64_t tiles,
-                             vec *spread, const bool input)
+DBI_INLINE void spread_plane(const float *block, const int64_t size[3], int64_t x, int64_t first, int64_t rows,
+                             int64_t from, int64_t tiles, vec *spread, const bool input)
 {
     const int64_t Y = size[1], Z = size[2], apart = tiles * rows;
     for (int64_t r = 0; r < rows; r++) { /* row by row: that is what the processor fetches ahead */
@@ -253,10 +267,11 @@ DBI_INLINE void spread_input_plane(const dbi_direct *d, const part *p, const flo
                      spread + (x % (p->depth + 2) * a_blocks + block) * count, true);
 }
 
-/* The sums of one product for `tiles` tiles of `rows` voxels below one another: over the blocks of a, the planes from .. to - 1 of the three and three
- * rows. A value is loaded once for the three rows of b that see it. a_apart, apart: between tiles of a and of m, in vectors. */
-DBI_INLINE void patch(const vec *const plane[3], int from, int to, int64_t block_size, int a_blocks, const vec *weight, int64_t a_apart, vec *m,
-                      int64_t apart, const int tiles, const int rows)
+/* The sums of one product for `tiles` tiles of `rows` voxels below one another: over the blocks of a, the planes from
+ * .. to - 1 of the three and three rows. A value is loaded once for the three rows of b that see it. a_apart, apart:
+ * between tiles of a and of m, in vectors. */
+DBI_INLINE void patch(const vec *const plane[3], int from, int to, int64_t block_size, int a_blocks, const vec *weight,
+                      int64_t a_apart, vec *m, int64_t apart, const int tiles, const int rows)
 {
     vec sum[MOST_SUMS];
 #pragma GCC unroll 16
@@ -295,7 +310,8 @@ DBI_INLINE void patch(const vec *const plane[3], int from, int to, int64_t block
 }
 
 /* All products of one block of b in one plane. */
-DBI_INLINE void patches(const dbi_direct *d, const part *p, const vec *spread, const vec *packed, int64_t x, vec *m, const int tiles, const int rows)
+DBI_INLINE void patches(const dbi_direct *d, const part *p, const vec *spread, const vec *packed, int64_t x, vec *m,
+                        const int tiles, const int rows)
 {
     const int a_blocks = blocks_of(&d->a), from = x == 0, to = x + 1 < d->a.size[0] ? 3 : 2;
     const int64_t a_apart = p->rows + 2, block_size = 6 * p->tiles * a_apart;
@@ -305,15 +321,16 @@ DBI_INLINE void patches(const dbi_direct *d, const part *p, const vec *spread, c
                 const vec *plane[3];
                 for (int kx = 0; kx < 3; kx++)
                     plane[kx] = spread + (x + kx + 2) % 3 * a_blocks * block_size + (k * p->tiles + t) * a_apart + r;
-                patch(plane, from, to, block_size, a_blocks, packed + k * a_blocks * 9 * LANES, a_apart, m + (k * p->tiles + t) * p->rows + r,
-                      p->rows, tiles, rows);
+                patch(plane, from, to, block_size, a_blocks, packed + k * a_blocks * 9 * LANES, a_apart,
+                      m + (k * p->tiles + t) * p->rows + r, p->rows, tiles, rows);
             }
 }
 
 /* Puts a plane of products together. */
 DBI_INLINE void gather_plane(const dbi_direct *d, const part *p, const vec *m, vec *b, int64_t x)
 {
-    const int64_t Y = d->b.size[1], Z = d->b.size[2], apart = p->tiles * p->rows, rows = p->row + p->rows < Y ? p->rows : Y - p->row;
+    const int64_t Y = d->b.size[1], Z = d->b.size[2], apart = p->tiles * p->rows,
+                  rows = p->row + p->rows < Y ? p->rows : Y - p->row;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t t = 0; t < p->tiles; t++) {
             const int64_t z = 4 * (p->tile + t);
@@ -326,12 +343,14 @@ DBI_INLINE void gather_plane(const dbi_direct *d, const part *p, const vec *m, v
         }
 }
 
-DBI_CLONES static void apply_part(const dbi_direct *d, const part *p, const float *a, const float *packed, float *working, float *b)
+DBI_CLONES static void apply_part(const dbi_direct *d, const part *p, const float *a, const float *packed,
+                                  float *working, float *b)
 {
     const int a_blocks = blocks_of(&d->a), b_blocks = blocks_of(&d->b);
     const int64_t voxels = d->b.size[0] * d->b.size[1] * d->b.size[2];
     const float *sample = a + p->sample * sample_size(&d->a);
-    vec *to = (vec *)(b + p->sample * sample_size(&d->b)), *spread = (vec *)working, *m = spread + 18 * a_blocks * p->tiles * (p->rows + 2);
+    vec *to = (vec *)(b + p->sample * sample_size(&d->b)), *spread = (vec *)working,
+        *m = spread + 18 * a_blocks * p->tiles * (p->rows + 2);
     for (int64_t x = p->x[0] > 0 ? p->x[0] - 1 : 0; x <= p->x[0]; x++)
         spread_input_plane(d, p, sample, x, spread);
     for (int64_t x = p->x[0]; x < p->x[1]; x++) {
@@ -357,8 +376,9 @@ DBI_CLONES static void apply_part(const dbi_direct *d, const part *p, const floa
     }
 }
 
-/* sum[ky][i] += what a column of voxels of b adds, for four channels of a: each value of a meets the three voxels of b that see it, and the twelve sums
- * stay in registers. There are two more values than voxels of b, of which there are two or more. */
+/* sum[ky][i] += what a column of voxels of b adds, for four channels of a: each value of a meets the three voxels of b
+ * that see it, and the twelve sums stay in registers. There are two more values than voxels of b, of which there are
+ * two or more. */
 DBI_INLINE void correlate_column(vec sum[3][4], const float *a, const vec *b, int64_t rows)
 {
     vec before = b[0], at = b[1];
@@ -395,9 +415,10 @@ DBI_INLINE void correlate_column(vec sum[3][4], const float *a, const vec *b, in
         sum[2][i] += at * a[(rows + 1) * LANES + i];
 }
 
-/* sums [product][kx][half of a's lanes][ky][4][b lane] of a pair of blocks += the products of `count` planes of b from x on. a: the block's place in
- * the first slot of planes. */
-DBI_INLINE void correlate(const dbi_direct *d, const part *p, const vec *a, int64_t a_slot, const vec *b, vec *sums, int64_t x, int64_t count)
+/* sums [product][kx][half of a's lanes][ky][4][b lane] of a pair of blocks += the products of `count` planes of b from
+ * x on. a: the block's place in the first slot of planes. */
+DBI_INLINE void correlate(const dbi_direct *d, const part *p, const vec *a, int64_t a_slot, const vec *b, vec *sums,
+                          int64_t x, int64_t count)
 {
     const int64_t a_product = p->tiles * (p->rows + 2), b_product = p->tiles * p->rows;
     for (int k = 0; k < 6; k++)
@@ -411,7 +432,8 @@ DBI_INLINE void correlate(const dbi_direct *d, const part *p, const vec *a, int6
                     const int64_t from = x + plane + kx - 1;
                     if (from < 0 || from >= d->a.size[0])
                         continue;
-                    const float *values = (const float *)(a + from % (p->depth + 2) * a_slot + k * a_product) + 4 * half;
+                    const float *values =
+                        (const float *)(a + from % (p->depth + 2) * a_slot + k * a_product) + 4 * half;
                     const vec *other = b + (plane * 6 + k) * b_product;
 #pragma GCC unroll 1
                     for (int64_t t = 0; t < p->tiles; t++)
@@ -424,8 +446,8 @@ DBI_INLINE void correlate(const dbi_direct *d, const part *p, const vec *a, int6
 }
 
 /* The sums of the blocks from .. to - 1 of b with all of a, over a part. sums: of block `from`; the others follow. */
-DBI_CLONES static void weights_part(const dbi_direct *d, const part *p, const float *a, const float *db, int from, int to, float *working,
-                                    float *sums)
+DBI_CLONES static void weights_part(const dbi_direct *d, const part *p, const float *a, const float *db, int from,
+                                    int to, float *working, float *sums)
 {
     const int a_blocks = blocks_of(&d->a);
     const int64_t X = d->a.size[0], voxels = X * d->a.size[1] * d->a.size[2], block_size = 6 * p->tiles * (p->rows + 2);
@@ -438,11 +460,12 @@ DBI_CLONES static void weights_part(const dbi_direct *d, const part *p, const fl
             spread_input_plane(d, p, sample, ready, spread);
         for (int block = from; block < to; block++) {
             for (int64_t plane = 0; plane < count; plane++)
-                spread_plane(b_sample + block * voxels * LANES, d->b.size, x + plane, p->row, p->rows, p->tile, p->tiles,
-                             b + plane * 6 * p->tiles * p->rows, false);
+                spread_plane(b_sample + block * voxels * LANES, d->b.size, x + plane, p->row, p->rows, p->tile,
+                             p->tiles, b + plane * 6 * p->tiles * p->rows, false);
             for (int a_block = 0; a_block < a_blocks; a_block++)
                 correlate(d, p, spread + a_block * block_size, a_blocks * block_size, b,
-                          (vec *)sums + (int64_t)((block - from) * a_blocks + a_block) * (PAIR_FLOATS / LANES), x, count);
+                          (vec *)sums + (int64_t)((block - from) * a_blocks + a_block) * (PAIR_FLOATS / LANES), x,
+                          count);
         }
     }
 }
@@ -459,16 +482,18 @@ DBI_CLONES static void unpack(const dbi_direct *d, int64_t groups, int64_t pair,
         float taps[27][LANES] __attribute__((aligned(16)));
         for (int fours = 0; fours < 9 * LANES / 4; fours++) {
             const int row = fours / (LANES / 4), o = fours % (LANES / 4) * 4;
-            const float *from = sums + pair * PAIR_FLOATS + ((row / 3 * (LANES / 4) + i / 4) * 12 + row % 3 * 4 + i % 4) * LANES + o;
+            const float *from =
+                sums + pair * PAIR_FLOATS + ((row / 3 * (LANES / 4) + i / 4) * 12 + row % 3 * 4 + i % 4) * LANES + o;
             wide m[6] = {{0}};
             for (int64_t g = 0; g < groups; g++)
 #pragma GCC unroll 6
                 for (int k = 0; k < 6; k++)
                     m[k] += __builtin_convertvector(*(const four *)(from + g * group + k * 9 * LANES * LANES), wide);
-            const wide sum1 = (m[1] + m[2]) * (-2 / 3.0), difference1 = (m[1] - m[2]) * (-2 / 3.0), sum2 = (m[3] + m[4]) * (1 / 6.0),
-                       difference2 = (m[3] - m[4]) * (1 / 6.0);
+            const wide sum1 = (m[1] + m[2]) * (-2 / 3.0), difference1 = (m[1] - m[2]) * (-2 / 3.0),
+                       sum2 = (m[3] + m[4]) * (1 / 6.0), difference2 = (m[3] - m[4]) * (1 / 6.0);
             *(four *)&taps[3 * row][o] = __builtin_convertvector(m[0] + sum1 + sum2, four);
-            *(four *)&taps[3 * row + 1][o] = __builtin_convertvector(1.41421356237309504880 * (0.5 * difference1 + difference2), four);
+            *(four *)&taps[3 * row + 1][o] =
+                __builtin_convertvector(1.41421356237309504880 * (0.5 * difference1 + difference2), four);
             *(four *)&taps[3 * row + 2][o] = __builtin_convertvector(0.5 * sum1 + 2 * sum2 + m[5], four);
         }
         for (int o = 0; o < LANES; o++) {
@@ -494,8 +519,8 @@ static void pack(const dbi_direct *d, int threads, const float *weight, float *p
                 float g[3] = {0};
                 for (int k = 0; k < 3 && taps; k++)
                     g[k] = taps[d->mirrored ? 26 - (3 * row + k) : 3 * row + k];
-                const float even1 = (g[0] + 0.5f * g[2]) * (-2 / 3.0f), odd1 = HALF_ROOT * g[1] * (-2 / 3.0f), even2 = (g[0] + 2 * g[2]) * (1 / 6.0f),
-                            odd2 = ROOT * g[1] * (1 / 6.0f);
+                const float even1 = (g[0] + 0.5f * g[2]) * (-2 / 3.0f), odd1 = HALF_ROOT * g[1] * (-2 / 3.0f),
+                            even2 = (g[0] + 2 * g[2]) * (1 / 6.0f), odd2 = ROOT * g[1] * (1 / 6.0f);
                 to[0] = g[0];
                 to[product] = even1 + odd1;
                 to[2 * product] = even1 - odd1;
@@ -519,11 +544,12 @@ void dbi_winograd_apply(const dbi_direct *d, int threads, const float *a, const 
     }
 }
 
-void dbi_winograd_weights(const dbi_direct *d, int threads, const float *a, const float *db, float *working, float *dweight)
+void dbi_winograd_weights(const dbi_direct *d, int threads, const float *a, const float *db, float *working,
+                          float *dweight)
 {
     const division v = division_for_weights(d);
-    const int64_t blocks = blocks_of(&d->b), together = blocks_together(d), bundles = bundles_of(d), groups = groups_of(d, &v),
-                  parts = parts_of(d, &v), block_floats = pairs_of(d) / blocks * PAIR_FLOATS;
+    const int64_t blocks = blocks_of(&d->b), together = blocks_together(d), bundles = bundles_of(d),
+                  groups = groups_of(d, &v), parts = parts_of(d, &v), block_floats = pairs_of(d) / blocks * PAIR_FLOATS;
     const int workers = (int)smaller(threads, groups * bundles);
     float *own = working + groups * blocks * block_floats;
 #pragma omp parallel for schedule(dynamic) num_threads(workers)

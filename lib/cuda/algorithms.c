@@ -29,7 +29,9 @@ static char *usual_path(void)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char *folder = NULL, *path = NULL;
-    if (cache && *cache == '/' ? asprintf(&folder, "%s", cache) < 0 : home && *home ? asprintf(&folder, "%s/.cache", home) < 0 : true)
+    if (cache && *cache == '/' ? asprintf(&folder, "%s", cache) < 0
+        : home && *home        ? asprintf(&folder, "%s/.cache", home) < 0
+                               : true)
         return NULL;
     mkdir(folder, 0700);
     if (asprintf(&path, "%s/dbisl", folder) >= 0) {

@@ -13,8 +13,8 @@ typedef struct dbi_nothing {
     char unused;
 } dbi_nothing;
 
-/* Sums over a block's rows: of two for each channel and two more. The rows of an array lie so far apart that a warp, which adds two of them, meets no bank
- * twice. */
+/* Sums over a block's rows: of two for each channel and two more. The rows of an array lie so far apart that a warp,
+ * which adds two of them, meets no bank twice. */
 enum { DBI_CHANNEL_SUMS = 2 * DBI_GROUP, DBI_SUM_PARTS = 16 };
 
 typedef struct dbi_sums16 {
@@ -49,13 +49,17 @@ DBI_HD float dbi_sum_of(const dbi_sums16 *sums, int k, int lane, int lanes)
     return sum;
 }
 
-/* Then: sums 0 ... 7 of a tile's groups go to `low`, 8 ... 15 to `high`, each [padded]; tile: the place of the block's thread 0. */
-DBI_HD void dbi_put_sums(const dbi_sums16 *sums, const dbi_tiling *at, const dbi_place *tile, int thread, float *low, float *high)
+/* Then: sums 0 ... 7 of a tile's groups go to `low`, 8 ... 15 to `high`, each [padded]; tile: the place of the block's
+ * thread 0. */
+DBI_HD void dbi_put_sums(const dbi_sums16 *sums, const dbi_tiling *at, const dbi_place *tile, int thread, float *low,
+                         float *high)
 {
     for (int i = thread; i < DBI_CHANNEL_SUMS * at->lanes; i += DBI_BLOCK) {
-        const int half = i / (DBI_GROUP * at->lanes), rest = i - half * DBI_GROUP * at->lanes, k = rest % DBI_GROUP, lane = rest / DBI_GROUP;
+        const int half = i / (DBI_GROUP * at->lanes), rest = i - half * DBI_GROUP * at->lanes, k = rest % DBI_GROUP,
+                  lane = rest / DBI_GROUP;
         if (tile->group + lane < at->groups)
-            (half ? high : low)[(tile->group + lane) * DBI_GROUP + k] = dbi_sum_of(sums, half * DBI_GROUP + k, lane, at->lanes);
+            (half ? high : low)[(tile->group + lane) * DBI_GROUP + k] =
+                dbi_sum_of(sums, half * DBI_GROUP + k, lane, at->lanes);
     }
 }
 
@@ -74,7 +78,8 @@ DBI_HD void dbi_fold(double *values, int thread, int width, int count)
     }
 }
 
-/* Phase 1, 2, ... of a sum over a block's rows: each row of the upper half is added to its partner in the lower half, until one row of `lanes` is left. */
+/* Phase 1, 2, ... of a sum over a block's rows: each row of the upper half is added to its partner in the lower half,
+ * until one row of `lanes` is left. */
 DBI_HD void dbi_halve(float *values, int count, int phase, int thread, int lanes)
 {
     const int half = DBI_BLOCK >> phase;
@@ -143,7 +148,8 @@ DBI_HD float dbi_activate(const dbi_norm_cuda *norm, int c, float z, float drop)
     return y > 0 ? y * drop : 0;
 }
 
-/* The heads' weights [classes,channels] and biases; sdf (after tanh), dlogits, dsdf [batch,classes,voxels], for the backward pass. */
+/* The heads' weights [classes,channels] and biases; sdf (after tanh), dlogits, dsdf [batch,classes,voxels], for the
+ * backward pass. */
 typedef struct dbi_heads_cuda {
     const float *sdf_weight, *sdf_bias, *seg_weight, *seg_bias;
     const float *sdf, *dlogits, *dsdf;
@@ -167,11 +173,13 @@ DBI_HD void dbi_heads_da(const dbi_heads_cuda *h, int64_t n, int64_t at, int64_t
     for (int k = 0; k < h->classes; k++) {
         const float dr = dbi_heads_dout(h, k, n, at, voxels), dl = dbi_heads_dout(h, h->classes + k, n, at, voxels);
         for (int i = 0; i < DBI_GROUP && c + i < h->channels; i++)
-            da[i] += h->sdf_weight[(int64_t)k * h->channels + c + i] * dr + h->seg_weight[(int64_t)k * h->channels + c + i] * dl;
+            da[i] += h->sdf_weight[(int64_t)k * h->channels + c + i] * dr +
+                     h->seg_weight[(int64_t)k * h->channels + c + i] * dl;
     }
 }
 
-/* A product and a sum that are rounded one by one, as the host's are, where the device would make one operation of them. */
+/* A product and a sum that are rounded one by one, as the host's are, where the device would make one operation of
+ * them. */
 DBI_HD float dbi_times(float a, float b)
 {
 #ifdef __CUDA_ARCH__
@@ -190,8 +198,9 @@ DBI_HD float dbi_plus(float a, float b)
 #endif
 }
 
-/* Where each convolution's weights lie: flat [A,B,taps] from `flat`, packed [A,taps,B] with padded channels from `packed`. A block takes a tile of B and all
- * taps for one of A, through shared memory: what it reads and what it writes then lie side by side. */
+/* Where each convolution's weights lie: flat [A,B,taps] from `flat`, packed [A,taps,B] with padded channels from
+ * `packed`. A block takes a tile of B and all taps for one of A, through shared memory: what it reads and what it
+ * writes then lie side by side. */
 enum { DBI_PACK_LAYERS = 32, DBI_PACK_TILE = 64, DBI_PACK_TAPS = 27 };
 
 typedef struct dbi_pack_table {
@@ -258,7 +267,8 @@ DBI_HD void dbi_philox(const uint32_t key[2], const uint32_t counter[4], uint32_
 }
 
 /* Numbers 4 block ... 4 block + 3 of the stream (seed, role, step, stream) of base/random.h. */
-DBI_HD void dbi_random_block(uint64_t seed, uint32_t role, uint32_t step, uint32_t stream, uint32_t block, uint32_t out[4])
+DBI_HD void dbi_random_block(uint64_t seed, uint32_t role, uint32_t step, uint32_t stream, uint32_t block,
+                             uint32_t out[4])
 {
     uint32_t key[2], counter[4];
     key[0] = (uint32_t)seed;

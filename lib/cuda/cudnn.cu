@@ -1,7 +1,8 @@
-/* Convolutions by cuDNN's graph interface, through its C functions (a tree of descriptors with attributes), see conv.h. For each convolution cuDNN's heuristics
- * name candidates, "engine configurations", best guess first. The fastest of the first few is found by measuring and remembered (algorithms.h). Which of them
- * are allowed depends on the precision, and, unless the device is `fast`, those are left out whose last bits depend on timing. Where nothing is left, our own
- * kernels compute (direct.h). */
+/* Convolutions by cuDNN's graph interface, through its C functions (a tree of descriptors with attributes), see conv.h.
+ * For each convolution cuDNN's heuristics name candidates, "engine configurations", best guess first. The fastest of
+ * the first few is found by measuring and remembered (algorithms.h). Which of them are allowed depends on the
+ * precision, and, unless the device is `fast`, those are left out whose last bits depend on timing. Where nothing is
+ * left, our own kernels compute (direct.h). */
 #include <cuda_runtime.h>
 #include <cudnn.h>
 
@@ -18,17 +19,17 @@
 
 /* ---- Loading ---- */
 
-#define FUNCTIONS(X)                                                                                                                                 \
-    X(GetVersion)                                                                                                                                    \
-    X(GetErrorString)                                                                                                                                \
-    X(Create)                                                                                                                                        \
-    X(Destroy)                                                                                                                                       \
-    X(SetStream)                                                                                                                                     \
-    X(BackendCreateDescriptor)                                                                                                                       \
-    X(BackendDestroyDescriptor)                                                                                                                      \
-    X(BackendSetAttribute)                                                                                                                           \
-    X(BackendGetAttribute)                                                                                                                           \
-    X(BackendFinalize)                                                                                                                               \
+#define FUNCTIONS(X)                                                                                                   \
+    X(GetVersion)                                                                                                      \
+    X(GetErrorString)                                                                                                  \
+    X(Create)                                                                                                          \
+    X(Destroy)                                                                                                         \
+    X(SetStream)                                                                                                       \
+    X(BackendCreateDescriptor)                                                                                         \
+    X(BackendDestroyDescriptor)                                                                                        \
+    X(BackendSetAttribute)                                                                                             \
+    X(BackendGetAttribute)                                                                                             \
+    X(BackendFinalize)                                                                                                 \
     X(BackendExecute)
 
 static struct {
@@ -51,11 +52,12 @@ int dbi_cudnn_load(dbi_error *error)
     for (int i = 0; !library && i < 2; i++)
         library = dlopen(places[i], RTLD_NOW | RTLD_LOCAL);
     if (!library)
-        return dbi_fail(error, "cuDNN 9 is not there (libcudnn.so.9): install it, or name its folder in LD_LIBRARY_PATH");
-#define X(name)                                                                                                                                      \
-    if (!(dnn.name = (__typeof__(&cudnn##name))dlsym(library, "cudnn" #name))) {                                                                     \
-        dlclose(library);                                                                                                                            \
-        return dbi_fail(error, "libcudnn.so.9 has no function cudnn" #name);                                                                         \
+        return dbi_fail(error,
+                        "cuDNN 9 is not there (libcudnn.so.9): install it, or name its folder in LD_LIBRARY_PATH");
+#define X(name)                                                                                                        \
+    if (!(dnn.name = (__typeof__(&cudnn##name))dlsym(library, "cudnn" #name))) {                                       \
+        dlclose(library);                                                                                              \
+        return dbi_fail(error, "libcudnn.so.9 has no function cudnn" #name);                                           \
     }
     FUNCTIONS(X)
 #undef X
@@ -85,7 +87,8 @@ static bool create(descriptor *d, cudnnBackendDescriptorType_t type)
     return dnn.BackendCreateDescriptor(type, d) == CUDNN_STATUS_SUCCESS;
 }
 
-static bool set(descriptor d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count, const void *values)
+static bool set(descriptor d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
+                const void *values)
 {
     return dnn.BackendSetAttribute(d, name, type, count, values) == CUDNN_STATUS_SUCCESS;
 }
@@ -95,14 +98,18 @@ static bool finalize(descriptor d)
     return dnn.BackendFinalize(d) == CUDNN_STATUS_SUCCESS;
 }
 
-/* [A,taps,B] of a filter or [batch,X,Y,Z,channels] of an activation, as cuDNN names dimensions: batch (A), channels (B), X, Y, Z. */
+/* [A,taps,B] of a filter or [batch,X,Y,Z,channels] of an activation, as cuDNN names dimensions: batch (A), channels
+ * (B), X, Y, Z. */
 static bool make_tensor(descriptor *d, int64_t id, bool bf16, int64_t first, int64_t channels, const int64_t size[3])
 {
     const cudnnDataType_t type = bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
     const int64_t alignment = 16, dims[5] = {first, channels, size[0], size[1], size[2]};
-    const int64_t strides[5] = {channels * size[0] * size[1] * size[2], 1, channels * size[1] * size[2], channels * size[2], channels};
-    return create(d, CUDNN_BACKEND_TENSOR_DESCRIPTOR) && set(*d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type) &&
-           set(*d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 5, dims) && set(*d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 5, strides) &&
+    const int64_t strides[5] = {channels * size[0] * size[1] * size[2], 1, channels * size[1] * size[2],
+                                channels * size[2], channels};
+    return create(d, CUDNN_BACKEND_TENSOR_DESCRIPTOR) &&
+           set(*d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type) &&
+           set(*d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 5, dims) &&
+           set(*d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 5, strides) &&
            set(*d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id) &&
            set(*d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment) && finalize(*d);
 }
@@ -111,8 +118,10 @@ static bool make_convolution(descriptor *d, const dbi_conv_sides *s)
 {
     const cudnnDataType_t type = CUDNN_DATA_FLOAT;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-    const int64_t dims = 3, padding[3] = {s->padding, s->padding, s->padding}, stride[3] = {s->stride, s->stride, s->stride}, dilation[3] = {1, 1, 1};
-    return create(d, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR) && set(*d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type) &&
+    const int64_t dims = 3, padding[3] = {s->padding, s->padding, s->padding},
+                  stride[3] = {s->stride, s->stride, s->stride}, dilation[3] = {1, 1, 1};
+    return create(d, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR) &&
+           set(*d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type) &&
            set(*d, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode) &&
            set(*d, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &dims) &&
            set(*d, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 3, padding) &&
@@ -144,13 +153,15 @@ static const struct {
     cudnnBackendAttributeName_t x, weight, y, convolution, alpha, beta;
 } operations[] = {
     /* DBI_CONV_TO_Y */
-    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
     /* DBI_CONV_TO_X */
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
     /* DBI_CONV_TO_WEIGHT */
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
@@ -163,9 +174,11 @@ static bool graph_make(graph *g, cudnnHandle_t handle, dbi_conv_pass pass, const
     const int64_t edges[3] = {s->edge, s->edge, s->edge};
     const float alpha = 1, beta = 0;
     memset(g, 0, sizeof *g);
-    return make_tensor(&g->x, ID_X, bf16, s->batch, s->x_channels, s->x_size) && make_tensor(&g->y, ID_Y, bf16, s->batch, s->y_channels, s->y_size) &&
-           make_tensor(&g->weight, ID_WEIGHT, bf16, s->y_channels, s->x_channels, edges) && make_convolution(&g->convolution, s) &&
-           create(&g->operation, operations[pass].type) && set(g->operation, operations[pass].x, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->x) &&
+    return make_tensor(&g->x, ID_X, bf16, s->batch, s->x_channels, s->x_size) &&
+           make_tensor(&g->y, ID_Y, bf16, s->batch, s->y_channels, s->y_size) &&
+           make_tensor(&g->weight, ID_WEIGHT, bf16, s->y_channels, s->x_channels, edges) &&
+           make_convolution(&g->convolution, s) && create(&g->operation, operations[pass].type) &&
+           set(g->operation, operations[pass].x, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->x) &&
            set(g->operation, operations[pass].weight, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->weight) &&
            set(g->operation, operations[pass].y, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->y) &&
            set(g->operation, operations[pass].convolution, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->convolution) &&
@@ -192,20 +205,22 @@ static void candidates_free(candidates *c)
     c->count = 0;
 }
 
-/* Is the configuration allowed? As PyTorch judges: tensor cores round float factors to 10 bits, some engines convert the inputs further down. */
+/* Is the configuration allowed? As PyTorch judges: tensor cores round float factors to 10 bits, some engines convert
+ * the inputs further down. */
 static bool allowed(descriptor configuration, const dbi_device *device)
 {
     descriptor engine;
     int64_t got = 0;
-    bool good =
-        create(&engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR) &&
-        dnn.BackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &got, &engine) == CUDNN_STATUS_SUCCESS;
+    bool good = create(&engine, CUDNN_BACKEND_ENGINE_DESCRIPTOR) &&
+                dnn.BackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                        &got, &engine) == CUDNN_STATUS_SUCCESS;
     cudnnBackendNumericalNote_t note[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
     int64_t notes = 0;
-    good = good && dnn.BackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT,
-                                           &notes, note) == CUDNN_STATUS_SUCCESS;
+    good = good && dnn.BackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                           CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &notes, note) == CUDNN_STATUS_SUCCESS;
     for (int64_t i = 0; good && i < notes; i++)
-        if (note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || note[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
+        if (note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
+            note[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION ||
             (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && device->precision == DBI_PRECISION_FP32) ||
             (note[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && !device->fast))
             good = false;
@@ -223,8 +238,8 @@ static void propose(candidates *c, descriptor graph, cudnnBackendHeurMode_t mode
         set(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode) && finalize(heuristics)) {
         while (wanted < MOST_CANDIDATES && create(&proposed[wanted], CUDNN_BACKEND_ENGINECFG_DESCRIPTOR))
             wanted++;
-        if (dnn.BackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, wanted, &got, proposed) !=
-            CUDNN_STATUS_SUCCESS)
+        if (dnn.BackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, wanted,
+                                    &got, proposed) != CUDNN_STATUS_SUCCESS)
             got = 0;
     }
     for (int64_t i = 0; i < wanted; i++)
@@ -235,13 +250,17 @@ static void propose(candidates *c, descriptor graph, cudnnBackendHeurMode_t mode
     destroy(&heuristics);
 }
 
-/* An executable plan for a configuration; false where cuDNN cannot make one, or it needs more workspace than there is. */
+/* An executable plan for a configuration; false where cuDNN cannot make one, or it needs more workspace than there is.
+ */
 static bool make_plan(descriptor *plan, cudnnHandle_t handle, descriptor configuration, size_t limit, size_t *workspace)
 {
     int64_t bytes = 0, got = 0;
-    if (create(plan, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) && set(*plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle) &&
-        set(*plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration) && finalize(*plan) &&
-        dnn.BackendGetAttribute(*plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &got, &bytes) == CUDNN_STATUS_SUCCESS &&
+    if (create(plan, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) &&
+        set(*plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle) &&
+        set(*plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration) &&
+        finalize(*plan) &&
+        dnn.BackendGetAttribute(*plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &got, &bytes) ==
+            CUDNN_STATUS_SUCCESS &&
         bytes >= 0 && (size_t)bytes <= limit) {
         *workspace = (size_t)bytes;
         return true;
@@ -256,7 +275,8 @@ static cudnnStatus_t execute(cudnnHandle_t handle, descriptor plan, void *x, voi
     const int64_t ids[] = {ID_X, ID_WEIGHT, ID_Y};
     descriptor pack;
     cudnnStatus_t status = CUDNN_STATUS_INTERNAL_ERROR;
-    if (create(&pack, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR) && set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, pointers) &&
+    if (create(&pack, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR) &&
+        set(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, pointers) &&
         set(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3, ids) &&
         set(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace) && finalize(pack))
         status = dnn.BackendExecute(handle, plan, pack);
@@ -296,16 +316,19 @@ struct dbi_convs {
 static void key_of(const dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, char key[DBI_ALGORITHM_KEY])
 {
     static const char *const names[] = {"y", "x", "w"};
-    snprintf(key, DBI_ALGORITHM_KEY, "%.64s sm%d%d cudnn%zu %s%s to-%s n%lld x%dx%lldx%lldx%lld y%dx%lldx%lldx%lld k%d s%d p%d", c->gpu.name,
-             c->gpu.major, c->gpu.minor, dnn.GetVersion(), dbi_precision_name(c->device.precision), c->device.fast ? " fast" : "", names[pass],
-             (long long)s->batch, s->x_channels, (long long)s->x_size[0], (long long)s->x_size[1], (long long)s->x_size[2], s->y_channels,
-             (long long)s->y_size[0], (long long)s->y_size[1], (long long)s->y_size[2], s->edge, s->stride, s->padding);
+    snprintf(key, DBI_ALGORITHM_KEY,
+             "%.64s sm%d%d cudnn%zu %s%s to-%s n%lld x%dx%lldx%lldx%lld y%dx%lldx%lldx%lld k%d s%d p%d", c->gpu.name,
+             c->gpu.major, c->gpu.minor, dnn.GetVersion(), dbi_precision_name(c->device.precision),
+             c->device.fast ? " fast" : "", names[pass], (long long)s->batch, s->x_channels, (long long)s->x_size[0],
+             (long long)s->x_size[1], (long long)s->x_size[2], s->y_channels, (long long)s->y_size[0],
+             (long long)s->y_size[1], (long long)s->y_size[2], s->edge, s->stride, s->padding);
 }
 
 /* Bytes of x, weight and y, in whole 256. */
 static void sizes_of(const dbi_convs *c, const dbi_conv_sides *s, size_t bytes[3])
 {
-    const size_t element = c->device.precision == DBI_PRECISION_BF16 ? 2 : 4, x = (size_t)s->x_channels, y = (size_t)s->y_channels;
+    const size_t element = c->device.precision == DBI_PRECISION_BF16 ? 2 : 4, x = (size_t)s->x_channels,
+                 y = (size_t)s->y_channels;
     bytes[0] = (size_t)(s->batch * s->x_size[0] * s->x_size[1] * s->x_size[2]) * x * element;
     bytes[1] = x * y * (size_t)(s->edge * s->edge * s->edge) * element;
     bytes[2] = (size_t)(s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2]) * y * element;
@@ -313,13 +336,14 @@ static void sizes_of(const dbi_convs *c, const dbi_conv_sides *s, size_t bytes[3
         bytes[i] = (bytes[i] + 255) / 256 * 256;
 }
 
-/* Memory for all measurements, given back before the arena is taken. False: no memory, or an error that the arena will report. */
+/* Memory for all measurements, given back before the arena is taken. False: no memory, or an error that the arena will
+ * report. */
 static bool take_memory(dbi_convs *c)
 {
     if (c->memory)
         return true;
-    if (cudaEventCreate(&c->start) != cudaSuccess || cudaEventCreate(&c->stop) != cudaSuccess || cudaMalloc(&c->memory, c->bytes) != cudaSuccess ||
-        cudaMemset(c->memory, 0, c->bytes) != cudaSuccess) {
+    if (cudaEventCreate(&c->start) != cudaSuccess || cudaEventCreate(&c->stop) != cudaSuccess ||
+        cudaMalloc(&c->memory, c->bytes) != cudaSuccess || cudaMemset(c->memory, 0, c->bytes) != cudaSuccess) {
         cudaGetLastError();
         return false;
     }
@@ -341,11 +365,13 @@ static void give_memory_back(dbi_convs *c)
 /* Milliseconds of one run, the least of some; < 0: it cannot be run. */
 static float measure(dbi_convs *c, descriptor plan)
 {
-    unsigned char *x = (unsigned char *)c->memory, *weight = x + c->largest[0], *y = weight + c->largest[1], *workspace = y + c->largest[2];
+    unsigned char *x = (unsigned char *)c->memory, *weight = x + c->largest[0], *y = weight + c->largest[1],
+                  *workspace = y + c->largest[2];
     float least = -1;
     for (int i = 0; i <= TIMINGS; i++) { /* the first one warms up */
         float ms = 0;
-        if (cudaEventRecord(c->start, c->stream) != cudaSuccess || execute(c->handle, plan, x, weight, y, workspace) != CUDNN_STATUS_SUCCESS ||
+        if (cudaEventRecord(c->start, c->stream) != cudaSuccess ||
+            execute(c->handle, plan, x, weight, y, workspace) != CUDNN_STATUS_SUCCESS ||
             cudaEventRecord(c->stop, c->stream) != cudaSuccess || cudaEventSynchronize(c->stop) != cudaSuccess ||
             cudaEventElapsedTime(&ms, c->start, c->stop) != cudaSuccess) {
             cudaGetLastError();
@@ -378,8 +404,8 @@ static int fastest(dbi_convs *c, const candidates *all)
     return best;
 }
 
-/* The plan of one convolution: the remembered candidate, or else the fastest, or else (where it could not be remembered, or cannot be measured) the first
- * that works, which is the same in every run. */
+/* The plan of one convolution: the remembered candidate, or else the fastest, or else (where it could not be
+ * remembered, or cannot be measured) the first that works, which is the same in every run. */
 static int choose(dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, plan *out, dbi_error *error)
 {
     char key[DBI_ALGORITHM_KEY];
@@ -405,7 +431,8 @@ static int choose(dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, pla
         status = dbi_algorithms_lock(c->algorithms, error);
         choice = dbi_algorithms_find(c->algorithms, key);
     }
-    if (choice < 0 || choice >= all.count || !make_plan(&out->plan, c->handle, all.configuration[choice], c->limit, &out->workspace)) {
+    if (choice < 0 || choice >= all.count ||
+        !make_plan(&out->plan, c->handle, all.configuration[choice], c->limit, &out->workspace)) {
         choice = (c->device.fast || dbi_algorithms_lasting(c->algorithms)) && take_memory(c) ? fastest(c, &all) : -1;
         if (!status && choice >= 0)
             status = dbi_algorithms_set(c->algorithms, key, choice, error);
@@ -430,9 +457,12 @@ static int prepare(dbi_convs *c, const dbi_conv_shape *shapes, dbi_error *error)
         for (int i = 0; i < 3; i++)
             c->largest[i] = bytes[i] > c->largest[i] ? bytes[i] : c->largest[i];
     }
-    if (!(c->algorithms = dbi_algorithms_open(NULL, error)) || DBI_CUDA(cudaGetDeviceProperties(&c->gpu, c->device.index), error) ||
-        DBI_CUDA(cudaMemGetInfo(&available, &total), error) || DBI_CUDA(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), error) ||
-        check(dnn.Create(&c->handle), "cudnnCreate", error) || check(dnn.SetStream(c->handle, c->stream), "cudnnSetStream", error))
+    if (!(c->algorithms = dbi_algorithms_open(NULL, error)) ||
+        DBI_CUDA(cudaGetDeviceProperties(&c->gpu, c->device.index), error) ||
+        DBI_CUDA(cudaMemGetInfo(&available, &total), error) ||
+        DBI_CUDA(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), error) ||
+        check(dnn.Create(&c->handle), "cudnnCreate", error) ||
+        check(dnn.SetStream(c->handle, c->stream), "cudnnSetStream", error))
         return -1;
     /* Of the total, so that what else runs on the GPU does not change the choice. */
     c->limit = total / 16;
@@ -440,7 +470,8 @@ static int prepare(dbi_convs *c, const dbi_conv_shape *shapes, dbi_error *error)
     return 0;
 }
 
-dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error)
+dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_shape *shapes, bool gradients,
+                          size_t *workspace, dbi_error *error)
 {
     dbi_convs *c = (dbi_convs *)calloc(1, sizeof *c);
     *workspace = 0;
@@ -453,7 +484,8 @@ dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_s
     int status = dbi_cudnn_load(error) || prepare(c, shapes, error);
     for (int l = 0; !status && l < layers; l++)
         for (int pass = 0; !status && pass < 3; pass++) {
-            const dbi_conv_pass forward = c->up[l] ? DBI_CONV_TO_X : DBI_CONV_TO_Y, backward = c->up[l] ? DBI_CONV_TO_Y : DBI_CONV_TO_X;
+            const dbi_conv_pass forward = c->up[l] ? DBI_CONV_TO_X : DBI_CONV_TO_Y,
+                                backward = c->up[l] ? DBI_CONV_TO_Y : DBI_CONV_TO_X;
             if (pass != (int)forward && (!gradients || (pass == (int)backward && l == 0)))
                 continue;
             status = choose(c, (dbi_conv_pass)pass, &c->sides[l], &c->plan[l][pass], error);
@@ -485,8 +517,8 @@ void dbi_convs_close(dbi_convs *c)
     free(c);
 }
 
-static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, void *x, void *weight, void *y, const dbi_conv_extra *extra,
-               void *workspace, dbi_error *error)
+static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, void *x, void *weight, void *y,
+               const dbi_conv_extra *extra, void *workspace, dbi_error *error)
 {
     const plan *p = &c->plan[layer][pass];
     if (p->by == BY_TILES)
@@ -494,7 +526,8 @@ static int run(dbi_convs *c, dbi_stream stream, int layer, dbi_conv_pass pass, v
     if (p->by == BY_SPREADING)
         return dbi_spread(&p->spread, stream, x, weight, y, extra, error);
     if (!p->plan)
-        return dbi_direct(pass, c->device.precision == DBI_PRECISION_BF16, &c->sides[layer], stream, x, weight, y, error);
+        return dbi_direct(pass, c->device.precision == DBI_PRECISION_BF16, &c->sides[layer], stream, x, weight, y,
+                          error);
     return check(dnn.SetStream(c->handle, stream), "cudnnSetStream", error) ||
                    check(execute(c->handle, p->plan, x, weight, y, workspace), "convolution", error)
                ? -1
@@ -513,20 +546,22 @@ bool dbi_convs_has_heads(const dbi_convs *c, int l)
     return !c->up[l] && p->by == BY_TILES && dbi_tiled_has_heads(&p->tiles);
 }
 
-int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
-                      void *workspace, dbi_error *error)
+int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out,
+                      const dbi_conv_extra *extra, void *workspace, dbi_error *error)
 {
     return c->up[l] ? run(c, stream, l, DBI_CONV_TO_X, out, (void *)weight, (void *)in, extra, workspace, error)
                     : run(c, stream, l, DBI_CONV_TO_Y, (void *)in, (void *)weight, out, extra, workspace, error);
 }
 
-int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din, void *workspace, dbi_error *error)
+int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din,
+                   void *workspace, dbi_error *error)
 {
     return c->up[l] ? run(c, stream, l, DBI_CONV_TO_Y, (void *)dout, (void *)weight, din, NULL, workspace, error)
                     : run(c, stream, l, DBI_CONV_TO_X, din, (void *)weight, (void *)dout, NULL, workspace, error);
 }
 
-int dbi_convs_weight(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *dout, void *dweight, void *workspace, dbi_error *error)
+int dbi_convs_weight(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *dout, void *dweight,
+                     void *workspace, dbi_error *error)
 {
     return c->up[l] ? run(c, stream, l, DBI_CONV_TO_WEIGHT, (void *)dout, dweight, (void *)in, NULL, workspace, error)
                     : run(c, stream, l, DBI_CONV_TO_WEIGHT, (void *)in, dweight, (void *)dout, NULL, workspace, error);

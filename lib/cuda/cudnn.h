@@ -8,7 +8,8 @@ extern "C" {
 
 #include "base/error.h"
 
-/* Loads libcudnn.so.9, once: where the loader looks, then in the folder where the build found it. Says what is missing. */
+/* Loads libcudnn.so.9, once: where the loader looks, then in the folder where the build found it. Says what is missing.
+ */
 int dbi_cudnn_load(dbi_error *error);
 
 #ifdef __cplusplus

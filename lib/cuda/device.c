@@ -15,13 +15,15 @@ static void net_close(void *net)
     dbi_cuda_host_net_close(net);
 }
 
-static int net_forward(void *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf, dbi_error *error)
+static int net_forward(void *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits,
+                       float *sdf, dbi_error *error)
 {
     return dbi_cuda_host_net_forward(net, weights, pass, image, logits, sdf, error);
 }
 
 /* The weights are on the device. */
-static int net_backward(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
+static int net_backward(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf,
+                        float *gradient, dbi_error *error)
 {
     (void)weights;
     return dbi_cuda_host_net_backward(net, dlogits, dsdf, gradient, error);
@@ -42,8 +44,8 @@ static void trainer_average(void *trainer, double decay, bool warmup)
     dbi_cuda_trainer_average(trainer, decay, warmup);
 }
 
-static int trainer_submit(void *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples, int64_t step,
-                          dbi_error *error)
+static int trainer_submit(void *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher,
+                          const dbi_samples_f32 *samples, int64_t step, dbi_error *error)
 {
     return dbi_cuda_trainer_submit(trainer, student, teacher, samples, step, error);
 }

@@ -104,7 +104,9 @@ dbi_conv_sides dbi_conv_sides_of(const dbi_conv_shape *shape)
     return s;
 }
 
-int dbi_direct(dbi_conv_pass pass, bool bf16, const dbi_conv_sides *sides, dbi_stream stream, void *x, void *weight, void *y, dbi_error *error)
+int dbi_direct(dbi_conv_pass pass, bool bf16, const dbi_conv_sides *sides, dbi_stream stream, void *x, void *weight,
+               void *y, dbi_error *error)
 {
-    return bf16 ? run_bf16(pass, sides, stream, x, weight, y, error) : run_float(pass, sides, stream, x, weight, y, error);
+    return bf16 ? run_bf16(pass, sides, stream, x, weight, y, error)
+                : run_float(pass, sides, stream, x, weight, y, error);
 }

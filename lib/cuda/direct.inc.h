@@ -15,7 +15,8 @@ DBI_HD void E(to_y)(const E(direct_arguments) * a, int64_t block, int thread, in
     (void)shared;
     if (i >= s->batch * dbi_voxels(s->y_size) * groups)
         return;
-    const int64_t voxel = dbi_divide(i, groups), o = (i - voxel * groups) * DBI_GROUP, taps = (int64_t)s->edge * s->edge * s->edge;
+    const int64_t voxel = dbi_divide(i, groups), o = (i - voxel * groups) * DBI_GROUP,
+                  taps = (int64_t)s->edge * s->edge * s->edge;
     const dbi_voxel v = dbi_voxel_at(voxel, s->y_size);
     float sum[DBI_GROUP] = {0};
     for (int t = 0; t < taps; t++) {
@@ -40,7 +41,8 @@ DBI_HD void E(to_x)(const E(direct_arguments) * a, int64_t block, int thread, in
     (void)shared;
     if (i >= s->batch * dbi_voxels(s->x_size) * groups)
         return;
-    const int64_t voxel = dbi_divide(i, groups), c = (i - voxel * groups) * DBI_GROUP, taps = (int64_t)s->edge * s->edge * s->edge;
+    const int64_t voxel = dbi_divide(i, groups), c = (i - voxel * groups) * DBI_GROUP,
+                  taps = (int64_t)s->edge * s->edge * s->edge;
     const dbi_voxel v = dbi_voxel_at(voxel, s->x_size);
     float sum[DBI_GROUP] = {0}, w[DBI_GROUP];
     for (int t = 0; t < taps; t++) {
@@ -89,7 +91,8 @@ DBI_HD void E(to_weight)(const E(direct_arguments) * a, int64_t block, int threa
 }
 DBI_KERNEL(E(to_weight), E(direct_arguments), DBI_BLOCK, DBI_BLOCK_LOG + 2, dbi_sums8)
 
-static int E(run)(dbi_conv_pass pass, const dbi_conv_sides *s, dbi_stream stream, void *x, void *weight, void *y, dbi_error *error)
+static int E(run)(dbi_conv_pass pass, const dbi_conv_sides *s, dbi_stream stream, void *x, void *weight, void *y,
+                  dbi_error *error)
 {
     const int64_t taps = (int64_t)s->edge * s->edge * s->edge;
     E(direct_arguments) a;
@@ -99,8 +102,12 @@ static int E(run)(dbi_conv_pass pass, const dbi_conv_sides *s, dbi_stream stream
     a.weight = (T *)weight;
     a.y = (T *)y;
     if (pass == DBI_CONV_TO_Y)
-        return LAUNCH_OF(to_y)(stream, dbi_cuda_blocks(s->batch * dbi_voxels(s->y_size) * (s->y_channels / DBI_GROUP), DBI_BLOCK), &a, error);
+        return LAUNCH_OF(to_y)(
+            stream, dbi_cuda_blocks(s->batch * dbi_voxels(s->y_size) * (s->y_channels / DBI_GROUP), DBI_BLOCK), &a,
+            error);
     if (pass == DBI_CONV_TO_X)
-        return LAUNCH_OF(to_x)(stream, dbi_cuda_blocks(s->batch * dbi_voxels(s->x_size) * (s->x_channels / DBI_GROUP), DBI_BLOCK), &a, error);
+        return LAUNCH_OF(to_x)(
+            stream, dbi_cuda_blocks(s->batch * dbi_voxels(s->x_size) * (s->x_channels / DBI_GROUP), DBI_BLOCK), &a,
+            error);
     return LAUNCH_OF(to_weight)(stream, s->y_channels * taps * (s->x_channels / DBI_GROUP), &a, error);
 }

@@ -88,8 +88,8 @@ DBI_HD void scan_feet(const feet_arguments *a, int64_t block, int thread, int ph
     const dbi_voxel v = dbi_voxel_of(&a->maps, block, thread);
     if (!v.valid)
         return;
-    const dbi_foot foot =
-        dbi_scan_feet(a->p + v.base, v.i, dbi_here(&a->maps, v.i, a->axis), a->maps.size[a->axis], a->maps.stride[a->axis], a->axis, a->reach);
+    const dbi_foot foot = dbi_scan_feet(a->p + v.base, v.i, dbi_here(&a->maps, v.i, a->axis), a->maps.size[a->axis],
+                                        a->maps.stride[a->axis], a->axis, a->reach);
     a->square[v.base + v.i] = foot.square;
     a->edge[v.base + v.i] = foot.edge;
 }
@@ -97,8 +97,8 @@ DBI_KERNEL(scan_feet, feet_arguments, DBI_BLOCK, 1, no_shared)
 
 DBI_HD dbi_foot pass_of(const feet_arguments *a, const dbi_voxel *v)
 {
-    return dbi_pass_feet(a->from_square + v->base, a->from_edge + v->base, v->i, dbi_here(&a->maps, v->i, a->axis), a->maps.size[a->axis],
-                         a->maps.stride[a->axis], a->most);
+    return dbi_pass_feet(a->from_square + v->base, a->from_edge + v->base, v->i, dbi_here(&a->maps, v->i, a->axis),
+                         a->maps.size[a->axis], a->maps.stride[a->axis], a->most);
 }
 
 DBI_HD void pass_feet(const feet_arguments *a, int64_t block, int thread, int phase, no_shared *shared)
@@ -153,7 +153,8 @@ typedef struct most_shared {
 
 DBI_HD void find_most(const most_arguments *a, int64_t block, int thread, int phase, most_shared *shared)
 {
-    const int64_t map = dbi_divide(block, a->chunks), first = (block - map * a->chunks) * CHUNK, base = map * (int64_t)a->maps.voxels;
+    const int64_t map = dbi_divide(block, a->chunks), first = (block - map * a->chunks) * CHUNK,
+                  base = map * (int64_t)a->maps.voxels;
     if (phase == 0) {
         uint32_t most[2] = {0, 0};
         for (int64_t i = first + thread; i < first + CHUNK && i < (int64_t)a->maps.voxels; i += DBI_BLOCK) {
@@ -202,7 +203,8 @@ DBI_HD void apply_maximum(const maximum_arguments *a, int64_t block, int thread,
     uint32_t at[3];
     dbi_place_of(&a->maps, v.i, at);
     const float *raw = a->raw + v.base + v.i, s = *raw;
-    const bool no = s == INFINITY || s == -INFINITY || dbi_on_inner_boundary_f32(raw, at[0], at[1], at[2], a->maps.shape);
+    const bool no =
+        s == INFINITY || s == -INFINITY || dbi_on_inner_boundary_f32(raw, at[0], at[1], at[2], a->maps.shape);
     const float factor = no ? 0 : dbi_maximum_factor_f32(float_of(a->most[2 * v.map + (s > 0 ? 0 : 1)]));
     a->s[v.base + v.i] = dbi_scaled_f32(s, factor);
     if (a->slope)
@@ -237,14 +239,16 @@ DBI_HD void scan_sides(const sides_arguments *a, int64_t block, int thread, int 
     } else {
         const int64_t sample = dbi_divide(v.map, a->classes);
         const uint8_t value = (uint8_t)(v.map - sample * a->classes + 1);
-        a->d[v.base + v.i] = dbi_scan_label(a->label + sample * (int64_t)a->maps.voxels, value, v.i, here, n, a->w, a->most);
+        a->d[v.base + v.i] =
+            dbi_scan_label(a->label + sample * (int64_t)a->maps.voxels, value, v.i, here, n, a->w, a->most);
     }
 }
 DBI_KERNEL(scan_sides, sides_arguments, DBI_BLOCK, 1, no_shared)
 
 DBI_HD float side_of(const sides_arguments *a, const dbi_voxel *v)
 {
-    return dbi_pass_sides(a->from + v->base, v->i, dbi_here(&a->maps, v->i, a->axis), a->maps.size[a->axis], a->maps.stride[a->axis], a->w, a->most);
+    return dbi_pass_sides(a->from + v->base, v->i, dbi_here(&a->maps, v->i, a->axis), a->maps.size[a->axis],
+                          a->maps.stride[a->axis], a->w, a->most);
 }
 
 DBI_HD void pass_sides(const sides_arguments *a, int64_t block, int thread, int phase, no_shared *shared)
@@ -357,7 +361,8 @@ DBI_HD void finish_logs(const conv_arguments *a, int64_t block, int thread, int 
     (void)shared;
     const dbi_voxel v = dbi_voxel_of(&a->maps, block, thread);
     if (v.valid)
-        put_distance(&a->put, v.base + v.i, dbi_conv_distance_f32(a->window.h, a->log_in[v.base + v.i], a->log_out[v.base + v.i]));
+        put_distance(&a->put, v.base + v.i,
+                     dbi_conv_distance_f32(a->window.h, a->log_in[v.base + v.i], a->log_out[v.base + v.i]));
 }
 DBI_KERNEL(finish_logs, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -384,7 +389,8 @@ DBI_HD void gather_shares(const conv_arguments *a, int64_t block, int thread, in
     if (!v.valid)
         return;
     dbi_place_of(&a->maps, v.i, at);
-    a->in[v.base + v.i] = dbi_conv_gather_f32(&a->window, a->maps.shape, at[0], at[1], at[2], a->log_in + v.base, a->log_out + v.base, a->g + v.base);
+    a->in[v.base + v.i] = dbi_conv_gather_f32(&a->window, a->maps.shape, at[0], at[1], at[2], a->log_in + v.base,
+                                              a->log_out + v.base, a->g + v.base);
 }
 DBI_KERNEL(gather_shares, conv_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -419,7 +425,8 @@ DBI_HD void scatter(const scatter_arguments *a, int64_t block, int thread, int p
     uint32_t at[3];
     double along;
     dbi_place_of(&a->maps, v.i, at);
-    const double d = sqrt(dbi_foot_square(&e, at[0], at[1], at[2], &along)), factor = dbi_inside_f32(p[v.i]) ? -(double)g : (double)g;
+    const double d = sqrt(dbi_foot_square(&e, at[0], at[1], at[2], &along)),
+                 factor = dbi_inside_f32(p[v.i]) ? -(double)g : (double)g;
     const double slope = factor * dbi_levelset_slope(d, along, e.t, e.change);
     const int exponent = dbi_fixed_exponent(float_of(most), a->maps.voxels);
     atomic_add(&a->sum[v.base + e.a], dbi_to_fixed(slope * (1 - e.t), exponent));
@@ -438,7 +445,8 @@ DBI_HD void take_sums(const scatter_arguments *a, int64_t block, int thread, int
     if (!is_finite_bits(most))
         a->dp[v.base + v.i] = NAN;
     else
-        a->dp[v.base + v.i] = most ? (float)dbi_from_fixed(a->sum[v.base + v.i], dbi_fixed_exponent(float_of(most), a->maps.voxels)) : 0;
+        a->dp[v.base + v.i] =
+            most ? (float)dbi_from_fixed(a->sum[v.base + v.i], dbi_fixed_exponent(float_of(most), a->maps.voxels)) : 0;
 }
 DBI_KERNEL(take_sums, scatter_arguments, DBI_BLOCK, 1, no_shared)
 
@@ -464,12 +472,13 @@ static int check_shape(const int64_t shape[3], int64_t maps, dbi_error *error)
     int64_t count = maps;
     for (int a = 0; a < 3; a++) {
         if (shape[a] < 0 || maps < 0 || (shape[a] > 0 && count > INT64_MAX / 64 / shape[a]))
-            return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+            return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1],
+                            (long long)shape[2]);
         count *= shape[a];
     }
     if (maps && count / maps > UINT32_MAX / 3 - 1)
-        return dbi_fail(error, "a volume of shape [%lld,%lld,%lld] is too large for a CUDA device", (long long)shape[0], (long long)shape[1],
-                        (long long)shape[2]);
+        return dbi_fail(error, "a volume of shape [%lld,%lld,%lld] is too large for a CUDA device", (long long)shape[0],
+                        (long long)shape[1], (long long)shape[2]);
     if (maps && dbi_cuda_blocks(count / maps, DBI_BLOCK) > INT32_MAX / maps)
         return dbi_fail(error, "%lld volumes are too many for a CUDA device", (long long)maps);
     return 0;
@@ -501,7 +510,8 @@ static int need_all(dbi_cuda_transform *t, dbi_arena *arena, dbi_error *error)
     const bool maximum = t->normalize.kind == DBI_NORMALIZE_MAX;
     const size_t voxels = (size_t)(t->most_maps * t->shape[0] * t->shape[1] * t->shape[2]), maps = (size_t)t->most_maps;
     /* conv: logarithms of both sides, or shares and `max`'s raw values; exact: two fields and raw values */
-    return dbi_arena_need(arena, &t->work[0], 8 * voxels, error) || dbi_arena_need(arena, &t->work[1], levelset ? 8 * voxels : 0, error) ||
+    return dbi_arena_need(arena, &t->work[0], 8 * voxels, error) ||
+                   dbi_arena_need(arena, &t->work[1], levelset ? 8 * voxels : 0, error) ||
                    dbi_arena_need(arena, &t->foot, levelset ? 4 * voxels : 0, error) ||
                    dbi_arena_need(arena, &t->most, maximum || levelset ? 8 * maps : 0, error) ||
                    dbi_arena_need(arena, &t->slope, t->gradient ? 4 * voxels : 0, error) ||
@@ -512,8 +522,9 @@ static int need_all(dbi_cuda_transform *t, dbi_arena *arena, dbi_error *error)
                : 0;
 }
 
-dbi_cuda_transform *dbi_cuda_transform_new(const dbi_transform *transform, const dbi_normalize *normalize, const int64_t shape[3], int64_t maps,
-                                           bool gradient, dbi_arena *arena, dbi_error *error)
+dbi_cuda_transform *dbi_cuda_transform_new(const dbi_transform *transform, const dbi_normalize *normalize,
+                                           const int64_t shape[3], int64_t maps, bool gradient, dbi_arena *arena,
+                                           dbi_error *error)
 {
     static const double voxels[3] = {1, 1, 1};
     if (check_shape(shape, maps, error))
@@ -545,7 +556,8 @@ void dbi_cuda_transform_free(dbi_cuda_transform *t)
 }
 
 /* `max`, when `raw` holds distances and slope what has become of it so far. */
-static int normalize_by_maxima(const dbi_maps *maps, dbi_stream stream, const float *raw, uint32_t *most, float *s, float *slope, dbi_error *error)
+static int normalize_by_maxima(const dbi_maps *maps, dbi_stream stream, const float *raw, uint32_t *most, float *s,
+                               float *slope, dbi_error *error)
 {
     most_arguments find;
     maximum_arguments apply;
@@ -559,15 +571,16 @@ static int normalize_by_maxima(const dbi_maps *maps, dbi_stream stream, const fl
     apply.most = most;
     apply.s = s;
     apply.slope = slope;
-    return dbi_cuda_clear(stream, most, 8 * (size_t)maps->count, error) || find_most_launch(stream, find.chunks * maps->count, &find, error) ||
+    return dbi_cuda_clear(stream, most, 8 * (size_t)maps->count, error) ||
+                   find_most_launch(stream, find.chunks * maps->count, &find, error) ||
                    apply_maximum_launch(stream, maps->blocks * maps->count, &apply, error)
                ? -1
                : 0;
 }
 
 /* One step of the search for feet. */
-static int feet_step(const dbi_cuda_transform *t, feet_arguments *a, dbi_stream stream, int axis, const float *from, float *to, uint32_t *to_edge,
-                     bool merge, dbi_error *error)
+static int feet_step(const dbi_cuda_transform *t, feet_arguments *a, dbi_stream stream, int axis, const float *from,
+                     float *to, uint32_t *to_edge, bool merge, dbi_error *error)
 {
     const int64_t stride = t->most_maps * (int64_t)a->maps.voxels, blocks = a->maps.blocks * a->maps.count;
     a->axis = axis;
@@ -582,8 +595,8 @@ static int feet_step(const dbi_cuda_transform *t, feet_arguments *a, dbi_stream 
 
 /* As nearest_feet() in levelset.real.c: the edges along each axis begin with that axis, and two families share the
  * last one. */
-static int find_levelset(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *p, float *s, const put_arguments *put,
-                         dbi_error *error)
+static int find_levelset(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *p, float *s,
+                         const put_arguments *put, dbi_error *error)
 {
     const int64_t stride = t->most_maps * (int64_t)maps->voxels;
     float *u = t->work[0], *v = t->work[1];
@@ -593,9 +606,12 @@ static int find_levelset(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_
     a.most = dbi_most_square(t->limit);
     a.p = p;
     a.put = *put;
-    if (feet_step(t, &a, stream, 2, NULL, u, NULL, false, error) || feet_step(t, &a, stream, 1, u, v, NULL, false, error) ||
-        feet_step(t, &a, stream, 1, NULL, u, NULL, false, error) || feet_step(t, &a, stream, 2, u, v, NULL, true, error) ||
-        feet_step(t, &a, stream, 0, v, s, t->foot, false, error) || feet_step(t, &a, stream, 0, NULL, u, NULL, false, error) ||
+    if (feet_step(t, &a, stream, 2, NULL, u, NULL, false, error) ||
+        feet_step(t, &a, stream, 1, u, v, NULL, false, error) ||
+        feet_step(t, &a, stream, 1, NULL, u, NULL, false, error) ||
+        feet_step(t, &a, stream, 2, u, v, NULL, true, error) ||
+        feet_step(t, &a, stream, 0, v, s, t->foot, false, error) ||
+        feet_step(t, &a, stream, 0, NULL, u, NULL, false, error) ||
         feet_step(t, &a, stream, 1, u, v, NULL, false, error))
         return -1;
     a.axis = 2;
@@ -624,7 +640,8 @@ static int64_t tile_blocks(const dbi_maps *maps)
     return dbi_cuda_blocks(dbi_tiles(maps), DBI_BLOCK) * maps->count;
 }
 
-static int find_conv(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *p, const put_arguments *put, dbi_error *error)
+static int find_conv(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *p,
+                     const put_arguments *put, dbi_error *error)
 {
     const int64_t blocks = maps->blocks * maps->count;
     conv_arguments a = conv_of(t, maps), b = a;
@@ -634,7 +651,8 @@ static int find_conv(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stre
     a.out = t->log_out;
     if (t->weights)
         return make_weights_launch(stream, dbi_cuda_blocks(t->weights, DBI_BLOCK), &a, error) ||
-                       correlate_sides_launch(stream, tile_blocks(maps), &a, error) || finish_logs_launch(stream, blocks, &a, error)
+                       correlate_sides_launch(stream, tile_blocks(maps), &a, error) ||
+                       finish_logs_launch(stream, blocks, &a, error)
                    ? -1
                    : 0;
     b.in = t->work[0];
@@ -651,8 +669,9 @@ static int find_conv(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stre
 }
 
 /* The exact transform of probabilities or of labels. d: two fields to work in. */
-static int find_exact(const dbi_maps *maps, dbi_stream stream, const float *p, const uint8_t *label, int64_t classes, const double spacing[3],
-                      double limit, float *const d[2], const put_arguments *put, dbi_error *error)
+static int find_exact(const dbi_maps *maps, dbi_stream stream, const float *p, const uint8_t *label, int64_t classes,
+                      const double spacing[3], double limit, float *const d[2], const put_arguments *put,
+                      dbi_error *error)
 {
     const int64_t blocks = maps->blocks * maps->count;
     sides_arguments a;
@@ -680,7 +699,8 @@ static int find_exact(const dbi_maps *maps, dbi_stream stream, const float *p, c
     return finish_sides_launch(stream, blocks, &a, error);
 }
 
-int dbi_cuda_transform_forward(dbi_cuda_transform *t, dbi_stream stream, int64_t count, const float *p, float *s, dbi_error *error)
+int dbi_cuda_transform_forward(dbi_cuda_transform *t, dbi_stream stream, int64_t count, const float *p, float *s,
+                               dbi_error *error)
 {
     static const double voxels[3] = {1, 1, 1};
     if (count < 0 || count > t->most_maps)
@@ -714,8 +734,8 @@ int dbi_cuda_transform_forward(dbi_cuda_transform *t, dbi_stream stream, int64_t
     return put.raw ? normalize_by_maxima(&maps, stream, t->work[0], t->most, s, t->slope, error) : 0;
 }
 
-static int levelset_backward(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *p, const float *ds, float *dp,
-                             dbi_error *error)
+static int levelset_backward(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *p,
+                             const float *ds, float *dp, dbi_error *error)
 {
     const int64_t blocks = maps->blocks * maps->count;
     most_arguments find;
@@ -736,13 +756,14 @@ static int levelset_backward(const dbi_cuda_transform *t, const dbi_maps *maps, 
     a.dp = dp;
     return dbi_cuda_clear(stream, t->most, 8 * (size_t)maps->count, error) ||
                    dbi_cuda_clear(stream, a.sum, 8 * (size_t)maps->count * maps->voxels, error) ||
-                   find_most_launch(stream, find.chunks * maps->count, &find, error) || scatter_launch(stream, blocks, &a, error) ||
-                   take_sums_launch(stream, blocks, &a, error)
+                   find_most_launch(stream, find.chunks * maps->count, &find, error) ||
+                   scatter_launch(stream, blocks, &a, error) || take_sums_launch(stream, blocks, &a, error)
                ? -1
                : 0;
 }
 
-static int conv_backward(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *ds, float *dp, dbi_error *error)
+static int conv_backward(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_stream stream, const float *ds,
+                         float *dp, dbi_error *error)
 {
     conv_arguments a = conv_of(t, maps);
     a.g = ds;
@@ -756,7 +777,8 @@ static int conv_backward(const dbi_cuda_transform *t, const dbi_maps *maps, dbi_
                       : gather_shares_launch(stream, maps->blocks * maps->count, &a, error);
 }
 
-int dbi_cuda_transform_backward(dbi_cuda_transform *t, dbi_stream stream, const float *p, const float *ds, float *dp, dbi_error *error)
+int dbi_cuda_transform_backward(dbi_cuda_transform *t, dbi_stream stream, const float *p, const float *ds, float *dp,
+                                dbi_error *error)
 {
     const dbi_maps maps = dbi_maps_make(t->shape, t->maps);
     if (!t->maps || !maps.voxels)
@@ -781,8 +803,8 @@ struct dbi_cuda_sdf {
     uint32_t *most;
 };
 
-dbi_cuda_sdf *dbi_cuda_sdf_new(const int64_t shape[3], const double spacing[3], const dbi_normalize *normalize, int64_t samples, int64_t classes,
-                               dbi_arena *arena, dbi_error *error)
+dbi_cuda_sdf *dbi_cuda_sdf_new(const int64_t shape[3], const double spacing[3], const dbi_normalize *normalize,
+                               int64_t samples, int64_t classes, dbi_arena *arena, dbi_error *error)
 {
     if (samples < 0 || classes < 1 || classes > UINT8_MAX || samples > INT64_MAX / classes) {
         dbi_fail(error, "impossible number of classes or samples");
@@ -808,7 +830,8 @@ dbi_cuda_sdf *dbi_cuda_sdf_new(const int64_t shape[3], const double spacing[3], 
     sdf->classes = classes;
     const size_t bytes = 4 * (size_t)sdf->maps.count * sdf->maps.voxels;
     const bool maximum = normalize->kind == DBI_NORMALIZE_MAX;
-    if (dbi_arena_need(arena, &sdf->work, bytes, error) || dbi_arena_need(arena, &sdf->raw, maximum ? bytes : 0, error) ||
+    if (dbi_arena_need(arena, &sdf->work, bytes, error) ||
+        dbi_arena_need(arena, &sdf->raw, maximum ? bytes : 0, error) ||
         dbi_arena_need(arena, &sdf->most, maximum ? 8 * (size_t)sdf->maps.count : 0, error)) {
         free(sdf);
         return NULL;

@@ -121,7 +121,8 @@ DBI_HD uint32_t dbi_other_side(const float *p, uint32_t i, uint32_t step, uint32
 
 /* The nearest crossing on voxel i's line along `axis`, at most `reach` edges away; `here` is its place on the line
  * of n. */
-DBI_HD dbi_foot dbi_scan_feet(const float *p, uint32_t i, uint32_t here, uint32_t n, uint32_t stride, int axis, uint32_t reach)
+DBI_HD dbi_foot dbi_scan_feet(const float *p, uint32_t i, uint32_t here, uint32_t n, uint32_t stride, int axis,
+                              uint32_t reach)
 {
     dbi_foot foot;
     foot.square = INFINITY;
@@ -150,7 +151,8 @@ DBI_HD dbi_foot dbi_scan_feet(const float *p, uint32_t i, uint32_t here, uint32_
 
 /* The nearest of the points of all voxels on the line. Of equally near ones its own, then those of the nearest
  * voxels, lower ones first. */
-DBI_HD dbi_foot dbi_pass_feet(const float *square, const uint32_t *edge, uint32_t i, uint32_t here, uint32_t n, uint32_t stride, float most)
+DBI_HD dbi_foot dbi_pass_feet(const float *square, const uint32_t *edge, uint32_t i, uint32_t here, uint32_t n,
+                              uint32_t stride, float most)
 {
     float best = dbi_within(square[i], most);
     uint32_t from = i;
@@ -199,19 +201,20 @@ DBI_HD double dbi_from_fixed(int64_t value, int exponent)
 /* ---- Squared distances to the other side, with the sign of the own one ---- */
 
 /* Voxel i of a line along the last axis; `sides` says for each voxel whether it is inside. w: squared spacing. */
-#define DBI_SCAN_SIDES(NAME, TYPE, INSIDE)                                                                                                           \
-    DBI_HD float NAME(const TYPE *sides, TYPE value, uint32_t i, uint32_t here, uint32_t n, float w, float most)                                     \
-    {                                                                                                                                                \
-        const bool inside = INSIDE(sides[i], value);                                                                                                 \
-        const float sign = inside ? 1.0f : -1.0f;                                                                                                    \
-        for (uint32_t k = 1; k <= here || k < n - here; k++) {                                                                                       \
-            const float square = dbi_steps_square(w, (float)k);                                                                                      \
-            if (square > most)                                                                                                                       \
-                break;                                                                                                                               \
-            if ((k <= here && INSIDE(sides[i - k], value) != inside) || (k < n - here && INSIDE(sides[i + k], value) != inside))                     \
-                return sign * square;                                                                                                                \
-        }                                                                                                                                            \
-        return sign * INFINITY;                                                                                                                      \
+#define DBI_SCAN_SIDES(NAME, TYPE, INSIDE)                                                                             \
+    DBI_HD float NAME(const TYPE *sides, TYPE value, uint32_t i, uint32_t here, uint32_t n, float w, float most)       \
+    {                                                                                                                  \
+        const bool inside = INSIDE(sides[i], value);                                                                   \
+        const float sign = inside ? 1.0f : -1.0f;                                                                      \
+        for (uint32_t k = 1; k <= here || k < n - here; k++) {                                                         \
+            const float square = dbi_steps_square(w, (float)k);                                                        \
+            if (square > most)                                                                                         \
+                break;                                                                                                 \
+            if ((k <= here && INSIDE(sides[i - k], value) != inside) ||                                                \
+                (k < n - here && INSIDE(sides[i + k], value) != inside))                                               \
+                return sign * square;                                                                                  \
+        }                                                                                                              \
+        return sign * INFINITY;                                                                                        \
     }
 #define DBI_ABOVE(a, b) ((a) > (b))
 #define DBI_EQUAL(a, b) ((a) == (b))
@@ -279,7 +282,8 @@ DBI_HD int64_t dbi_tiles(const dbi_maps *m)
 /* The first voxel of a thread's tile, and the map's voxel 0; false: no tile is left for it. */
 DBI_HD bool dbi_tile_of(const dbi_maps *m, int64_t block, int thread, int64_t *base, int64_t at[3])
 {
-    const int64_t tiles = dbi_tiles(m), blocks = dbi_cuda_blocks(tiles, DBI_BLOCK), rows = ((int64_t)m->size[1] + DBI_CONV_TILE - 1) / DBI_CONV_TILE;
+    const int64_t tiles = dbi_tiles(m), blocks = dbi_cuda_blocks(tiles, DBI_BLOCK),
+                  rows = ((int64_t)m->size[1] + DBI_CONV_TILE - 1) / DBI_CONV_TILE;
     const int64_t map = dbi_divide(block, blocks), tile = (block - map * blocks) * DBI_BLOCK + thread;
     const int64_t line = dbi_divide(tile, m->size[2]);
     *base = map * (int64_t)m->voxels;
@@ -291,8 +295,8 @@ DBI_HD bool dbi_tile_of(const dbi_maps *m, int64_t block, int thread, int64_t *b
 
 /* in[j] = sum of weight(|dx,dy,dz|^2) q at (x, y + j, z) with q = p clamped to [0, 1], out[j] the same of 1 - q
  * (two), or (not two) in[j] the sum of p as it is. Outside the volume there is nothing. */
-DBI_HD void dbi_correlate(const dbi_maps *m, const dbi_conv_window *w, const float *weight, const float *p, int64_t x, int64_t y, int64_t z, bool two,
-                          float in[DBI_CONV_TILE], float out[DBI_CONV_TILE])
+DBI_HD void dbi_correlate(const dbi_maps *m, const dbi_conv_window *w, const float *weight, const float *p, int64_t x,
+                          int64_t y, int64_t z, bool two, float in[DBI_CONV_TILE], float out[DBI_CONV_TILE])
 {
     const int nx = (int)m->size[0], ny = (int)m->size[1], nz = (int)m->size[2];
     const int rx = (int)w->radius[0], rz = (int)w->radius[2], here[3] = {(int)x, (int)y, (int)z};
@@ -305,7 +309,8 @@ DBI_HD void dbi_correlate(const dbi_maps *m, const dbi_conv_window *w, const flo
             const int plane = dx * dx + dz * dz;
             if (plane > w->square)
                 continue;
-            const int half = (int)dbi_conv_half(w, 1, plane), first = here[1] > half ? -half : -here[1], most = half + DBI_CONV_TILE - 1;
+            const int half = (int)dbi_conv_half(w, 1, plane), first = here[1] > half ? -half : -here[1],
+                      most = half + DBI_CONV_TILE - 1;
             const int last = here[1] < ny - most ? most : ny - 1 - here[1];
             int64_t at = (x + dx) * m->stride[0] + (y + first) * m->stride[1] + (z + dz);
             float tap[DBI_CONV_TILE]; /* weights of the voxel at dy for each output: those of the offsets dy - j */

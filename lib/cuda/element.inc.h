@@ -1,5 +1,5 @@
-/* Included by net.cu for each type of activations; T, E(name), LOAD(x) and STORE(f) as in vector.inc.h. Arithmetic is in float throughout. Formulas:
- * reference.real.c. */
+/* Included by net.cu for each type of activations; T, E(name), LOAD(x) and STORE(f) as in vector.inc.h. Arithmetic is
+ * in float throughout. Formulas: reference.real.c. */
 #include "cuda/vector.inc.h"
 
 /* ---- The image: plain [batch,C,voxels] -> [batch,voxels,channels], channels past C are 0 ---- */
@@ -86,7 +86,8 @@ DBI_KERNEL(E(unpack), E(unpack_arguments), DBI_BLOCK, 2, dbi_pack_shared)
 
 /* ---- A thread's voxels of a run ---- */
 
-/* All loads before the first use. Past the last of `rounds` voxels the first one again: what is not used need not be asked for. */
+/* All loads before the first use. Past the last of `rounds` voxels the first one again: what is not used need not be
+ * asked for. */
 DBI_HD void E(take_run)(const T *from, int64_t apart, int rounds, E(eight) raw[DBI_ROUNDS])
 {
     DBI_UNROLL
@@ -94,7 +95,8 @@ DBI_HD void E(take_run)(const T *from, int64_t apart, int rounds, E(eight) raw[D
         raw[k] = E(take)(from + (k < rounds ? k * apart : 0));
 }
 
-/* ---- Moments of a chunk: sums of z - shift and of its square, shift being the chunk's first value, so that nothing cancels ---- */
+/* ---- Moments of a chunk: sums of z - shift and of its square, shift being the chunk's first value, so that nothing
+ * cancels ---- */
 
 typedef struct E(moments_arguments) {
     dbi_tiling at;
@@ -135,7 +137,8 @@ DBI_HD void E(moments)(const E(moments_arguments) * a, int64_t block, int thread
         const dbi_place tile = dbi_tiling_place(&a->at, block, 0);
         for (int i = thread; i < DBI_GROUP * a->at.lanes; i += DBI_BLOCK)
             if (tile.group * DBI_GROUP + i < padded)
-                a->shift[p.chunk * padded + tile.group * DBI_GROUP + i] = LOAD(a->z[p.begin * padded + tile.group * DBI_GROUP + i]);
+                a->shift[p.chunk * padded + tile.group * DBI_GROUP + i] =
+                    LOAD(a->z[p.begin * padded + tile.group * DBI_GROUP + i]);
         dbi_put_sums(shared, &a->at, &tile, thread, a->sum + p.chunk * padded, a->squares + p.chunk * padded);
     }
 }
@@ -143,7 +146,8 @@ DBI_KERNEL_RESIDENT(E(moments), E(moments_arguments), DBI_BLOCK, 4, 3, dbi_sums1
 
 /* ---- Normalization, ReLU, dropout, sum: a = relu(scale (z - mean) + shift) drop + skip ----
  *
- * This and the gradient of z go from the last voxel to the first: what the kernel before has read or written last is in the second-level cache. */
+ * This and the gradient of z go from the last voxel to the first: what the kernel before has read or written last is in
+ * the second-level cache. */
 
 typedef struct E(normalize_arguments) {
     dbi_tiling at;
@@ -153,7 +157,8 @@ typedef struct E(normalize_arguments) {
     int64_t voxels;    /* of a sample */
 } E(normalize_arguments);
 
-DBI_HD void E(normalize_of)(const E(normalize_arguments) * a, bool skips, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void E(normalize_of)(const E(normalize_arguments) * a, bool skips, int64_t block, int thread, int phase,
+                            dbi_nothing *shared)
 {
     (void)phase;
     (void)shared;
@@ -191,7 +196,8 @@ DBI_HD void E(normalize)(const E(normalize_arguments) * a, int64_t block, int th
 }
 DBI_KERNEL_RESIDENT(E(normalize), E(normalize_arguments), DBI_BLOCK, 3, 1, dbi_nothing)
 
-DBI_HD void E(normalize_skip)(const E(normalize_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void E(normalize_skip)(const E(normalize_arguments) * a, int64_t block, int thread, int phase,
+                              dbi_nothing *shared)
 {
     E(normalize_of)(a, true, block, thread, phase, shared);
 }
@@ -218,7 +224,8 @@ DBI_HD void E(heads)(const E(heads_arguments) * a, int64_t block, int thread, in
     const int channels = a->heads.channels, padded = dbi_padded(channels);
     const float *drop = a->norm.drop ? a->norm.drop + n * padded : NULL;
     for (int k = 0; k < a->heads.classes; k++) {
-        const float *sdf_weight = a->heads.sdf_weight + (int64_t)k * channels, *seg_weight = a->heads.seg_weight + (int64_t)k * channels;
+        const float *sdf_weight = a->heads.sdf_weight + (int64_t)k * channels,
+                    *seg_weight = a->heads.seg_weight + (int64_t)k * channels;
         float sdf = a->heads.sdf_bias[k], seg = a->heads.seg_bias[k];
         for (int c = 0; c < channels; c += DBI_GROUP) {
             float z[DBI_GROUP];
@@ -267,8 +274,8 @@ DBI_HD void E(take_gradient)(const E(gradient_arguments) * a, bool heads, int64_
 }
 
 /* z - mean and dy of its voxel k, v being its first one. */
-DBI_HD void E(gradient_of_y)(const E(gradient_arguments) * a, bool heads, const E(gradient_run) * run, int64_t v, int k, int c, const dbi_norm8 *norm,
-                             dbi_drop8 *drop, float z[DBI_GROUP], float dy[DBI_GROUP])
+DBI_HD void E(gradient_of_y)(const E(gradient_arguments) * a, bool heads, const E(gradient_run) * run, int64_t v, int k,
+                             int c, const dbi_norm8 *norm, dbi_drop8 *drop, float z[DBI_GROUP], float dy[DBI_GROUP])
 {
     const int64_t at = v + (int64_t)k * a->at.rows;
     E(spread)(&run->z[k], z);
@@ -292,7 +299,8 @@ DBI_HD void E(gradient_of_y)(const E(gradient_arguments) * a, bool heads, const 
 }
 
 /* Per channel and chunk: sum = Σ dy, dot = Σ dy (z - mean). */
-DBI_HD void E(sums_of)(const E(gradient_arguments) * a, bool heads, int64_t block, int thread, int phase, dbi_sums16 *shared)
+DBI_HD void E(sums_of)(const E(gradient_arguments) * a, bool heads, int64_t block, int thread, int phase,
+                       dbi_sums16 *shared)
 {
     const dbi_place p = dbi_tiling_place(&a->at, block, thread);
     const int padded = a->at.groups * DBI_GROUP, c = p.group * DBI_GROUP;
@@ -340,7 +348,8 @@ DBI_KERNEL(E(sums), E(gradient_arguments), DBI_BLOCK, 3, dbi_sums16)
 DBI_KERNEL(E(head_sums), E(gradient_arguments), DBI_BLOCK, 3, dbi_sums16)
 
 /* z becomes dz = scale dy + by_z (z - mean) + constant. */
-DBI_HD void E(gradient_of)(const E(gradient_arguments) * a, bool heads, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void E(gradient_of)(const E(gradient_arguments) * a, bool heads, int64_t block, int thread, int phase,
+                           dbi_nothing *shared)
 {
     (void)phase;
     (void)shared;
@@ -378,8 +387,8 @@ DBI_HD void E(head_gradient)(const E(gradient_arguments) * a, int64_t block, int
 DBI_KERNEL(E(gradient), E(gradient_arguments), DBI_BLOCK, 1, dbi_nothing)
 DBI_KERNEL(E(head_gradient), E(gradient_arguments), DBI_BLOCK, 1, dbi_nothing)
 
-/* ---- The heads' own gradients of a chunk, both of a class by one block: per output o (distances first, then logits) and channel Σ out a, and Σ out for the
- * bias ---- */
+/* ---- The heads' own gradients of a chunk, both of a class by one block: per output o (distances first, then logits)
+ * and channel Σ out a, and Σ out for the bias ---- */
 
 typedef struct E(head_weights_arguments) {
     dbi_tiling at;
@@ -391,7 +400,8 @@ typedef struct E(head_weights_arguments) {
     float *weight, *bias;  /* [2 classes,chunks,padded], [2 classes,chunks] */
 } E(head_weights_arguments);
 
-DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, int thread, int phase, dbi_sums16 *shared)
+DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, int thread, int phase,
+                            dbi_sums16 *shared)
 {
     const int64_t blocks = dbi_tiling_blocks(&a->at), label = dbi_divide(block, blocks);
     const dbi_place p = dbi_tiling_place(&a->at, block - label * blocks, thread);
@@ -408,7 +418,8 @@ DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, 
                 E(take_run)(a->z + v * padded + c, (int64_t)a->at.rows * padded, rounds, z);
                 DBI_UNROLL
                 for (int k = 0; k < DBI_ROUNDS; k++) {
-                    const int64_t at = k < rounds ? v + (int64_t)k * a->at.rows : v, n = dbi_divide(at, a->voxels), i = at - n * a->voxels;
+                    const int64_t at = k < rounds ? v + (int64_t)k * a->at.rows : v, n = dbi_divide(at, a->voxels),
+                                  i = at - n * a->voxels;
                     dr[k] = dbi_heads_dout(&a->heads, (int)label, n, i, a->voxels);
                     dl[k] = dbi_heads_dout(&a->heads, a->heads.classes + (int)label, n, i, a->voxels);
                 }
@@ -421,7 +432,8 @@ DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, 
                     sdf_bias += dr[k];
                     seg_bias += dl[k];
                     for (int i = 0; i < DBI_GROUP; i++) {
-                        const float y = norm.scale[i] * (x[i] - norm.mean[i]) + norm.shift[i], out = y > 0 ? y * drop.factor[i] : 0;
+                        const float y = norm.scale[i] * (x[i] - norm.mean[i]) + norm.shift[i],
+                                    out = y > 0 ? y * drop.factor[i] : 0;
                         sdf[i] += dr[k] * out;
                         seg[i] += dl[k] * out;
                     }
@@ -438,7 +450,8 @@ DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, 
         dbi_add_parts(shared, DBI_CHANNEL_SUMS + 2, thread, a->at.lanes);
     } else {
         const dbi_place tile = dbi_tiling_place(&a->at, block - label * blocks, 0);
-        const int64_t chunk = a->first + p.chunk, row[2] = {label * a->chunks + chunk, (a->heads.classes + label) * a->chunks + chunk};
+        const int64_t chunk = a->first + p.chunk,
+                      row[2] = {label * a->chunks + chunk, (a->heads.classes + label) * a->chunks + chunk};
         dbi_put_sums(shared, &a->at, &tile, thread, a->weight + row[0] * padded, a->weight + row[1] * padded);
         if (tile.group == 0 && thread < 2)
             a->bias[row[thread]] = dbi_sum_of(shared, DBI_CHANNEL_SUMS + thread, 0, a->at.lanes);

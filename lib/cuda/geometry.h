@@ -1,7 +1,9 @@
-/* How activations lie in device memory, and how kernels divide them among threads. Functions of host and device, tested without one.
+/* How activations lie in device memory, and how kernels divide them among threads. Functions of host and device, tested
+ * without one.
  *
- * An activation is [batch, X, Y, Z, channels], channels fastest, their number rounded up to whole groups of 8: 16 bytes of bfloat16, what one thread loads
- * at once and what tensor cores want. Channels past the layer's are zeros and stay zeros: their weights, means, scales and shifts are. */
+ * An activation is [batch, X, Y, Z, channels], channels fastest, their number rounded up to whole groups of 8: 16 bytes
+ * of bfloat16, what one thread loads at once and what tensor cores want. Channels past the layer's are zeros and stay
+ * zeros: their weights, means, scales and shifts are. */
 #ifndef DBI_CUDA_GEOMETRY_H
 #define DBI_CUDA_GEOMETRY_H
 
@@ -13,7 +15,8 @@ enum {
     DBI_BLOCK_LOG = 8,       /* its logarithm: halvings from a block to one thread */
     DBI_FINISH = 512,        /* threads of the kernels that add partial sums */
     DBI_ROUNDS = 4,          /* voxels that a thread loads at once: it waits for memory once for all of them */
-    DBI_MOST_PARTIALS = 528, /* partial sums of a channel, at most: four blocks for each multiprocessor of a large device, all at work at once */
+    DBI_MOST_PARTIALS = 528, /* partial sums of a channel, at most: four blocks for each multiprocessor of a large
+                                device, all at work at once */
     DBI_MOST_LANES = 32      /* groups of channels side by side in a block */
 };
 
@@ -28,9 +31,10 @@ DBI_HD int64_t dbi_divide(int64_t a, int64_t b)
     return ((uint64_t)a | (uint64_t)b) >> 32 ? a / b : (int64_t)((uint32_t)a / (uint32_t)b);
 }
 
-/* A block works on runs of voxels for one tile of `lanes` groups; its thread t works for group t % lanes of the tile on voxels t / lanes, t / lanes + rows, ...
- * of a run, DBI_ROUNDS of them: for one group always, so that what a channel has is loaded once. Where voxels are added, a block adds one chunk: runs j,
- * j + chunks, ... of them, so that all blocks together go through memory from begin to end. */
+/* A block works on runs of voxels for one tile of `lanes` groups; its thread t works for group t % lanes of the tile on
+ * voxels t / lanes, t / lanes + rows, ... of a run, DBI_ROUNDS of them: for one group always, so that what a channel
+ * has is loaded once. Where voxels are added, a block adds one chunk: runs j, j + chunks, ... of them, so that all
+ * blocks together go through memory from begin to end. */
 typedef struct dbi_tiling {
     int64_t voxels; /* of the whole batch */
     int64_t runs;   /* of rows DBI_ROUNDS voxels, the last one of what is left */
@@ -72,13 +76,15 @@ DBI_HD int64_t dbi_tiling_run_blocks(const dbi_tiling *t)
 /* Voxels of chunk j. */
 DBI_HD int64_t dbi_tiling_count(const dbi_tiling *t, int64_t j)
 {
-    const int64_t run = (int64_t)t->rows * DBI_ROUNDS, each = dbi_divide(t->runs, t->chunks), rest = t->runs - each * t->chunks;
+    const int64_t run = (int64_t)t->rows * DBI_ROUNDS, each = dbi_divide(t->runs, t->chunks),
+                  rest = t->runs - each * t->chunks;
     const bool last = j == (rest ? rest : t->chunks) - 1;
     return (each + (j < rest ? 1 : 0)) * run - (last ? t->runs * run - t->voxels : 0);
 }
 
-/* What thread `thread` of block `block` works on: group (valid where < groups), and of chunk (or run) `chunk`, which begins at voxel `begin`, from voxel
- * `first` on: dbi_tiling_rounds() voxels, `rows` apart; then, of a chunk, the same from first + step on, and so on, as long as there are voxels. */
+/* What thread `thread` of block `block` works on: group (valid where < groups), and of chunk (or run) `chunk`, which
+ * begins at voxel `begin`, from voxel `first` on: dbi_tiling_rounds() voxels, `rows` apart; then, of a chunk, the same
+ * from first + step on, and so on, as long as there are voxels. */
 typedef struct dbi_place {
     int group;
     int64_t chunk, begin, first, step;

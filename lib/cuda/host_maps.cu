@@ -41,7 +41,8 @@ static void close_work(work *w)
 }
 
 /* One class at a time, so that many classes take no more memory than one. */
-static int run(work *w, const uint8_t *label, const float *prob, int64_t voxels, int64_t classes, float *out, dbi_error *error)
+static int run(work *w, const uint8_t *label, const float *prob, int64_t voxels, int64_t classes, float *out,
+               dbi_error *error)
 {
     const size_t bytes = (size_t)voxels * sizeof(float);
     indicator_arguments a;
@@ -65,14 +66,17 @@ static int run(work *w, const uint8_t *label, const float *prob, int64_t voxels,
 
 static int run_exact(work *w, const uint8_t *label, int64_t voxels, int64_t classes, float *out, dbi_error *error)
 {
-    return dbi_cuda_put(w->stream, w->label, label, (size_t)voxels, error) || dbi_cuda_sdf_run(w->sdf, w->stream, w->label, w->out, error) ||
-                   dbi_cuda_get(w->stream, out, w->out, (size_t)(voxels * classes) * sizeof(float), error) || dbi_cuda_wait(w->stream, error)
+    return dbi_cuda_put(w->stream, w->label, label, (size_t)voxels, error) ||
+                   dbi_cuda_sdf_run(w->sdf, w->stream, w->label, w->out, error) ||
+                   dbi_cuda_get(w->stream, out, w->out, (size_t)(voxels * classes) * sizeof(float), error) ||
+                   dbi_cuda_wait(w->stream, error)
                ? -1
                : 0;
 }
 
-int dbi_cuda_host_maps(const dbi_device *device, const uint8_t *label, const float *prob, const dbi_transform *transform,
-                       const dbi_normalize *normalize, const int64_t shape[3], int64_t classes, float *out, dbi_error *error)
+int dbi_cuda_host_maps(const dbi_device *device, const uint8_t *label, const float *prob,
+                       const dbi_transform *transform, const dbi_normalize *normalize, const int64_t shape[3],
+                       int64_t classes, float *out, dbi_error *error)
 {
     static const double voxel[3] = {1, 1, 1};
     const int64_t voxels = shape[0] * shape[1] * shape[2];
@@ -80,13 +84,15 @@ int dbi_cuda_host_maps(const dbi_device *device, const uint8_t *label, const flo
     const bool exact = label && transform->kind == DBI_TRANSFORM_EXACT;
     work w;
     memset(&w, 0, sizeof w);
-    int status = dbi_cuda_select(device, error) || dbi_stream_open(&w.stream, error) ||
-                 (exact ? !(w.sdf = dbi_cuda_sdf_new(shape, voxel, normalize, 1, classes, &w.arena, error))
-                        : !(w.transform = dbi_cuda_transform_new(transform, normalize, shape, 1, false, &w.arena, error))) ||
-                 dbi_arena_need(&w.arena, &w.label, label ? (size_t)voxels : 0, error) ||
-                 dbi_arena_need(&w.arena, &w.prob, exact ? 0 : bytes, error) ||
-                 dbi_arena_need(&w.arena, &w.out, exact ? bytes * (size_t)classes : bytes, error) || dbi_arena_open(&w.arena, error) ||
-                 (exact ? run_exact(&w, label, voxels, classes, out, error) : run(&w, label, prob, voxels, classes, out, error));
+    int status =
+        dbi_cuda_select(device, error) || dbi_stream_open(&w.stream, error) ||
+        (exact ? !(w.sdf = dbi_cuda_sdf_new(shape, voxel, normalize, 1, classes, &w.arena, error))
+               : !(w.transform = dbi_cuda_transform_new(transform, normalize, shape, 1, false, &w.arena, error))) ||
+        dbi_arena_need(&w.arena, &w.label, label ? (size_t)voxels : 0, error) ||
+        dbi_arena_need(&w.arena, &w.prob, exact ? 0 : bytes, error) ||
+        dbi_arena_need(&w.arena, &w.out, exact ? bytes * (size_t)classes : bytes, error) ||
+        dbi_arena_open(&w.arena, error) ||
+        (exact ? run_exact(&w, label, voxels, classes, out, error) : run(&w, label, prob, voxels, classes, out, error));
     close_work(&w);
     return status ? -1 : 0;
 }

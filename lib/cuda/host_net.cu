@@ -39,12 +39,15 @@ static dbi_cuda_host_net *plan(const dbi_device *device, const dbi_net_shape *sh
     h->batch = shape->batch;
     h->voxels = shape->size[0] * shape->size[1] * shape->size[2];
     const size_t parameters = layout->parameters * sizeof(float), outputs = output_bytes(h);
-    if (dbi_cuda_select(device, error) || dbi_stream_open(&h->stream, error) || !(h->net = dbi_cuda_net_new(device, shape, &h->arena, error)) ||
+    if (dbi_cuda_select(device, error) || dbi_stream_open(&h->stream, error) ||
+        !(h->net = dbi_cuda_net_new(device, shape, &h->arena, error)) ||
         dbi_arena_need(&h->arena, &h->parameters, parameters, error) ||
         dbi_arena_need(&h->arena, &h->statistics, layout->statistics * sizeof(float), error) ||
-        dbi_arena_need(&h->arena, &h->image, image_bytes(h), error) || dbi_arena_need(&h->arena, &h->logits, outputs, error) ||
-        dbi_arena_need(&h->arena, &h->sdf, outputs, error) || dbi_arena_need(&h->arena, &h->block, sizeof *h->block, error) ||
-        (shape->training && (dbi_arena_need(&h->arena, &h->dlogits, outputs, error) || dbi_arena_need(&h->arena, &h->dsdf, outputs, error) ||
+        dbi_arena_need(&h->arena, &h->image, image_bytes(h), error) ||
+        dbi_arena_need(&h->arena, &h->logits, outputs, error) || dbi_arena_need(&h->arena, &h->sdf, outputs, error) ||
+        dbi_arena_need(&h->arena, &h->block, sizeof *h->block, error) ||
+        (shape->training && (dbi_arena_need(&h->arena, &h->dlogits, outputs, error) ||
+                             dbi_arena_need(&h->arena, &h->dsdf, outputs, error) ||
                              dbi_arena_need(&h->arena, &h->gradient, parameters, error)))) {
         dbi_cuda_host_net_close(h);
         return NULL;
@@ -123,31 +126,40 @@ int dbi_cuda_host_net_pass(dbi_cuda_host_net *h, const dbi_weights_f32 *weights,
     p.role = pass->role;
     p.passes = 1;
     p.parameters = h->block;
-    return ((!pass->same_weights || !h->have_weights) && put_weights(h, weights, error)) || (pass->dropout > 0 && put_block(h, pass, error)) ||
-                   dbi_cuda_net_forward(h->net, h->stream, h->parameters, h->statistics, &p, h->image, h->logits, h->sdf, error)
+    return ((!pass->same_weights || !h->have_weights) && put_weights(h, weights, error)) ||
+                   (pass->dropout > 0 && put_block(h, pass, error)) ||
+                   dbi_cuda_net_forward(h->net, h->stream, h->parameters, h->statistics, &p, h->image, h->logits,
+                                        h->sdf, error)
                ? -1
                : 0;
 }
 
-int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf,
-                              dbi_error *error)
+int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image,
+                              float *logits, float *sdf, dbi_error *error)
 {
     const size_t statistics = h->layout->statistics * sizeof(float);
     const bool update = pass->update_running && dbi_layout_has(h->layout, DBI_RUNNING_MEAN);
-    if (dbi_cuda_put(h->stream, h->image, image, image_bytes(h), error) || dbi_cuda_host_net_pass(h, weights, pass, error) ||
-        dbi_cuda_get(h->stream, logits, h->logits, output_bytes(h), error) || dbi_cuda_get(h->stream, sdf, h->sdf, output_bytes(h), error) ||
-        (update && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) || dbi_cuda_wait(h->stream, error))
+    if (dbi_cuda_put(h->stream, h->image, image, image_bytes(h), error) ||
+        dbi_cuda_host_net_pass(h, weights, pass, error) ||
+        dbi_cuda_get(h->stream, logits, h->logits, output_bytes(h), error) ||
+        dbi_cuda_get(h->stream, sdf, h->sdf, output_bytes(h), error) ||
+        (update && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) ||
+        dbi_cuda_wait(h->stream, error))
         return -1;
     if (update)
         weights->batches++;
     return 0;
 }
 
-int dbi_cuda_host_net_backward(dbi_cuda_host_net *h, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
+int dbi_cuda_host_net_backward(dbi_cuda_host_net *h, const float *dlogits, const float *dsdf, float *gradient,
+                               dbi_error *error)
 {
-    return dbi_cuda_put(h->stream, h->dlogits, dlogits, output_bytes(h), error) || dbi_cuda_put(h->stream, h->dsdf, dsdf, output_bytes(h), error) ||
-                   dbi_cuda_net_backward(h->net, h->stream, h->parameters, h->sdf, h->dlogits, h->dsdf, h->gradient, error) ||
-                   dbi_cuda_get(h->stream, gradient, h->gradient, h->layout->parameters * sizeof(float), error) || dbi_cuda_wait(h->stream, error)
+    return dbi_cuda_put(h->stream, h->dlogits, dlogits, output_bytes(h), error) ||
+                   dbi_cuda_put(h->stream, h->dsdf, dsdf, output_bytes(h), error) ||
+                   dbi_cuda_net_backward(h->net, h->stream, h->parameters, h->sdf, h->dlogits, h->dsdf, h->gradient,
+                                         error) ||
+                   dbi_cuda_get(h->stream, gradient, h->gradient, h->layout->parameters * sizeof(float), error) ||
+                   dbi_cuda_wait(h->stream, error)
                ? -1
                : 0;
 }

@@ -1,5 +1,6 @@
-/* One pass over the voxels for all sums of all terms, one for all gradients, and the transforms beside them; the arithmetic is in
- * loss_math.h. What can be computed again from what must be read anyway (probabilities, targets, voxel weights) is not stored: memory is what these passes wait for. */
+/* One pass over the voxels for all sums of all terms, one for all gradients, and the transforms beside them; the
+ * arithmetic is in loss_math.h. What can be computed again from what must be read anyway (probabilities, targets, voxel
+ * weights) is not stored: memory is what these passes wait for. */
 #include "cuda/loss.h"
 
 #include <assert.h>
@@ -34,7 +35,8 @@ typedef struct no_shared {
 typedef struct sum_shared {
     double value[DBI_SLOTS][DBI_BLOCK];
 } sum_shared;
-static_assert(sizeof(sum_shared) <= 48 << 10, "the terms need more sums (24) than a block's threads can keep: let terms share slots");
+static_assert(sizeof(sum_shared) <= 48 << 10,
+              "the terms need more sums (24) than a block's threads can keep: let terms share slots");
 
 /* Of one chunk. Threads beside one another read columns beside one another. */
 DBI_HD void add_chunk(const dbi_loss_arguments *a, int64_t block, int thread, int phase, sum_shared *shared)
@@ -183,18 +185,21 @@ static int check_shape(const dbi_loss_shape *shape, dbi_error *error)
     }
     if (shape->labeled < 0 || shape->labeled > shape->batch)
         return dbi_fail(error, "%lld labelled samples of %lld", (long long)shape->labeled, (long long)shape->batch);
-    if (dbi_cuda_blocks(count / (shape->batch * shape->classes), DBI_BLOCK) > INT32_MAX / (shape->batch * shape->classes))
+    if (dbi_cuda_blocks(count / (shape->batch * shape->classes), DBI_BLOCK) >
+        INT32_MAX / (shape->batch * shape->classes))
         return dbi_fail(error, "the batch is too large for a CUDA device");
     return 0;
 }
 
 static int need_memory(dbi_cuda_loss *l, dbi_arena *arena, dbi_error *error)
 {
-    const size_t maps = (size_t)(l->set.batch * l->set.classes), slots = DBI_SLOTS * sizeof(double), classes = (size_t)l->set.classes;
+    const size_t maps = (size_t)(l->set.batch * l->set.classes), slots = DBI_SLOTS * sizeof(double),
+                 classes = (size_t)l->set.classes;
     const size_t all = l->set.transform ? (size_t)l->count * sizeof(float) : 0;
     const size_t theirs = l->set.teacher_transform ? (size_t)l->theirs * sizeof(float) : 0;
-    return dbi_arena_need(arena, &l->p, all, error) || dbi_arena_need(arena, &l->s, all, error) || dbi_arena_need(arena, &l->ds, all, error) ||
-                   dbi_arena_need(arena, &l->teacher_p, theirs, error) || dbi_arena_need(arena, &l->teacher_s, theirs, error) ||
+    return dbi_arena_need(arena, &l->p, all, error) || dbi_arena_need(arena, &l->s, all, error) ||
+                   dbi_arena_need(arena, &l->ds, all, error) || dbi_arena_need(arena, &l->teacher_p, theirs, error) ||
+                   dbi_arena_need(arena, &l->teacher_s, theirs, error) ||
                    dbi_arena_need(arena, &l->sums, maps * (size_t)l->chunks * slots, error) ||
                    dbi_arena_need(arena, &l->totals, 2 * classes * slots, error) ||
                    dbi_arena_need(arena, &l->factors, classes * DBI_TERMS * sizeof *l->factors, error)
@@ -202,7 +207,8 @@ static int need_memory(dbi_cuda_loss *l, dbi_arena *arena, dbi_error *error)
                : 0;
 }
 
-dbi_cuda_loss *dbi_cuda_loss_new(const dbi_method *method, const dbi_loss_shape *shape, dbi_arena *arena, dbi_error *error)
+dbi_cuda_loss *dbi_cuda_loss_new(const dbi_method *method, const dbi_loss_shape *shape, dbi_arena *arena,
+                                 dbi_error *error)
 {
     if (check_shape(shape, error))
         return NULL;
@@ -218,8 +224,8 @@ dbi_cuda_loss *dbi_cuda_loss_new(const dbi_method *method, const dbi_loss_shape 
     l->theirs = (l->set.batch - l->set.labeled) * map;
     l->chunks = dbi_cuda_blocks(l->set.voxels, CHUNK);
     if (l->set.transform || l->set.teacher_transform) {
-        l->transform = dbi_cuda_transform_new(&method->transform, &method->normalize, shape->size, l->set.batch * l->set.classes, l->set.transform,
-                                              arena, error);
+        l->transform = dbi_cuda_transform_new(&method->transform, &method->normalize, shape->size,
+                                              l->set.batch * l->set.classes, l->set.transform, arena, error);
         if (!l->transform) {
             free(l);
             return NULL;
@@ -251,14 +257,17 @@ static int take_sigmoids(dbi_stream stream, const float *from, int64_t count, fl
 }
 
 /* The teacher's first: the student's leaves behind what its gradient needs. */
-static int take_transforms(const dbi_cuda_loss *l, const dbi_loss_settings *set, dbi_stream stream, const dbi_cuda_loss_input *in, dbi_error *error)
+static int take_transforms(const dbi_cuda_loss *l, const dbi_loss_settings *set, dbi_stream stream,
+                           const dbi_cuda_loss_input *in, dbi_error *error)
 {
     const int64_t unlabeled = set->batch - set->labeled;
-    if (set->teacher_transform && (take_sigmoids(stream, in->teacher_logits, l->theirs, l->teacher_p, error) ||
-                                   dbi_cuda_transform_forward(l->transform, stream, unlabeled * set->classes, l->teacher_p, l->teacher_s, error)))
+    if (set->teacher_transform &&
+        (take_sigmoids(stream, in->teacher_logits, l->theirs, l->teacher_p, error) ||
+         dbi_cuda_transform_forward(l->transform, stream, unlabeled * set->classes, l->teacher_p, l->teacher_s, error)))
         return -1;
-    if (set->transform && (take_sigmoids(stream, in->logits, l->count, l->p, error) ||
-                           dbi_cuda_transform_forward(l->transform, stream, set->batch * set->classes, l->p, l->s, error)))
+    if (set->transform &&
+        (take_sigmoids(stream, in->logits, l->count, l->p, error) ||
+         dbi_cuda_transform_forward(l->transform, stream, set->batch * set->classes, l->p, l->s, error)))
         return -1;
     return 0;
 }
@@ -277,8 +286,8 @@ static int transform_back(const dbi_cuda_loss *l, dbi_stream stream, float *dlog
                : 0;
 }
 
-int dbi_cuda_loss_step(dbi_cuda_loss *l, dbi_stream stream, const dbi_cuda_loss_input *in, dbi_loss_values *values, float *dlogits, float *dsdf,
-                       dbi_error *error)
+int dbi_cuda_loss_step(dbi_cuda_loss *l, dbi_stream stream, const dbi_cuda_loss_input *in, dbi_loss_values *values,
+                       float *dlogits, float *dsdf, dbi_error *error)
 {
     const int64_t maps = l->set.batch * l->set.classes;
     dbi_loss_arguments a;
@@ -313,7 +322,8 @@ DBI_HD void add_noise(const each_arguments *a, int64_t block, int thread, int ph
     const int64_t i = block * DBI_BLOCK + thread;
     if (i >= a->count)
         return;
-    const double normal = dbi_normal_of(a->parameters->seed, DBI_ROLE_TEACHER_NOISE, a->parameters->step, a->pass, (uint32_t)i);
+    const double normal =
+        dbi_normal_of(a->parameters->seed, DBI_ROLE_TEACHER_NOISE, a->parameters->step, a->pass, (uint32_t)i);
     a->to[i] = a->from[i] + (float)fmax(-2 * a->sigma, fmin(2 * a->sigma, a->sigma * normal));
 }
 DBI_KERNEL(add_noise, each_arguments, DBI_BLOCK, 1, no_shared)
@@ -338,8 +348,8 @@ DBI_HD void make_mask(const each_arguments *a, int64_t block, int thread, int ph
 }
 DBI_KERNEL(make_mask, each_arguments, DBI_BLOCK, 1, no_shared)
 
-int dbi_cuda_noise(dbi_stream stream, const float *image, int64_t count, double sigma, uint32_t pass, const dbi_cuda_parameters *parameters,
-                   float *to, dbi_error *error)
+int dbi_cuda_noise(dbi_stream stream, const float *image, int64_t count, double sigma, uint32_t pass,
+                   const dbi_cuda_parameters *parameters, float *to, dbi_error *error)
 {
     each_arguments a;
     memset(&a, 0, sizeof a);
@@ -354,7 +364,8 @@ int dbi_cuda_noise(dbi_stream stream, const float *image, int64_t count, double 
     return add_noise_launch(stream, dbi_cuda_blocks(count, DBI_BLOCK), &a, error);
 }
 
-int dbi_cuda_mean(dbi_stream stream, const float *logits, int64_t count, int passes, int pass, float *mean, dbi_error *error)
+int dbi_cuda_mean(dbi_stream stream, const float *logits, int64_t count, int passes, int pass, float *mean,
+                  dbi_error *error)
 {
     each_arguments a;
     memset(&a, 0, sizeof a);
@@ -366,7 +377,8 @@ int dbi_cuda_mean(dbi_stream stream, const float *logits, int64_t count, int pas
     return add_mean_launch(stream, dbi_cuda_blocks(count, DBI_BLOCK), &a, error);
 }
 
-int dbi_cuda_mask(dbi_stream stream, const float *mean, int64_t count, const dbi_cuda_parameters *parameters, float *mask, dbi_error *error)
+int dbi_cuda_mask(dbi_stream stream, const float *mean, int64_t count, const dbi_cuda_parameters *parameters,
+                  float *mask, dbi_error *error)
 {
     each_arguments a;
     memset(&a, 0, sizeof a);

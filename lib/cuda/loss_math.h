@@ -35,8 +35,8 @@ DBI_HD void dbi_loss_taught(const dbi_loss_arguments *a, int64_t n, int64_t c, i
     if (a->in.teacher_mask)
         v->weight[DBI_VOXELS_KEPT] = a->in.teacher_mask[at];
     if (a->set.pseudo) {
-        const dbi_pseudo_f32 to =
-            dbi_pseudo_targets_f32(a->k, a->gamma, a->set.uncertainty, p, a->in.teacher_sdf[at], a->set.teacher_transform ? a->teacher_s[at] : 0);
+        const dbi_pseudo_f32 to = dbi_pseudo_targets_f32(a->k, a->gamma, a->set.uncertainty, p, a->in.teacher_sdf[at],
+                                                         a->set.teacher_transform ? a->teacher_s[at] : 0);
         v->of[DBI_OF_PSEUDO_LABEL] = to.label;
         v->of[DBI_OF_PSEUDO_DISTANCE] = to.distance;
         v->weight[DBI_VOXELS_WEIGHTED] = to.weight;
@@ -72,7 +72,8 @@ DBI_HD dbi_loss_voxel dbi_loss_voxel_of(const dbi_loss_arguments *a, int64_t n, 
 }
 
 /* What a term compares at a voxel. */
-DBI_HD dbi_pair_f32 dbi_loss_pair(const dbi_loss_arguments *a, const dbi_loss_voxel *v, int what, int against, int voxels)
+DBI_HD dbi_pair_f32 dbi_loss_pair(const dbi_loss_arguments *a, const dbi_loss_voxel *v, int what, int against,
+                                  int voxels)
 {
     dbi_pair_f32 pair;
     pair.q = v->of[what];
@@ -89,10 +90,10 @@ DBI_HD void dbi_loss_add(const dbi_loss_arguments *a, bool labeled, const dbi_lo
         const float weight = set->pseudo ? v->weight[DBI_VOXELS_WEIGHTED] : v->weight[DBI_VOXELS_KEPT];
         dbi_log_add_f32(v->of[DBI_OF_PSEUDO_LABEL], weight, v->truth, sum);
     }
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                                                       \
-    if (dbi_loss_has(set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, labeled)) {                                                                          \
-        const dbi_pair_f32 pair = dbi_loss_pair(a, v, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS);                                         \
-        dbi_term_add_f32(DBI_FORM_##FORM, set->cross_entropy, &pair, sum + DBI_SLOT_##ID);                                                           \
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                         \
+    if (dbi_loss_has(set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, labeled)) {                                            \
+        const dbi_pair_f32 pair = dbi_loss_pair(a, v, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS);           \
+        dbi_term_add_f32(DBI_FORM_##FORM, set->cross_entropy, &pair, sum + DBI_SLOT_##ID);                             \
     }
 #include "method/terms.def"
 }
@@ -102,8 +103,8 @@ typedef struct dbi_loss_slopes {
     float of[DBI_STUDENT_QUANTITIES];
 } dbi_loss_slopes;
 
-DBI_HD void dbi_loss_slope(const dbi_pair_f32 *pair, int form, bool cross_entropy, int what, int against, const dbi_term_factors_f32 *factors,
-                           dbi_loss_slopes *to)
+DBI_HD void dbi_loss_slope(const dbi_pair_f32 *pair, int form, bool cross_entropy, int what, int against,
+                           const dbi_term_factors_f32 *factors, dbi_loss_slopes *to)
 {
     const dbi_term_slopes_f32 slopes = dbi_term_slopes_of_f32(form, cross_entropy, pair, factors);
     to->of[what] += slopes.by_q;
@@ -114,16 +115,18 @@ DBI_HD void dbi_loss_slope(const dbi_pair_f32 *pair, int form, bool cross_entrop
 }
 
 /* factors: of the voxel's class [DBI_TERMS]. */
-DBI_HD dbi_loss_slopes dbi_loss_slopes_of(const dbi_loss_arguments *a, bool labeled, const dbi_loss_voxel *v, const dbi_term_factors_f32 *factors)
+DBI_HD dbi_loss_slopes dbi_loss_slopes_of(const dbi_loss_arguments *a, bool labeled, const dbi_loss_voxel *v,
+                                          const dbi_term_factors_f32 *factors)
 {
     const dbi_loss_settings *set = &a->set;
     dbi_loss_slopes g;
     for (int k = 0; k < DBI_STUDENT_QUANTITIES; k++)
         g.of[k] = 0;
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                                                       \
-    if (dbi_loss_has(set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, labeled)) {                                                                          \
-        const dbi_pair_f32 pair = dbi_loss_pair(a, v, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS);                                         \
-        dbi_loss_slope(&pair, DBI_FORM_##FORM, set->cross_entropy, DBI_OF_##WHAT, DBI_OF_##AGAINST, factors + DBI_TERM_##ID, &g);                    \
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, ...)                                         \
+    if (dbi_loss_has(set, DBI_TERM_##ID, DBI_SAMPLES_##SAMPLES, labeled)) {                                            \
+        const dbi_pair_f32 pair = dbi_loss_pair(a, v, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_VOXELS_##VOXELS);           \
+        dbi_loss_slope(&pair, DBI_FORM_##FORM, set->cross_entropy, DBI_OF_##WHAT, DBI_OF_##AGAINST,                    \
+                       factors + DBI_TERM_##ID, &g);                                                                   \
     }
 #include "method/terms.def"
     g.of[DBI_OF_LOGIT] += dbi_sigmoid_slope_f32(1, g.of[DBI_OF_P], v->of[DBI_OF_P]);
@@ -138,7 +141,8 @@ DBI_HD double dbi_normal_of(uint64_t seed, uint32_t role, uint32_t step, uint32_
 {
     uint32_t u[4];
     dbi_random_block(seed, role, step, stream, i, u);
-    return sqrt(-2 * log(1 - dbi_uniform_of(u[0], u[1]))) * cos(2 * 3.14159265358979323846 * dbi_uniform_of(u[2], u[3]));
+    return sqrt(-2 * log(1 - dbi_uniform_of(u[0], u[1]))) *
+           cos(2 * 3.14159265358979323846 * dbi_uniform_of(u[2], u[3]));
 }
 
 DBI_HD float dbi_certain(float p, float threshold)

@@ -1,4 +1,5 @@
-/* What kernels on tensor cores share: words of two values, and what is done with the values that come out: moments, normalization. */
+/* What kernels on tensor cores share: words of two values, and what is done with the values that come out: moments,
+ * normalization. */
 #ifndef DBI_CUDA_MMA_H
 #define DBI_CUDA_MMA_H
 
@@ -76,7 +77,8 @@ template <int OWN> static __device__ __forceinline__ void moments_start(lane_mom
 }
 
 /* One more voxel, as it is stored. */
-template <int OWN> static __device__ __forceinline__ void moments_take(lane_moments<OWN> *m, const uint32_t word[OWN / 2])
+template <int OWN>
+static __device__ __forceinline__ void moments_take(lane_moments<OWN> *m, const uint32_t word[OWN / 2])
 {
 #pragma unroll
     for (int i = 0; i < OWN; i++) {
@@ -89,8 +91,10 @@ template <int OWN> static __device__ __forceinline__ void moments_take(lane_mome
     m->count += 1;
 }
 
-/* Joins those of the lanes that differ in the bits from FIRST on, and puts the warp's into row [channels]; the lanes below FIRST have it. */
-template <int OWN, int FIRST> static __device__ __forceinline__ void moments_join(const lane_moments<OWN> *m, int channel, seen *row)
+/* Joins those of the lanes that differ in the bits from FIRST on, and puts the warp's into row [channels]; the lanes
+ * below FIRST have it. */
+template <int OWN, int FIRST>
+static __device__ __forceinline__ void moments_join(const lane_moments<OWN> *m, int channel, seen *row)
 {
     const int lane = (int)threadIdx.x & 31;
 #pragma unroll
@@ -134,7 +138,8 @@ template <int OWN> struct lane_norm {
     float mean[OWN], scale[OWN], shift[OWN];
 };
 
-template <int OWN> static __device__ __forceinline__ void norm_load(lane_norm<OWN> *n, const dbi_conv_norm *norm, int channel)
+template <int OWN>
+static __device__ __forceinline__ void norm_load(lane_norm<OWN> *n, const dbi_conv_norm *norm, int channel)
 {
 #pragma unroll
     for (int i = 0; i < OWN; i++) {
@@ -145,7 +150,8 @@ template <int OWN> static __device__ __forceinline__ void norm_load(lane_norm<OW
 }
 
 /* As the separate pass has it: what it reads is rounded. skip: or NULL. */
-template <int OWN> static __device__ __forceinline__ void norm_apply(const lane_norm<OWN> *n, const dbi_bf16 *skip, float value[OWN])
+template <int OWN>
+static __device__ __forceinline__ void norm_apply(const lane_norm<OWN> *n, const dbi_bf16 *skip, float value[OWN])
 {
     uint32_t word[OWN / 2];
     if (skip)

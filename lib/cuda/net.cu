@@ -1,6 +1,6 @@
-/* The network on the device: the order of the passes is that of net.real.c, and so is what each buffer holds. Training keeps z (convolved) and a (normalized
- * and what follows) of each layer; the gradient of z overwrites z, that of a overwrites a. Without training, z becomes a in place, and buffers are used again
- * after their last reader. */
+/* The network on the device: the order of the passes is that of net.real.c, and so is what each buffer holds. Training
+ * keeps z (convolved) and a (normalized and what follows) of each layer; the gradient of z overwrites z, that of a
+ * overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. */
 #include "cuda/net.h"
 
 #include <stdlib.h>
@@ -28,10 +28,12 @@
 #undef LOAD
 #undef STORE
 
-/* Chunks side by side in a block that adds their sums, of how many of them a thread loads at once, and what is left after the first fold. */
+/* Chunks side by side in a block that adds their sums, of how many of them a thread loads at once, and what is left
+ * after the first fold. */
 enum { FINISH_ROWS = DBI_FINISH / DBI_GROUP, FINISH_ROUNDS = 5, FINISH_PARTS = 8 * DBI_GROUP };
 
-/* ---- Per-channel numbers: one block for each group of channels, as they lie side by side, adds the chunks' sums in double ---- */
+/* ---- Per-channel numbers: one block for each group of channels, as they lie side by side, adds the chunks' sums in
+ * double ---- */
 
 DBI_HD void fold_both(dbi_finish_sums *shared, int thread, int to, int from)
 {
@@ -39,11 +41,13 @@ DBI_HD void fold_both(dbi_finish_sums *shared, int thread, int to, int from)
     dbi_fold(shared->second, thread, to, from);
 }
 
-/* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take out again: it only shows in the running
- * mean. Or from a sample's: its channels' means and variances, for group_statistics. */
+/* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take
+ * out again: it only shows in the running mean. Or from a sample's: its channels' means and variances, for
+ * group_statistics. */
 typedef struct statistics_arguments {
-    const float *chunk_shift, *chunk_sum, *chunk_squares; /* [chunks,padded], any chunk's shift a finite number near its values */
-    const float *chunk_count;                             /* [chunks]: values of a channel in each, 0 allowed; NULL: those of `at` */
+    const float *chunk_shift, *chunk_sum,
+        *chunk_squares;       /* [chunks,padded], any chunk's shift a finite number near its values */
+    const float *chunk_count; /* [chunks]: values of a channel in each, 0 allowed; NULL: those of `at` */
     dbi_tiling at;
     int64_t chunks, count; /* count: values of a channel */
     int channels, padded;
@@ -76,8 +80,8 @@ DBI_HD void put_statistics(const statistics_arguments *a, int64_t c, double sum,
     }
 }
 
-/* All chunks' sums are moved to one centre, the first chunk's shift: that is a value of the channel, or near them, and what then still cancels in the variance
- * is far above the last bits of a double. */
+/* All chunks' sums are moved to one centre, the first chunk's shift: that is a value of the channel, or near them, and
+ * what then still cancels in the variance is far above the last bits of a double. */
 DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread, int phase, dbi_finish_sums *shared)
 {
     const int64_t c = block * DBI_GROUP + thread % DBI_GROUP;
@@ -88,7 +92,8 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
             float count[FINISH_ROUNDS], shift[FINISH_ROUNDS], sums[FINISH_ROUNDS], all[FINISH_ROUNDS];
             DBI_UNROLL
             for (int k = 0; k < FINISH_ROUNDS; k++) {
-                const int64_t there = j + k * FINISH_ROWS < a->chunks ? j + k * FINISH_ROWS : j, i = there * a->padded + c;
+                const int64_t there = j + k * FINISH_ROWS < a->chunks ? j + k * FINISH_ROWS : j,
+                              i = there * a->padded + c;
                 count[k] = a->chunk_count ? a->chunk_count[there] : (float)dbi_tiling_count(&a->at, there);
                 shift[k] = a->chunk_shift[i];
                 sums[k] = a->chunk_sum[i];
@@ -115,8 +120,8 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
 }
 DBI_KERNEL(statistics, statistics_arguments, DBI_FINISH, 3, dbi_finish_sums)
 
-/* By sample and group of channels: a thread for each channel of each sample. The means of a group's channels are with their biases, the mean that is taken from z
- * without. */
+/* By sample and group of channels: a thread for each channel of each sample. The means of a group's channels are with
+ * their biases, the mean that is taken from z without. */
 typedef struct group_statistics_arguments {
     const double *sample_mean, *sample_variance; /* [rows,padded], the means with biases where there are any */
     const float *bias;                           /* NULL where a group is one channel, which takes it out again */
@@ -127,7 +132,8 @@ typedef struct group_statistics_arguments {
     double *inverse, *away;      /* away: of each channel's mean from its group's */
 } group_statistics_arguments;
 
-DBI_HD void group_statistics(const group_statistics_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
+DBI_HD void group_statistics(const group_statistics_arguments *a, int64_t block, int thread, int phase,
+                             dbi_nothing *shared)
 {
     (void)phase;
     (void)shared;
@@ -163,7 +169,8 @@ DBI_HD void running(const running_arguments *a, int64_t block, int thread, int p
     for (int c = thread; c < a->layer[block].channels; c += DBI_FINISH) {
         const double inverse = dbi_norm_inverse((double)a->running[a->layer[block].variance + c]);
         a->layer[block].to_inverse[c] = inverse;
-        a->layer[block].to_mean[c] = (float)((double)a->running[a->layer[block].mean + c] - (double)a->parameters[a->layer[block].bias + c]);
+        a->layer[block].to_mean[c] =
+            (float)((double)a->running[a->layer[block].mean + c] - (double)a->parameters[a->layer[block].bias + c]);
         a->layer[block].to_scale[c] = (float)((double)a->parameters[a->layer[block].gamma + c] * inverse);
         a->layer[block].to_shift[c] = a->parameters[a->layer[block].beta + c];
     }
@@ -190,7 +197,8 @@ DBI_HD void put_factors(const factors_arguments *a, int64_t c, double sum, doubl
         a->sample_dot[c] = dot;
         return;
     }
-    const dbi_norm_gradient g = dbi_norm_gradient_of(a->batch, sum, dot, a->inverse[c], (double)a->scale[c], (double)a->count);
+    const dbi_norm_gradient g =
+        dbi_norm_gradient_of(a->batch, sum, dot, a->inverse[c], (double)a->scale[c], (double)a->count);
     a->dgamma[c] = (float)g.gamma;
     a->dbeta[c] = (float)g.beta;
     a->dbias[c] = (float)g.bias;
@@ -258,7 +266,8 @@ DBI_HD void group_factors(const group_factors_arguments *a, int64_t block, int t
         const dbi_norm_group_gradient g = group_gradient(a, row * a->padded + first);
         a->by_z[at] = (float)g.by_z;
         a->constant[at] = (float)g.constant;
-        bias += dbi_norm_group_bias((double)a->scale[at], a->sample_sum[at], g.by_z, g.constant, a->away[at], (double)a->voxels);
+        bias += dbi_norm_group_bias((double)a->scale[at], a->sample_sum[at], g.by_z, g.constant, a->away[at],
+                                    (double)a->voxels);
         gamma += a->sample_dot[at] * a->inverse[at];
         beta += a->sample_sum[at];
     }
@@ -286,7 +295,8 @@ DBI_HD void head_finish(const head_finish_arguments *a, int64_t block, int threa
     if (phase == 0) {
         double sum = 0;
         for (int64_t j = thread; j < a->chunks; j += DBI_FINISH)
-            sum += (double)(c < a->channels ? a->weight[(output * a->chunks + j) * a->padded + c] : a->bias[output * a->chunks + j]);
+            sum += (double)(c < a->channels ? a->weight[(output * a->chunks + j) * a->padded + c]
+                                            : a->bias[output * a->chunks + j]);
         shared->first[thread] = sum;
     } else if (phase == 1) {
         dbi_fold(shared->first, thread, FINISH_PARTS, DBI_FINISH);
@@ -303,7 +313,8 @@ DBI_HD void head_finish(const head_finish_arguments *a, int64_t block, int threa
 }
 DBI_KERNEL(head_finish, head_finish_arguments, DBI_FINISH, 3, dbi_finish_sums)
 
-/* ---- Whole-channel dropout: draw_dropout of net.real.c; channel c of sample n takes numbers 2 (n C + c) and the next ---- */
+/* ---- Whole-channel dropout: draw_dropout of net.real.c; channel c of sample n takes numbers 2 (n C + c) and the next
+ * ---- */
 
 typedef struct drop_arguments {
     const dbi_cuda_parameters *parameters;
@@ -324,8 +335,10 @@ DBI_HD void drop(const drop_arguments *a, int64_t block, int thread, int phase, 
     const int64_t n = dbi_divide(i, a->channels), c = i - n * a->channels;
     const int at = (int)(2 * i % 4);
     uint32_t number[4];
-    dbi_random_block(a->parameters->seed, a->role, a->parameters->step * a->passes + a->index, a->layer, (uint32_t)(2 * i / 4), number);
-    a->drop[n * a->padded + c] = dbi_uniform_of(number[at], number[at + 1]) < a->probability ? 0 : (float)(1 / (1 - a->probability));
+    dbi_random_block(a->parameters->seed, a->role, a->parameters->step * a->passes + a->index, a->layer,
+                     (uint32_t)(2 * i / 4), number);
+    a->drop[n * a->padded + c] =
+        dbi_uniform_of(number[at], number[at + 1]) < a->probability ? 0 : (float)(1 / (1 - a->probability));
 }
 DBI_KERNEL(drop, drop_arguments, DBI_BLOCK, 1, dbi_nothing)
 
@@ -344,7 +357,8 @@ struct dbi_cuda_net {
     void *input, *packed, *dpacked, *workspace;
     float *mean[DBI_MAX_LAYERS], *scale[DBI_MAX_LAYERS], *shift[DBI_MAX_LAYERS], *drop[DBI_MAX_LAYERS];
     double *inverse[DBI_MAX_LAYERS], *away[DBI_MAX_LAYERS]; /* away: group_statistics */
-    double *sample[2]; /* two numbers of each channel and sample of the layer at hand; NULL for normalization by the batch */
+    double *sample[2]; /* two numbers of each channel and sample of the layer at hand; NULL for normalization by the
+                          batch */
     float *by_z, *constant, *count, *partial[3], *head_weight, *head_bias; /* count, partial: of chunks */
     /* Of the last forward pass with keep. */
     bool kept, dropout;
@@ -364,7 +378,8 @@ static size_t element_size(const dbi_cuda_net *net)
 static size_t activation_bytes(const dbi_cuda_net *net, int layer)
 {
     const dbi_layer *l = &net->layout->layer[layer];
-    const size_t bytes = (size_t)(net->batch * voxels_at(net, l->level)) * (size_t)dbi_padded(l->out) * element_size(net);
+    const size_t bytes =
+        (size_t)(net->batch * voxels_at(net, l->level)) * (size_t)dbi_padded(l->out) * element_size(net);
     return (bytes + 255) / 256 * 256;
 }
 
@@ -443,8 +458,10 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
 {
     const dbi_layout *layout = net->layout;
     const int widest = dbi_padded(dbi_layout_widest(layout)), last = layout->layers - 1;
-    const size_t size = element_size(net), image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
-    const size_t outputs = 2 * (size_t)layout->arch.classes, rows = (size_t)net->rows, head_chunks = rows * (size_t)net->tiling[last].chunks;
+    const size_t size = element_size(net),
+                 image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
+    const size_t outputs = 2 * (size_t)layout->arch.classes, rows = (size_t)net->rows,
+                 head_chunks = rows * (size_t)net->tiling[last].chunks;
     size_t partial = 0, counts = 0;
     for (int l = 0; l <= last; l++) {
         const dbi_layer *layer = &layout->layer[l];
@@ -457,7 +474,8 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
             dbi_arena_need(arena, &net->shift[l], rows * channels * sizeof(float), error) ||
             dbi_arena_need(arena, &net->inverse[l], rows * channels * sizeof(double), error) ||
             (layer->groups && dbi_arena_need(arena, &net->away[l], rows * channels * sizeof(double), error)) ||
-            (layer->dropout && dbi_arena_need(arena, &net->drop[l], (size_t)net->batch * channels * sizeof(float), error)))
+            (layer->dropout &&
+             dbi_arena_need(arena, &net->drop[l], (size_t)net->batch * channels * sizeof(float), error)))
             return -1;
     }
     for (int i = 0; i < 3; i++)
@@ -472,7 +490,8 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
         (dbi_arena_need(arena, &net->dpacked, (size_t)net->table.count * size, error) ||
          dbi_arena_need(arena, &net->by_z, rows * (size_t)widest * sizeof(float), error) ||
          dbi_arena_need(arena, &net->constant, rows * (size_t)widest * sizeof(float), error) ||
-         dbi_arena_need(arena, &net->head_weight, outputs * head_chunks * (size_t)dbi_padded(layout->arch.filters) * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->head_weight,
+                        outputs * head_chunks * (size_t)dbi_padded(layout->arch.filters) * sizeof(float), error) ||
          dbi_arena_need(arena, &net->head_bias, outputs * head_chunks * sizeof(float), error)))
         return -1;
     return dbi_arena_need(arena, &net->activations, net->training ? place_all(net) : place_activations(net), error) ||
@@ -499,7 +518,8 @@ dbi_cuda_net *dbi_cuda_net_new(const dbi_device *device, const dbi_net_shape *sh
     net->bf16 = device->precision == DBI_PRECISION_BF16;
     net->rows = dbi_norm_rows(shape);
     for (int l = 0; l < layout->layers; l++)
-        net->tiling[l] = dbi_tiling_make(shape->batch / net->rows * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
+        net->tiling[l] =
+            dbi_tiling_make(shape->batch / net->rows * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
     make_table(net);
     if (open_convs(net, device, &workspace, error) || need_memory(net, arena, workspace, error)) {
         dbi_cuda_net_free(net);
@@ -544,36 +564,38 @@ static const void *input_of(const dbi_cuda_net *net, int l)
     return input < 0 ? (const void *)net->input : a_of(net, input);
 }
 
-/* STATUS = the launch of the kernel for the net's type of activations, `element`, with the fields that the statements set in `a`. */
-#define LAUNCH(STATUS, KERNEL, ARGUMENTS, BLOCKS, ...)                                                                                               \
-    do {                                                                                                                                             \
-        if (net->bf16) {                                                                                                                             \
-            typedef dbi_bf16 element __attribute__((unused));                                                                                        \
-            ARGUMENTS##_bf16 a;                                                                                                                      \
-            memset(&a, 0, sizeof a);                                                                                                                 \
-            __VA_ARGS__                                                                                                                              \
-            STATUS = KERNEL##_bf16_launch(stream, (BLOCKS), &a, error);                                                                              \
-        } else {                                                                                                                                     \
-            typedef float element __attribute__((unused));                                                                                           \
-            ARGUMENTS##_float a;                                                                                                                     \
-            memset(&a, 0, sizeof a);                                                                                                                 \
-            __VA_ARGS__                                                                                                                              \
-            STATUS = KERNEL##_float_launch(stream, (BLOCKS), &a, error);                                                                             \
-        }                                                                                                                                            \
+/* STATUS = the launch of the kernel for the net's type of activations, `element`, with the fields that the statements
+ * set in `a`. */
+#define LAUNCH(STATUS, KERNEL, ARGUMENTS, BLOCKS, ...)                                                                 \
+    do {                                                                                                               \
+        if (net->bf16) {                                                                                               \
+            typedef dbi_bf16 element __attribute__((unused));                                                          \
+            ARGUMENTS##_bf16 a;                                                                                        \
+            memset(&a, 0, sizeof a);                                                                                   \
+            __VA_ARGS__                                                                                                \
+            STATUS = KERNEL##_bf16_launch(stream, (BLOCKS), &a, error);                                                \
+        } else {                                                                                                       \
+            typedef float element __attribute__((unused));                                                             \
+            ARGUMENTS##_float a;                                                                                       \
+            memset(&a, 0, sizeof a);                                                                                   \
+            __VA_ARGS__                                                                                                \
+            STATUS = KERNEL##_float_launch(stream, (BLOCKS), &a, error);                                               \
+        }                                                                                                              \
     } while (0)
 
 int dbi_cuda_net_weights(dbi_cuda_net *net, dbi_stream stream, const float *parameters, dbi_error *error)
 {
     int status;
-    LAUNCH(status, pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters; a.packed = (element *)net->packed;);
+    LAUNCH(status, pack, pack_arguments, net->table.blocks, a.table = net->table; a.parameters = parameters;
+           a.packed = (element *)net->packed;);
     return status;
 }
 
 static int unpack_gradient(dbi_cuda_net *net, dbi_stream stream, float *gradient, dbi_error *error)
 {
     int status;
-    LAUNCH(status, unpack, unpack_arguments, net->table.blocks, a.table = net->table; a.packed = (const element *)net->dpacked;
-           a.gradient = gradient;);
+    LAUNCH(status, unpack, unpack_arguments, net->table.blocks, a.table = net->table;
+           a.packed = (const element *)net->dpacked; a.gradient = gradient;);
     return status;
 }
 
@@ -581,8 +603,9 @@ static int take_image(dbi_cuda_net *net, dbi_stream stream, const float *image, 
 {
     int status;
     const int64_t voxels = voxels_at(net, 0), all = net->batch * voxels;
-    LAUNCH(status, image, image_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.image = image; a.out = (element *)net->input; a.voxels = voxels;
-           a.all = all; a.channels = net->layout->arch.channels; a.padded = dbi_padded(net->layout->arch.channels););
+    LAUNCH(status, image, image_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.image = image;
+           a.out = (element *)net->input; a.voxels = voxels; a.all = all; a.channels = net->layout->arch.channels;
+           a.padded = dbi_padded(net->layout->arch.channels););
     return status;
 }
 
@@ -590,13 +613,15 @@ static int take_moments(dbi_cuda_net *net, dbi_stream stream, int l, int64_t row
 {
     int status;
     LAUNCH(status, moments, moments_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l];
-           a.z = (const element *)z_of(net, l) + row_at(net, l, row); a.shift = net->partial[0]; a.sum = net->partial[1];
-           a.squares = net->partial[2];);
+           a.z = (const element *)z_of(net, l) + row_at(net, l, row); a.shift = net->partial[0];
+           a.sum = net->partial[1]; a.squares = net->partial[2];);
     return status;
 }
 
-/* The moments of a row, and what the sums over its chunks are added from; chunks: of the moments that the convolution took, 0: it took none. */
-static int statistics_of(dbi_cuda_net *net, dbi_stream stream, int l, int64_t row, int64_t chunks, statistics_arguments *a, dbi_error *error)
+/* The moments of a row, and what the sums over its chunks are added from; chunks: of the moments that the convolution
+ * took, 0: it took none. */
+static int statistics_of(dbi_cuda_net *net, dbi_stream stream, int l, int64_t row, int64_t chunks,
+                         statistics_arguments *a, dbi_error *error)
 {
     memset(a, 0, sizeof *a);
     a->chunk_count = chunks ? net->count : NULL;
@@ -612,8 +637,8 @@ static int statistics_of(dbi_cuda_net *net, dbi_stream stream, int l, int64_t ro
 }
 
 /* Mean, scale and shift of the layer's normalization from its batch. */
-static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters, float *running, bool update,
-                            dbi_error *error)
+static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters,
+                            float *running, bool update, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     statistics_arguments a;
@@ -639,7 +664,8 @@ static const float *tensor_of(const dbi_layout *layout, int l, dbi_layer_tensor 
 }
 
 /* The same by sample and group. The sums of one sample after another pass through the same memory. */
-static int sample_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters, dbi_error *error)
+static int sample_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters,
+                             dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     const dbi_layer *layer = &layout->layer[l];
@@ -673,7 +699,8 @@ static int sample_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_
 }
 
 /* The same of all layers from the running statistics. */
-static int running_statistics(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *running, dbi_error *error)
+static int running_statistics(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *running,
+                              dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     running_arguments a;
@@ -743,11 +770,11 @@ static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters
     return h;
 }
 
-#define NORMALIZE_FIELDS                                                                                                                             \
-    a.at = net->tiling[l];                                                                                                                           \
-    a.norm = norm_of(net, l, row, dropout);                                                                                                          \
-    a.z = (const element *)z_of(net, l) + row_at(net, l, row);                                                                                       \
-    a.a = (element *)a_of(net, l) + row_at(net, l, row);                                                                                             \
+#define NORMALIZE_FIELDS                                                                                               \
+    a.at = net->tiling[l];                                                                                             \
+    a.norm = norm_of(net, l, row, dropout);                                                                            \
+    a.z = (const element *)z_of(net, l) + row_at(net, l, row);                                                         \
+    a.a = (element *)a_of(net, l) + row_at(net, l, row);                                                               \
     a.voxels = voxels_at(net, net->layout->layer[l].level);
 
 static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, dbi_error *error)
@@ -764,27 +791,33 @@ static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, 
     return status;
 }
 
-static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf, dbi_error *error)
+static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf,
+                 dbi_error *error)
 {
     int status = 0;
     const int last = net->layout->layers - 1;
     const int64_t all = net->tiling[last].voxels;
     for (int64_t row = 0; row < net->rows && !status; row++)
-        LAUNCH(status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, row, dropout);
-               a.heads = heads_of(net->layout, parameters); a.z = (const element *)z_of(net, last) + row_at(net, last, row);
-               a.logits = logits + outputs_at(net, row); a.sdf = sdf + outputs_at(net, row); a.all = all; a.voxels = voxels_at(net, 0););
+        LAUNCH(
+            status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, row, dropout);
+            a.heads = heads_of(net->layout, parameters);
+            a.z = (const element *)z_of(net, last) + row_at(net, last, row); a.logits = logits + outputs_at(net, row);
+            a.sdf = sdf + outputs_at(net, row); a.all = all; a.voxels = voxels_at(net, 0););
     return status;
 }
 
 /* One layer: convolution, normalization, dropout, sum; the last one's normalization is in the heads. */
-static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running, const dbi_cuda_pass *pass,
-                         float *logits, float *sdf, dbi_error *error)
+static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running,
+                         const dbi_cuda_pass *pass, float *logits, float *sdf, dbi_error *error)
 {
     const dbi_layer *layer = &net->layout->layer[l];
-    const bool own = dbi_norm_own(net->layout, pass->statistics), dropout = pass->dropout > 0 && layer->dropout, last = l == net->layout->layers - 1;
-    /* A chunk of the convolution's moments may reach from one sample into the next: they are of use for one row alone. */
+    const bool own = dbi_norm_own(net->layout, pass->statistics), dropout = pass->dropout > 0 && layer->dropout,
+               last = l == net->layout->layers - 1;
+    /* A chunk of the convolution's moments may reach from one sample into the next: they are of use for one row alone.
+     */
     const int64_t chunks = net->rows > 1 ? 0 : dbi_convs_chunks(net->convs, l);
-    /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads' outputs too. */
+    /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads'
+     * outputs too. */
     const bool at_once = chunks && !own && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
     const dbi_norm_cuda norm = norm_of(net, l, 0, false);
     dbi_conv_extra extra;
@@ -811,13 +844,14 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         extra.heads.classes = h.classes;
         extra.heads.channels = h.channels;
     }
-    if (dbi_convs_forward(net->convs, stream, l, input_of(net, l), packed_of(net, net->packed, l), at_once ? a_of(net, l) : z_of(net, l),
-                          chunks ? &extra : NULL, net->workspace, error))
+    if (dbi_convs_forward(net->convs, stream, l, input_of(net, l), packed_of(net, net->packed, l),
+                          at_once ? a_of(net, l) : z_of(net, l), chunks ? &extra : NULL, net->workspace, error))
         return -1;
     if (at_once)
         return 0;
     return (own && (layer->groups ? sample_statistics(net, stream, l, chunks, parameters, error)
-                                  : batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running, error))) ||
+                                  : batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running,
+                                                     error))) ||
                    (dropout && draw_dropout(net, stream, l, pass, error)) ||
                    (last ? heads(net, stream, parameters, pass->dropout > 0, logits, sdf, error)
                          : normalize(net, stream, l, pass->dropout > 0, error))
@@ -825,8 +859,8 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
                : 0;
 }
 
-int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running, const dbi_cuda_pass *pass, const float *image,
-                         float *logits, float *sdf, dbi_error *error)
+int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *running,
+                         const dbi_cuda_pass *pass, const float *image, float *logits, float *sdf, dbi_error *error)
 {
     net->kept = false;
     if (take_image(net, stream, image, error) ||
@@ -858,13 +892,13 @@ static dbi_heads_cuda row_of_heads(const dbi_cuda_net *net, const dbi_heads_cuda
 }
 
 /* What both kernels take. */
-#define GRADIENT_FIELDS                                                                                                                              \
-    a.at = net->tiling[l];                                                                                                                           \
-    a.norm = norm_of(net, l, row, net->dropout);                                                                                                     \
-    a.da = from->da ? (const element *)from->da + row_at(net, l, row) : NULL;                                                                        \
-    a.da_skip = from->da_skip ? (const element *)from->da_skip + row_at(net, l, row) : NULL;                                                         \
-    a.heads = row_of_heads(net, &from->heads, row);                                                                                                  \
-    a.z = (element *)z_of(net, l) + row_at(net, l, row);                                                                                             \
+#define GRADIENT_FIELDS                                                                                                \
+    a.at = net->tiling[l];                                                                                             \
+    a.norm = norm_of(net, l, row, net->dropout);                                                                       \
+    a.da = from->da ? (const element *)from->da + row_at(net, l, row) : NULL;                                          \
+    a.da_skip = from->da_skip ? (const element *)from->da_skip + row_at(net, l, row) : NULL;                           \
+    a.heads = row_of_heads(net, &from->heads, row);                                                                    \
+    a.z = (element *)z_of(net, l) + row_at(net, l, row);                                                               \
     a.voxels = voxels_at(net, net->layout->layer[l].level);
 
 static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, int64_t row, const source *from, dbi_error *error)
@@ -872,9 +906,11 @@ static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, int64_t ro
     int status;
     const int64_t blocks = dbi_tiling_blocks(&net->tiling[l]);
     if (from->da)
-        LAUNCH(status, sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+        LAUNCH(status, sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0];
+               a.dot = net->partial[1];);
     else
-        LAUNCH(status, head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0]; a.dot = net->partial[1];);
+        LAUNCH(status, head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0];
+               a.dot = net->partial[1];);
     return status;
 }
 
@@ -887,7 +923,8 @@ static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const sour
         if (from->da)
             LAUNCH(status, gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = by_z; a.constant = constant;);
         else
-            LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = by_z; a.constant = constant;);
+            LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = by_z;
+                   a.constant = constant;);
     }
     return status;
 }
@@ -900,12 +937,14 @@ static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_head
     for (int64_t row = 0; row < net->rows && !status; row++)
         LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(at), a.at = *at;
                a.norm = norm_of(net, last, row, net->dropout); a.heads = row_of_heads(net, h, row);
-               a.z = (const element *)z_of(net, last) + row_at(net, last, row); a.voxels = voxels_at(net, 0); a.first = row * at->chunks;
-               a.chunks = net->rows * at->chunks; a.weight = net->head_weight; a.bias = net->head_bias;);
+               a.z = (const element *)z_of(net, last) + row_at(net, last, row); a.voxels = voxels_at(net, 0);
+               a.first = row * at->chunks; a.chunks = net->rows * at->chunks; a.weight = net->head_weight;
+               a.bias = net->head_bias;);
     return status;
 }
 
-static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, float *gradient, dbi_error *error)
+static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, float *gradient,
+                          dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     head_finish_arguments a;
@@ -940,7 +979,8 @@ static factors_arguments factors_of(const dbi_cuda_net *net, int l)
 }
 
 /* Sums over dy, and what the gradient of z is made of. */
-static int batch_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, float *gradient, dbi_error *error)
+static int batch_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, float *gradient,
+                          dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     factors_arguments a = factors_of(net, l);
@@ -958,7 +998,8 @@ static int batch_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const sou
 }
 
 /* The same by sample and group. */
-static int sample_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, float *gradient, dbi_error *error)
+static int sample_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, float *gradient,
+                           dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     const dbi_layer *layer = &layout->layer[l];
@@ -990,8 +1031,8 @@ static int sample_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const so
     return group_factors_launch(stream, dbi_cuda_blocks(g.padded, DBI_BLOCK), &g, error);
 }
 
-int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf, const float *dlogits, const float *dsdf,
-                          float *gradient, dbi_error *error)
+int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf,
+                          const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     const int last = layout->layers - 1;
@@ -1013,9 +1054,10 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
         from.da_skip = adder < 0 ? NULL : a_of(net, adder);
         if ((layout->layer[l].groups ? sample_gradient : batch_gradient)(net, stream, l, &from, gradient, error) ||
             gradient_of_z(net, stream, l, &from, error) ||
-            dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l), net->workspace, error) ||
-            (input >= 0 &&
-             dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l), a_of(net, input), net->workspace, error)))
+            dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l),
+                             net->workspace, error) ||
+            (input >= 0 && dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l),
+                                          a_of(net, input), net->workspace, error)))
             return -1;
     }
     return unpack_gradient(net, stream, gradient, error);

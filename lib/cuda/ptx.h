@@ -1,5 +1,5 @@
-/* The instructions that kernels on tensor cores use: asynchronous copies into shared memory, matrices of 8x8 from there, their products. For nvcc;
- * tests/emulated has them for the host. */
+/* The instructions that kernels on tensor cores use: asynchronous copies into shared memory, matrices of 8x8 from
+ * there, their products. For nvcc; tests/emulated has them for the host. */
 #ifndef DBI_CUDA_PTX_H
 #define DBI_CUDA_PTX_H
 
@@ -39,7 +39,10 @@ template <int COUNT> static __device__ __forceinline__ void load_matrices(uint32
                      : "r"(address)
                      : "memory");
     else if (COUNT == 2)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+                     : "=r"(r[0]), "=r"(r[1])
+                     : "r"(address)
+                     : "memory");
     else
         asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(address) : "memory");
 }
@@ -52,7 +55,10 @@ template <int COUNT> static __device__ __forceinline__ void load_transposed(uint
                      : "r"(address)
                      : "memory");
     else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                     : "=r"(r[0]), "=r"(r[1])
+                     : "r"(address)
+                     : "memory");
 }
 
 /* c += a b, a of 16 rows and K columns, b of 8 columns. */

@@ -32,8 +32,9 @@ static int find_devices(int *count, dbi_error *error)
     if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
         return dbi_fail(error, "no NVIDIA driver is loaded on this machine");
     if (status == cudaErrorInsufficientDriver && cudaRuntimeGetVersion(&runtime) == cudaSuccess)
-        return dbi_fail(error, "the NVIDIA driver is too old: it supports CUDA %d.%d, this dbisl was built with CUDA %d.%d", driver / 1000,
-                        driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+        return dbi_fail(error,
+                        "the NVIDIA driver is too old: it supports CUDA %d.%d, this dbisl was built with CUDA %d.%d",
+                        driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     if (status == cudaErrorNoDevice || status == cudaSuccess)
         return dbi_fail(error, "there is no GPU, or CUDA_VISIBLE_DEVICES hides it");
     return dbi_fail(error, "no GPU can be used: %s", cudaGetErrorString(status));
@@ -50,15 +51,20 @@ int dbi_cuda_select(const dbi_device *device, dbi_error *error)
     if (DBI_CUDA(cudaGetDeviceProperties(&p, device->index), error))
         return -1;
     if (p.major < LEAST_CAPABILITY)
-        return dbi_fail(error, "%s is too old: it has compute capability %d.%d, %d.0 (Ampere) is needed", p.name, p.major, p.minor, LEAST_CAPABILITY);
+        return dbi_fail(error, "%s is too old: it has compute capability %d.%d, %d.0 (Ampere) is needed", p.name,
+                        p.major, p.minor, LEAST_CAPABILITY);
     return DBI_CUDA(cudaSetDevice(device->index), error) || dbi_cudnn_load(error) ? -1 : 0;
 }
 
-/* Operations of dense matrix products that one multiprocessor does in a clock: NVIDIA's white papers on the generations. */
+/* Operations of dense matrix products that one multiprocessor does in a clock: NVIDIA's white papers on the
+ * generations. */
 static double operations_per_clock(int major, int minor, dbi_precision precision)
 {
     const bool server = (major == 8 && minor == 0) || major == 9 || major == 10;
-    const double fp32 = major == 8 && minor == 0 ? 128 : 256, bf16 = major == 10 ? 8192 : major == 9 ? 4096 : server ? 2048 : 1024;
+    const double fp32 = major == 8 && minor == 0 ? 128 : 256, bf16 = major == 10  ? 8192
+                                                                     : major == 9 ? 4096
+                                                                     : server     ? 2048
+                                                                                  : 1024;
     return precision == DBI_PRECISION_FP32 ? fp32 : precision == DBI_PRECISION_TF32 ? bf16 / 2 : bf16;
 }
 
@@ -113,8 +119,8 @@ int dbi_arena_open(dbi_arena *arena, dbi_error *error)
     if (status == cudaErrorMemoryAllocation) {
         cudaGetLastError();
         dbi_arena_close(arena);
-        return dbi_fail(error, "the GPU has not enough memory: %zu MB are needed, %zu of its %zu MB are free", arena->bytes / 1000000 + 1,
-                        available / 1000000, total / 1000000);
+        return dbi_fail(error, "the GPU has not enough memory: %zu MB are needed, %zu of its %zu MB are free",
+                        arena->bytes / 1000000 + 1, available / 1000000, total / 1000000);
     }
     if (DBI_CUDA(status, error) || DBI_CUDA(cudaDeviceSynchronize(), error)) {
         dbi_arena_close(arena);
@@ -218,7 +224,8 @@ int dbi_event_wait(dbi_event event, dbi_error *error)
 
 /* ---- Graphs ---- */
 
-int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context, dbi_error *error)
+int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context,
+                     dbi_error *error)
 {
     cudaGraph_t recorded = NULL;
     *graph = NULL;

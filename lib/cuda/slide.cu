@@ -4,7 +4,8 @@
 #include "cuda/host_net.h"
 #include "cuda/stream.h"
 
-/* One launch for each window: the host knows where they lie (device/window.h), and of windows that overlap each is added after the one before. */
+/* One launch for each window: the host knows where they lie (device/window.h), and of windows that overlap each is
+ * added after the one before. */
 
 /* ---- Cutting: outside of the scan a window repeats the scan's outermost voxels ---- */
 
@@ -27,8 +28,10 @@ DBI_HD void cut(const cut_arguments *a, int64_t block, int thread, int phase, db
     (void)shared;
     if (i >= a->all)
         return;
-    const int64_t line = dbi_divide(i, a->size[2]), plane = dbi_divide(line, a->size[1]), c = dbi_divide(plane, a->size[0]);
-    const int64_t x = within(a->start[0] + plane - c * a->size[0], a->extent[0]), y = within(a->start[1] + line - plane * a->size[1], a->extent[1]);
+    const int64_t line = dbi_divide(i, a->size[2]), plane = dbi_divide(line, a->size[1]),
+                  c = dbi_divide(plane, a->size[0]);
+    const int64_t x = within(a->start[0] + plane - c * a->size[0], a->extent[0]),
+                  y = within(a->start[1] + line - plane * a->size[1], a->extent[1]);
     const int64_t z = within(a->start[2] + i - line * a->size[2], a->extent[2]);
     a->window[i] = a->scan[((c * a->extent[0] + x) * a->extent[1] + y) * a->extent[2] + z];
 }
@@ -44,7 +47,7 @@ typedef struct add_arguments {
     const float *weight[3];                    /* of this window along each axis */
     const float *logits, *sdf;                 /* of the window, [K,x,y,z] */
     float *seg, *step, *logit_mean, *sdf_mean; /* of the scan, [K,X,Y,Z], or NULL */
-    int *broken;                               /* becomes 1 where an output is not finite: threads that meet there write the same */
+    int *broken; /* becomes 1 where an output is not finite: threads that meet there write the same */
 } add_arguments;
 
 DBI_HD void add_to(float *sum, int64_t at, float value)
@@ -60,11 +63,13 @@ DBI_HD void add(const add_arguments *a, int64_t block, int thread, int phase, db
     (void)shared;
     if (i >= a->all)
         return;
-    const int64_t line = dbi_divide(i, to[2] - from[2]), plane = dbi_divide(line, to[1] - from[1]), c = dbi_divide(plane, to[0] - from[0]);
+    const int64_t line = dbi_divide(i, to[2] - from[2]), plane = dbi_divide(line, to[1] - from[1]),
+                  c = dbi_divide(plane, to[0] - from[0]);
     const int64_t x = from[0] + plane - c * (to[0] - from[0]), y = from[1] + line - plane * (to[1] - from[1]);
     const int64_t z = from[2] + i - line * (to[2] - from[2]);
     const int64_t in_window = ((c * a->size[0] + x) * a->size[1] + y) * a->size[2] + z;
-    const int64_t in_scan = ((c * a->extent[0] + start[0] + x) * a->extent[1] + start[1] + y) * a->extent[2] + start[2] + z;
+    const int64_t in_scan =
+        ((c * a->extent[0] + start[0] + x) * a->extent[1] + start[1] + y) * a->extent[2] + start[2] + z;
     const float logit = a->logits[in_window], sdf = a->sdf[in_window];
     const float weight = dbi_times(dbi_times(a->weight[0][x], a->weight[1][y]), a->weight[2][z]);
     if (!(logit - logit == 0 && sdf - sdf == 0))
@@ -97,7 +102,9 @@ DBI_HD void decide(const decide_arguments *a, int64_t block, int thread, int pha
     uint8_t label = 0;
     for (int c = 0; c < a->classes; c++) {
         const int64_t i = c * a->voxels + v;
-        float p = a->head == DBI_HEAD_SEG ? a->seg[i] : a->head == DBI_HEAD_SDF ? a->step[i] : dbi_times(0.5f, dbi_plus(a->seg[i], a->step[i]));
+        float p = a->head == DBI_HEAD_SEG   ? a->seg[i]
+                  : a->head == DBI_HEAD_SDF ? a->step[i]
+                                            : dbi_times(0.5f, dbi_plus(a->seg[i], a->step[i]));
         p = p < 0 ? 0 : p > 1 ? 1 : p;
         if ((double)p > best) {
             best = (double)p;
@@ -110,7 +117,8 @@ DBI_KERNEL(decide, decide_arguments, DBI_BLOCK, 1, dbi_nothing)
 
 /* ---- The scan ---- */
 
-/* Batches between their submission and the report of their progress: the device has the next one to do while the host waits for the one before. */
+/* Batches between their submission and the report of their progress: the device has the next one to do while the host
+ * waits for the one before. */
 enum { SLOTS = 2 };
 
 typedef struct work {
@@ -145,8 +153,9 @@ static size_t weight_bytes(const dbi_axis *axis)
 
 static int take_room(work *w, float *const wanted[4], const dbi_slide_label *label, dbi_error *error)
 {
-    const bool needed[4] = {wanted[0] != NULL || (label && label->head != DBI_HEAD_SDF), wanted[1] != NULL || (label && label->head != DBI_HEAD_SEG),
-                            wanted[2] != NULL, wanted[3] != NULL};
+    const bool needed[4] = {wanted[0] != NULL || (label && label->head != DBI_HEAD_SDF),
+                            wanted[1] != NULL || (label && label->head != DBI_HEAD_SEG), wanted[2] != NULL,
+                            wanted[3] != NULL};
     if (dbi_arena_need(&w->arena, &w->scan, scan_bytes(w, w->slide->channels), error) ||
         dbi_arena_need(&w->arena, &w->broken, sizeof *w->broken, error))
         return -1;
@@ -164,7 +173,8 @@ static int take_room(work *w, float *const wanted[4], const dbi_slide_label *lab
 static int put_scan(const work *w, const float *image, dbi_error *error)
 {
     for (int a = 0; a < 3; a++)
-        if (dbi_cuda_put(w->net.stream, w->weight[a], w->slide->windows->axis[a].weight, weight_bytes(&w->slide->windows->axis[a]), error))
+        if (dbi_cuda_put(w->net.stream, w->weight[a], w->slide->windows->axis[a].weight,
+                         weight_bytes(&w->slide->windows->axis[a]), error))
             return -1;
     return dbi_cuda_put(w->net.stream, w->scan, image, scan_bytes(w, w->slide->channels), error);
 }
@@ -221,7 +231,8 @@ static int report(const work *w, int64_t batch, int64_t total, dbi_error *error)
 }
 
 /* Images of the last batch that have no window stay what they were, and what the net says of them is not looked at. */
-static int run_batches(const work *w, dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights, dbi_error *error)
+static int run_batches(const work *w, dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights,
+                       dbi_error *error)
 {
     const int64_t total = dbi_windows_count(w->slide->windows), batches = (total + w->net.batch - 1) / w->net.batch;
     dbi_pass pass;
@@ -275,8 +286,9 @@ static int get_scores(const work *w, float *const scores[4], const dbi_slide_lab
     return broken ? dbi_slide_not_finite(error) : 0;
 }
 
-int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide, const float *image,
-                       const dbi_window_means *scores, const dbi_slide_label *label, dbi_error *error)
+int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights,
+                       const dbi_slide *slide, const float *image, const dbi_window_means *scores,
+                       const dbi_slide_label *label, dbi_error *error)
 {
     float *wanted[4];
     work w;
@@ -293,8 +305,9 @@ int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, b
         dbi_arena_close(&w.arena);
         return DBI_NO_ROOM;
     }
-    const int status = dbi_event_open(&w.done[0], error) || dbi_event_open(&w.done[1], error) || put_scan(&w, image, error) ||
-                       run_batches(&w, net, weights, same_weights, error) || get_scores(&w, wanted, label, error);
+    const int status = dbi_event_open(&w.done[0], error) || dbi_event_open(&w.done[1], error) ||
+                       put_scan(&w, image, error) || run_batches(&w, net, weights, same_weights, error) ||
+                       get_scores(&w, wanted, label, error);
     dbi_event_close(w.done[0]);
     dbi_event_close(w.done[1]);
     dbi_arena_close(&w.arena);

@@ -15,9 +15,10 @@ typedef struct spread_arguments {
 
 enum { PLAIN, MOMENTS, NORMALIZED, KINDS };
 
-/* A product has 16 voxels of y, whatever their places, as rows, and as columns the channels of the two neighbours along z that each becomes at one of
- * four places along x and y; there is a warp for each of those. Factors come straight from global memory, with the order of channels within a
- * product's depth and of columns chosen so that a lane loads and stores neighbours. */
+/* A product has 16 voxels of y, whatever their places, as rows, and as columns the channels of the two neighbours along
+ * z that each becomes at one of four places along x and y; there is a warp for each of those. Factors come straight
+ * from global memory, with the order of channels within a product's depth and of columns chosen so that a lane loads
+ * and stores neighbours. */
 template <int FROM, int TO> struct shape {
     enum {
         THREADS = 128,
@@ -32,7 +33,8 @@ template <int FROM, int TO> struct shape {
 
 /* Voxels of y are rows 8 apart: the two of a lane. */
 template <int FROM, int TO>
-static __device__ __forceinline__ void load_rows(const spread_arguments *a, int64_t group, int lane, uint32_t word[2][FROM / 8])
+static __device__ __forceinline__ void load_rows(const spread_arguments *a, int64_t group, int lane,
+                                                 uint32_t word[2][FROM / 8])
 {
     typedef shape<FROM, TO> S;
 #pragma unroll
@@ -52,12 +54,15 @@ static __device__ __forceinline__ void load_rows(const spread_arguments *a, int6
 }
 
 template <int FROM, int TO, int KIND>
-static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS) spread_kernel(const spread_arguments __grid_constant__ a)
+static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS)
+    spread_kernel(const spread_arguments __grid_constant__ a)
 {
     typedef shape<FROM, TO> S;
     __shared__ seen all[4 * TO];
-    const int lane = (int)threadIdx.x & 31, place = (int)threadIdx.x >> 5, channel = (lane & 1) * S::OWN, neighbour = lane >> 1 & 1;
-    const int64_t groups = (a.voxels + S::ROWS - 1) / S::ROWS, first = groups * blockIdx.x / gridDim.x, last = groups * (blockIdx.x + 1) / gridDim.x;
+    const int lane = (int)threadIdx.x & 31, place = (int)threadIdx.x >> 5, channel = (lane & 1) * S::OWN,
+              neighbour = lane >> 1 & 1;
+    const int64_t groups = (a.voxels + S::ROWS - 1) / S::ROWS, first = groups * blockIdx.x / gridDim.x,
+                  last = groups * (blockIdx.x + 1) / gridDim.x;
     /* b: step s takes words 2s and 2s + 1 of a lane's row; column 8c + q is the lane q / 2's value 2c + q % 2. */
     uint32_t b[S::STEPS][S::COLUMNS][2], next[2][FROM / 8];
     lane_moments<S::OWN> moments;
@@ -71,9 +76,11 @@ static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS) spread_kernel
         for (int c = 0; c < S::COLUMNS; c++)
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                const int q = lane >> 2, value = q / 2 * S::OWN + 2 * c + q % 2, tap = place * 2 + value / TO, to = value % TO;
+                const int q = lane >> 2, value = q / 2 * S::OWN + 2 * c + q % 2, tap = place * 2 + value / TO,
+                          to = value % TO;
                 const int at = (2 * s + i) * 2, from = at / S::LOADED * 32 + (lane & 3) * S::LOADED + at % S::LOADED;
-                const dbi_bf16 low = a.weight[(from * 8 + tap) * TO + to], high = a.weight[((from + 1) * 8 + tap) * TO + to];
+                const dbi_bf16 low = a.weight[(from * 8 + tap) * TO + to],
+                               high = a.weight[((from + 1) * 8 + tap) * TO + to];
                 b[s][c][i] = (uint32_t)low.bits | (uint32_t)high.bits << 16;
             }
     load_rows<FROM, TO>(&a, first, lane, next);
@@ -103,8 +110,11 @@ static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS) spread_kernel
             const int64_t voxel = group * S::ROWS + (lane >> 2) + 8 * half;
             if (voxel >= a.voxels)
                 break;
-            const int v = (int)voxel, z = v % a.size[2], yz = v / a.size[2], y = yz % a.size[1], xyz = yz / a.size[1]; /* xyz: with the sample */
-            const int64_t at = (((int64_t)(2 * xyz + place / 2)) * (2 * a.size[1]) + 2 * y + place % 2) * (2 * a.size[2]) + 2 * z + neighbour;
+            const int v = (int)voxel, z = v % a.size[2], yz = v / a.size[2], y = yz % a.size[1],
+                      xyz = yz / a.size[1]; /* xyz: with the sample */
+            const int64_t at =
+                (((int64_t)(2 * xyz + place / 2)) * (2 * a.size[1]) + 2 * y + place % 2) * (2 * a.size[2]) + 2 * z +
+                neighbour;
             float value[S::OWN];
             uint32_t out[S::OWN / 2];
 #pragma unroll
@@ -134,13 +144,13 @@ typedef struct dbi_spread_variant {
     const void *kernel[KINDS];
 } dbi_spread_variant;
 
-#define SPREAD(FROM, TO)                                                                                                                             \
-    {                                                                                                                                                \
-        FROM, TO,                                                                                                                                    \
-        {                                                                                                                                            \
-            (const void *)spread_kernel<FROM, TO, PLAIN>, (const void *)spread_kernel<FROM, TO, MOMENTS>,                                            \
-                (const void *)spread_kernel<FROM, TO, NORMALIZED>                                                                                    \
-        }                                                                                                                                            \
+#define SPREAD(FROM, TO)                                                                                               \
+    {                                                                                                                  \
+        FROM, TO,                                                                                                      \
+        {                                                                                                              \
+            (const void *)spread_kernel<FROM, TO, PLAIN>, (const void *)spread_kernel<FROM, TO, MOMENTS>,              \
+                (const void *)spread_kernel<FROM, TO, NORMALIZED>                                                      \
+        }                                                                                                              \
     }
 
 static const dbi_spread_variant variants[] = {SPREAD(16, 8), SPREAD(32, 16), SPREAD(64, 32)};
@@ -164,7 +174,8 @@ bool dbi_spread_make(dbi_spread_plan *plan, const dbi_conv_sides *s)
         const dbi_spread_variant *v = &variants[i];
         if (v->from != s->y_channels || v->to != s->x_channels)
             continue;
-        if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
+        if (cudaGetDevice(&device) != cudaSuccess ||
+            cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
             (occupancy = dbi_least_occupancy(v->kernel, KINDS, 128, 0)) < 1) {
             cudaGetLastError();
             return false;
@@ -178,8 +189,8 @@ bool dbi_spread_make(dbi_spread_plan *plan, const dbi_conv_sides *s)
     return false;
 }
 
-int dbi_spread(const dbi_spread_plan *plan, dbi_stream stream, void *x, const void *weight, const void *y, const dbi_conv_extra *extra,
-               dbi_error *error)
+int dbi_spread(const dbi_spread_plan *plan, dbi_stream stream, void *x, const void *weight, const void *y,
+               const dbi_conv_extra *extra, dbi_error *error)
 {
     const dbi_conv_sides *s = &plan->sides;
     spread_arguments a;
@@ -197,5 +208,6 @@ int dbi_spread(const dbi_spread_plan *plan, dbi_stream stream, void *x, const vo
         a.norm = extra->norm;
         kind = a.norm.scale ? NORMALIZED : a.moments.count ? MOMENTS : PLAIN;
     }
-    return DBI_CUDA(cudaLaunchKernel(plan->variant->kernel[kind], dim3((unsigned)plan->blocks), dim3(128), list, 0, stream), error);
+    return DBI_CUDA(
+        cudaLaunchKernel(plan->variant->kernel[kind], dim3((unsigned)plan->blocks), dim3(128), list, 0, stream), error);
 }

@@ -26,10 +26,12 @@ int dbi_event_wait(dbi_event event, dbi_error *error);
 int dbi_pinned_open(void **memory, size_t bytes, dbi_error *error);
 void dbi_pinned_close(void *memory);
 
-/* Records what `run` gives the stream, without doing it, as a graph that can be launched again and again. *graph stays NULL where the device, or something
- * in it, cannot be recorded: then call `run` for each step. Fails where `run` fails by itself. */
+/* Records what `run` gives the stream, without doing it, as a graph that can be launched again and again. *graph stays
+ * NULL where the device, or something in it, cannot be recorded: then call `run` for each step. Fails where `run` fails
+ * by itself. */
 typedef struct CUgraphExec_st *dbi_graph;
-int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context, dbi_error *error);
+int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context,
+                     dbi_error *error);
 int dbi_graph_launch(dbi_graph graph, dbi_stream stream, dbi_error *error);
 void dbi_graph_close(dbi_graph graph);
 

@@ -30,7 +30,8 @@ typedef struct tile {
 template <int HEIGHT> static __device__ __forceinline__ tile tile_of(const grid *g, int index)
 {
     tile t;
-    const int z = index % g->tiles[2], yz = index / g->tiles[2], y = yz % g->tiles[1], xyz = yz / g->tiles[1], x = xyz % g->tiles[0];
+    const int z = index % g->tiles[2], yz = index / g->tiles[2], y = yz % g->tiles[1], xyz = yz / g->tiles[1],
+              x = xyz % g->tiles[0];
     t.sample = xyz / g->tiles[0];
     t.at[0] = x * EDGE;
     t.at[1] = y * HEIGHT;
@@ -44,14 +45,15 @@ static __device__ __forceinline__ int first_tile(const grid *g, int block)
     return (int)((int64_t)g->all * block / gridDim.x);
 }
 
-/* Brings a tile of C channels and its border of BORDER voxels, zeros outside, into shared memory. A thread has one piece of one place along z of some
- * of the rows. */
+/* Brings a tile of C channels and its border of BORDER voxels, zeros outside, into shared memory. A thread has one
+ * piece of one place along z of some of the rows. */
 template <int C, int HEIGHT, int BORDER, int THREADS>
 static __device__ __forceinline__ void fetch_tile(uint32_t to, const dbi_bf16 *from, const grid *g, const tile *t)
 {
     enum { PIECES = C / 8, SIDE = EDGE + 2 * BORDER, TALL = HEIGHT + 2 * BORDER, ROWS = SIDE * TALL };
     enum { COLUMNS = SIDE * PIECES, GROUPS = THREADS / COLUMNS };
-    const int column = (int)threadIdx.x % COLUMNS, group = (int)threadIdx.x / COLUMNS, vz = column / PIECES, piece = column % PIECES;
+    const int column = (int)threadIdx.x % COLUMNS, group = (int)threadIdx.x / COLUMNS, vz = column / PIECES,
+              piece = column % PIECES;
     const int x0 = t->at[0] - BORDER, y0 = t->at[1] - BORDER, z = t->at[2] + vz - BORDER;
     const bool z_there = (unsigned)z < (unsigned)g->size[2];
     const int at = ((t->sample * g->size[0] + x0) * g->size[1] + y0) * g->size[2] + z;
@@ -60,9 +62,11 @@ static __device__ __forceinline__ void fetch_tile(uint32_t to, const dbi_bf16 *f
 #pragma unroll 4
     for (int row = group; row < ROWS; row += GROUPS) {
         const int vx = row / TALL, vy = row % TALL;
-        const bool there = z_there && (unsigned)(x0 + vx) < (unsigned)g->size[0] && (unsigned)(y0 + vy) < (unsigned)g->size[1];
+        const bool there =
+            z_there && (unsigned)(x0 + vx) < (unsigned)g->size[0] && (unsigned)(y0 + vy) < (unsigned)g->size[1];
         const int voxel = at + (vx * g->size[1] + vy) * g->size[2];
-        fetch(to + 16 * (uint32_t)place_of<PIECES>(row * SIDE + vz, piece), there ? from + voxel * C + piece * 8 : from, there);
+        fetch(to + 16 * (uint32_t)place_of<PIECES>(row * SIDE + vz, piece), there ? from + voxel * C + piece * 8 : from,
+              there);
     }
 }
 
@@ -78,8 +82,9 @@ typedef struct tiled_arguments {
     dbi_conv_heads heads;     /* logits NULL: none */
 } tiled_arguments;
 
-/* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share the output channels. It goes
- * along y with three taps at once, so that what it loads of the input serves three rows of the output. */
+/* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share
+ * the output channels. It goes along y with three taps at once, so that what it loads of the input serves three rows of
+ * the output. */
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> struct shape {
     enum {
         THREADS = 32 * UNITS * SPLIT,
@@ -128,16 +133,20 @@ static __device__ __forceinline__ void load_taps(uint32_t *b, uint32_t weights, 
             for (int c = 0; c < S::COLUMNS; c += 2)
                 load_matrices<4>(b + (dy * S::COLUMNS + c) * 2,
                                  weights +
-                                     16 * (uint32_t)place_of<S::IN_PIECES>(rows + c * 8 + (lane & 7) + (lane >> 4) * 8, step * 2 + (lane >> 3 & 1)));
+                                     16 * (uint32_t)place_of<S::IN_PIECES>(rows + c * 8 + (lane & 7) + (lane >> 4) * 8,
+                                                                           step * 2 + (lane >> 3 & 1)));
         } else if (S::K == 16) {
-            load_matrices<2>(b + dy * 2, weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + (lane & 7), step * 2 + (lane >> 3 & 1)));
+            load_matrices<2>(b + dy * 2, weights + 16 * (uint32_t)place_of<S::IN_PIECES>(rows + (lane & 7),
+                                                                                         step * 2 + (lane >> 3 & 1)));
         } else {
-            load_matrices<S::COLUMNS>(b + dy * S::COLUMNS, weights + 16 * (uint32_t)(rows + (lane & (8 * S::COLUMNS - 1))));
+            load_matrices<S::COLUMNS>(b + dy * S::COLUMNS,
+                                      weights + 16 * (uint32_t)(rows + (lane & (8 * S::COLUMNS - 1))));
         }
     }
 }
 
-/* What the next products need is loaded before these are made: loads and products are done in the order in which they stand here. */
+/* What the next products need is loaded before these are made: loads and products are done in the order in which they
+ * stand here. */
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES>
 static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights, int unit, int part, int lane,
                                                 float sum[HEIGHT][shape<IN, OUT, SPLIT, HEIGHT, STAGES>::COLUMNS][4])
@@ -145,7 +154,8 @@ static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights,
     typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
     enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1 }; /* registers of a product's factors */
     enum { ROUNDS = 9 * S::STEPS, AHEAD = S::STEPS == 1 };   /* AHEAD: measured */
-    const int row = (lane & 7) + (lane & 8), a_piece = S::K == 16 ? lane >> 4 : 0, corner = (2 * unit + (row >> 3)) * S::ROWS * WIDE + (row & 7);
+    const int row = (lane & 7) + (lane & 8), a_piece = S::K == 16 ? lane >> 4 : 0,
+              corner = (2 * unit + (row >> 3)) * S::ROWS * WIDE + (row & 7);
     uint32_t next[3 * S::COLUMNS * B];
 #pragma unroll
     for (int y = 0; y < HEIGHT; y++)
@@ -158,7 +168,8 @@ static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights,
         load_taps<IN, OUT, SPLIT, HEIGHT, STAGES>(next, weights, 0, part, lane);
 #pragma unroll 1
     for (int round = 0; round < ROUNDS; round++) {
-        const int t = round / S::STEPS, piece = round % S::STEPS * 2 + a_piece, voxel = corner + t / 3 * (S::ROWS * WIDE) + t % 3;
+        const int t = round / S::STEPS, piece = round % S::STEPS * 2 + a_piece,
+                  voxel = corner + t / 3 * (S::ROWS * WIDE) + t % 3;
         uint32_t b[3 * S::COLUMNS * B], x[2][A];
         load_matrices<A>(x[0], cube + 16 * (uint32_t)place_of<S::IN_PIECES>(voxel, piece));
         if (!AHEAD)
@@ -169,9 +180,11 @@ static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights,
 #pragma unroll
         for (int y = 0; y < S::ROWS; y++) {
             if (y + 1 < S::ROWS)
-                load_matrices<A>(x[(y + 1) % 2], cube + 16 * (uint32_t)place_of<S::IN_PIECES>(voxel + (y + 1) * WIDE, piece));
+                load_matrices<A>(x[(y + 1) % 2],
+                                 cube + 16 * (uint32_t)place_of<S::IN_PIECES>(voxel + (y + 1) * WIDE, piece));
             if (AHEAD && y == S::ROWS - 2)
-                load_taps<IN, OUT, SPLIT, HEIGHT, STAGES>(next, weights, round + 1 < ROUNDS ? round + 1 : round, part, lane);
+                load_taps<IN, OUT, SPLIT, HEIGHT, STAGES>(next, weights, round + 1 < ROUNDS ? round + 1 : round, part,
+                                                          lane);
 #pragma unroll
             for (int dy = 0; dy < 3; dy++)
                 if (y - dy >= 0 && y - dy < HEIGHT) {
@@ -183,13 +196,14 @@ static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights,
     }
 }
 
-/* What is done with the sums: stored as they are; and their moments taken; normalized; or made to the network's outputs. */
+/* What is done with the sums: stored as they are; and their moments taken; normalized; or made to the network's
+ * outputs. */
 enum { PLAIN, MOMENTS, NORMALIZED, HEADS, KINDS };
 
 /* The outputs of a voxel from the four lanes that have its channels; all four call. */
 template <int OWN>
-static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, const float value[OWN], int channel, int64_t at, int64_t voxels,
-                                                     int lane)
+static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, const float value[OWN], int channel,
+                                                     int64_t at, int64_t voxels, int lane)
 {
     for (int k = 0; k < h->classes; k++) {
         float sdf = 0, seg = 0;
@@ -212,7 +226,8 @@ static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, co
 }
 
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES, int KIND>
-static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS) tiled_kernel(const tiled_arguments __grid_constant__ a)
+static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS)
+    tiled_kernel(const tiled_arguments __grid_constant__ a)
 {
     typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
     DBI_DYNAMIC_SHARED(memory);
@@ -260,7 +275,8 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::
             for (int y = 0; y < HEIGHT; y++) {
                 if (t.at[1] + y >= a.g.size[1])
                     break;
-                const int64_t voxel = (((int64_t)t.sample * a.g.size[0] + x) * a.g.size[1] + t.at[1] + y) * a.g.size[2] + z;
+                const int64_t voxel =
+                    (((int64_t)t.sample * a.g.size[0] + x) * a.g.size[1] + t.at[1] + y) * a.g.size[2] + z;
                 float value[S::OWN];
                 uint32_t word[S::OWN / 2];
 #pragma unroll
@@ -269,9 +285,13 @@ static __global__ void __launch_bounds__(shape<IN, OUT, SPLIT, HEIGHT, STAGES>::
                     for (int i = 0; i < 2; i++)
                         value[2 * c + i] = sum[y][c][2 * half + i];
                 if (KIND == NORMALIZED || KIND == HEADS)
-                    norm_apply(&norm, KIND == NORMALIZED && a.norm.skip ? (const dbi_bf16 *)a.norm.skip + voxel * OUT + channel : NULL, value);
+                    norm_apply(&norm,
+                               KIND == NORMALIZED && a.norm.skip ? (const dbi_bf16 *)a.norm.skip + voxel * OUT + channel
+                                                                 : NULL,
+                               value);
                 if constexpr (KIND == HEADS) {
-                    const int64_t voxels = (int64_t)a.g.size[0] * a.g.size[1] * a.g.size[2], at = voxel - t.sample * voxels;
+                    const int64_t voxels = (int64_t)a.g.size[0] * a.g.size[1] * a.g.size[2],
+                                  at = voxel - t.sample * voxels;
                     dbi_conv_heads heads = a.heads;
                     heads.logits += t.sample * heads.classes * voxels;
                     heads.sdf += t.sample * heads.classes * voxels;
@@ -318,7 +338,8 @@ template <int X, int Y, int STAGES> struct weight_shape {
     };
 };
 
-template <int X, int Y, int STAGES> static __device__ __forceinline__ void fetch_both(uint32_t to, const weight_arguments *a, const tile *t)
+template <int X, int Y, int STAGES>
+static __device__ __forceinline__ void fetch_both(uint32_t to, const weight_arguments *a, const tile *t)
 {
     typedef weight_shape<X, Y, STAGES> S;
     fetch_tile<X, EDGE, 1, S::THREADS>(to, a->x, &a->g, t);
@@ -327,7 +348,9 @@ template <int X, int Y, int STAGES> static __device__ __forceinline__ void fetch
 }
 
 /* Factors of the products from row y of two planes. */
-template <int X> static __device__ __forceinline__ void load_x(uint32_t x[X / 8][2], uint32_t cube, int plane, int y, int dz, int piece, int lane)
+template <int X>
+static __device__ __forceinline__ void load_x(uint32_t x[X / 8][2], uint32_t cube, int plane, int y, int dz, int piece,
+                                              int lane)
 {
     const int from = (plane * WIDE + y) * WIDE + (lane & 7) + dz;
     if (X == 8)
@@ -338,7 +361,8 @@ template <int X> static __device__ __forceinline__ void load_x(uint32_t x[X / 8]
 }
 
 template <int Y>
-static __device__ __forceinline__ void load_y(uint32_t factor[(Y + 15) / 16][4], uint32_t cube, int unit, int plane, int y, int piece, int lane)
+static __device__ __forceinline__ void load_y(uint32_t factor[(Y + 15) / 16][4], uint32_t cube, int unit, int plane,
+                                              int y, int piece, int lane)
 {
     if (Y == 8) {
         uint32_t two[2];
@@ -350,7 +374,8 @@ static __device__ __forceinline__ void load_y(uint32_t factor[(Y + 15) / 16][4],
     } else {
 #pragma unroll
         for (int r = 0; r < (Y + 15) / 16; r++)
-            load_transposed<4>(factor[r], cube + 16 * (uint32_t)place_of<Y / 8>((plane * EDGE + y) * EDGE + (lane & 7), 2 * r + piece));
+            load_transposed<4>(factor[r], cube + 16 * (uint32_t)place_of<Y / 8>((plane * EDGE + y) * EDGE + (lane & 7),
+                                                                                2 * r + piece));
     }
 }
 
@@ -376,7 +401,8 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
     tile t = tile_of<EDGE>(&a.g, first);
     fetch_both<X, Y, STAGES>(stages, &a, &t);
     for (int index = first; index < last; index++) {
-        const uint32_t stage = STAGES == 2 ? (uint32_t)((index - first) & 1) : 0, x_cube = stages + stage * S::STAGE, y_cube = x_cube + S::X_CUBE;
+        const uint32_t stage = STAGES == 2 ? (uint32_t)((index - first) & 1) : 0, x_cube = stages + stage * S::STAGE,
+                       y_cube = x_cube + S::X_CUBE;
         if (STAGES == 2 && index + 1 < last) {
             t = tile_of<EDGE>(&a.g, index + 1);
             fetch_both<X, Y, STAGES>(stages + (1 - stage) * S::STAGE, &a, &t);
@@ -387,8 +413,10 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
         __syncthreads();
 #pragma unroll 1
         for (int unit = 0; unit < UNITS; unit++) {
-            /* Rows of the loaded matrices are 2x8 voxels: of y, first half and second half are apart by two matrices, of x by one. */
-            const int y_plane = 2 * unit + (lane >> 4), y_piece = lane >> 3 & 1, x_plane = 2 * unit + dx + (lane >> 3 & 1), x_piece = lane >> 4;
+            /* Rows of the loaded matrices are 2x8 voxels: of y, first half and second half are apart by two matrices,
+             * of x by one. */
+            const int y_plane = 2 * unit + (lane >> 4), y_piece = lane >> 3 & 1,
+                      x_plane = 2 * unit + dx + (lane >> 3 & 1), x_piece = lane >> 4;
             uint32_t factor[4][S::ROWS][4], x[2][S::COLUMNS][2];
             load_x<X>(x[0], x_cube, x_plane, 0, dz, x_piece, lane);
             load_y<Y>(factor[0], y_cube, unit, y_plane, 0, y_piece, lane);
@@ -424,9 +452,11 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
             for (int c = 0; c < S::COLUMNS; c++)
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
-                    const int o = r * 16 + half * 8 + (lane >> 2), i = c * 8 + (lane & 3) * 2, tap = (dx * 3 + dy) * 3 + dz;
+                    const int o = r * 16 + half * 8 + (lane >> 2), i = c * 8 + (lane & 3) * 2,
+                              tap = (dx * 3 + dy) * 3 + dz;
                     if (o < Y)
-                        *(float2 *)(to + ((int64_t)o * TAPS + tap) * X + i) = make_float2(sum[dy][r][c][2 * half], sum[dy][r][c][2 * half + 1]);
+                        *(float2 *)(to + ((int64_t)o * TAPS + tap) * X + i) =
+                            make_float2(sum[dy][r][c][2 * half], sum[dy][r][c][2 * half + 1]);
                 }
 }
 
@@ -475,20 +505,23 @@ template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> static const void 
         return NULL;
 }
 
-#define CONVOLUTION(IN, OUT, SPLIT, HEIGHT, STAGES)                                                                                                  \
-    {                                                                                                                                                \
-        IN, OUT, false, HEIGHT, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::SHARED,                       \
-        {                                                                                                                                            \
-            (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, PLAIN>, (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, MOMENTS>,  \
-                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>, heads_kernel<IN, OUT, SPLIT, HEIGHT, STAGES>()               \
-        }                                                                                                                                            \
+#define CONVOLUTION(IN, OUT, SPLIT, HEIGHT, STAGES)                                                                    \
+    {                                                                                                                  \
+        IN, OUT, false, HEIGHT, shape<IN, OUT, SPLIT, HEIGHT, STAGES>::THREADS,                                        \
+            shape<IN, OUT, SPLIT, HEIGHT, STAGES>::SHARED,                                                             \
+        {                                                                                                              \
+            (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, PLAIN>,                                         \
+                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, MOMENTS>,                                   \
+                (const void *)tiled_kernel<IN, OUT, SPLIT, HEIGHT, STAGES, NORMALIZED>,                                \
+                heads_kernel<IN, OUT, SPLIT, HEIGHT, STAGES>()                                                         \
+        }                                                                                                              \
     }
-#define GRADIENT(X, Y, STAGES)                                                                                                                       \
-    {                                                                                                                                                \
-        X, Y, true, EDGE, weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::SHARED,                                                   \
-        {                                                                                                                                            \
-            (const void *)tiled_weight_kernel<X, Y, STAGES>, NULL, NULL                                                                              \
-        }                                                                                                                                            \
+#define GRADIENT(X, Y, STAGES)                                                                                         \
+    {                                                                                                                  \
+        X, Y, true, EDGE, weight_shape<X, Y, STAGES>::THREADS, weight_shape<X, Y, STAGES>::SHARED,                     \
+        {                                                                                                              \
+            (const void *)tiled_weight_kernel<X, Y, STAGES>, NULL, NULL                                                \
+        }                                                                                                              \
     }
 
 /* The first one that the device has the shared memory for is taken. */
@@ -525,7 +558,8 @@ static grid grid_of(const dbi_conv_sides *s, int height)
 /* The kernels count values in int. */
 static bool within_int(const dbi_conv_sides *s)
 {
-    const int64_t size[] = {s->x_channels > s->y_channels ? s->x_channels : s->y_channels, s->batch, s->x_size[0], s->x_size[1], s->x_size[2]};
+    const int64_t size[] = {s->x_channels > s->y_channels ? s->x_channels : s->y_channels, s->batch, s->x_size[0],
+                            s->x_size[1], s->x_size[2]};
     int64_t all = 1;
     for (int i = 0; i < 5; i++) {
         if (size[i] < 1 || all > INT32_MAX / 2 / size[i])
@@ -540,9 +574,11 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
     const bool weight = pass == DBI_CONV_TO_WEIGHT, back = pass == DBI_CONV_TO_X;
     const int in = back ? s->y_channels : s->x_channels, out = back ? s->x_channels : s->y_channels;
     int device = 0, processors = 0, most = 0, occupancy = 0;
-    if (s->edge != 3 || s->stride != 1 || s->padding != 1 || memcmp(s->x_size, s->y_size, sizeof s->x_size) || !within_int(s))
+    if (s->edge != 3 || s->stride != 1 || s->padding != 1 || memcmp(s->x_size, s->y_size, sizeof s->x_size) ||
+        !within_int(s))
         return false;
-    if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
         cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
         cudaGetLastError();
         return false;
@@ -553,7 +589,8 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
             continue;
         bool good = true;
         for (int k = 0; k < KINDS && good; k++)
-            good = !v->kernel[k] || cudaFuncSetAttribute(v->kernel[k], cudaFuncAttributeMaxDynamicSharedMemorySize, (int)v->shared) == cudaSuccess;
+            good = !v->kernel[k] || cudaFuncSetAttribute(v->kernel[k], cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                         (int)v->shared) == cudaSuccess;
         if (!good || (occupancy = dbi_least_occupancy(v->kernel, KINDS, v->threads, v->shared)) < 1) {
             cudaGetLastError();
             continue;
@@ -569,14 +606,17 @@ bool dbi_tiled_make(dbi_tiled_plan *plan, dbi_conv_pass pass, const dbi_conv_sid
     return false;
 }
 
-static int launch(const dbi_tiled_plan *plan, const void *kernel, const void *arguments, dbi_stream stream, dbi_error *error)
+static int launch(const dbi_tiled_plan *plan, const void *kernel, const void *arguments, dbi_stream stream,
+                  dbi_error *error)
 {
     void *list[] = {(void *)arguments};
-    return DBI_CUDA(
-        cudaLaunchKernel(kernel, dim3((unsigned)plan->blocks), dim3((unsigned)plan->variant->threads), list, plan->variant->shared, stream), error);
+    return DBI_CUDA(cudaLaunchKernel(kernel, dim3((unsigned)plan->blocks), dim3((unsigned)plan->variant->threads), list,
+                                     plan->variant->shared, stream),
+                    error);
 }
 
-static int to_weight(const dbi_tiled_plan *plan, dbi_stream stream, const void *x, void *weight, const void *y, void *workspace, dbi_error *error)
+static int to_weight(const dbi_tiled_plan *plan, dbi_stream stream, const void *x, void *weight, const void *y,
+                     void *workspace, dbi_error *error)
 {
     weight_arguments a;
     add_arguments add;
@@ -593,13 +633,14 @@ static int to_weight(const dbi_tiled_plan *plan, dbi_stream stream, const void *
     add.blocks = (int)plan->blocks;
     add.count = TAPS * plan->sides.x_channels * plan->sides.y_channels;
     void *list[] = {&add};
-    return DBI_CUDA(
-        cudaLaunchKernel((const void *)add_partial_kernel, dim3((unsigned)((add.count + ADDED - 1) / ADDED)), dim3(ADDED * ADDERS), list, 0, stream),
-        error);
+    return DBI_CUDA(cudaLaunchKernel((const void *)add_partial_kernel,
+                                     dim3((unsigned)((add.count + ADDED - 1) / ADDED)), dim3(ADDED * ADDERS), list, 0,
+                                     stream),
+                    error);
 }
 
-int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y, const dbi_conv_extra *extra, void *workspace,
-              dbi_error *error)
+int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y,
+              const dbi_conv_extra *extra, void *workspace, dbi_error *error)
 {
     const bool back = plan->pass == DBI_CONV_TO_X;
     tiled_arguments a;
@@ -618,8 +659,9 @@ int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weig
         a.heads = extra->heads;
         kind = a.heads.logits ? HEADS : a.norm.scale ? NORMALIZED : a.moments.count ? MOMENTS : PLAIN;
     }
-    return plan->variant->kernel[kind] ? launch(plan, plan->variant->kernel[kind], &a, stream, error)
-                                       : dbi_fail(error, "no heads for convolutions of %d channels", plan->variant->out);
+    return plan->variant->kernel[kind]
+               ? launch(plan, plan->variant->kernel[kind], &a, stream, error)
+               : dbi_fail(error, "no heads for convolutions of %d channels", plan->variant->out);
 }
 
 bool dbi_tiled_has_heads(const dbi_tiled_plan *plan)

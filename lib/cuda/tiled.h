@@ -1,6 +1,7 @@
-/* Convolutions of 3x3x3 between few channels in bfloat16, on tensor cores: where cuDNN's kernels reach a tenth of what the device can do. A block
- * keeps a tile of 8x8x8 voxels, and the border that its taps reach, in shared memory, and all the weights; it works on several tiles, one after
- * another. Sums are added in a fixed order: equal bytes from run to run on one kind of GPU. */
+/* Convolutions of 3x3x3 between few channels in bfloat16, on tensor cores: where cuDNN's kernels reach a tenth of what
+ * the device can do. A block keeps a tile of 8x8x8 voxels, and the border that its taps reach, in shared memory, and
+ * all the weights; it works on several tiles, one after another. Sums are added in a fixed order: equal bytes from run
+ * to run on one kind of GPU. */
 #ifndef DBI_CUDA_TILED_H
 #define DBI_CUDA_TILED_H
 
@@ -30,8 +31,8 @@ bool dbi_tiled_has_heads(const dbi_tiled_plan *plan);
 size_t dbi_tiled_shared(const dbi_tiled_plan *plan);
 
 /* Overwrites y, x or weight from the other two. extra: for DBI_CONV_TO_Y alone, or NULL. */
-int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y, const dbi_conv_extra *extra, void *workspace,
-              dbi_error *error);
+int dbi_tiled(const dbi_tiled_plan *plan, dbi_stream stream, void *x, void *weight, void *y,
+              const dbi_conv_extra *extra, void *workspace, dbi_error *error);
 
 #ifdef __cplusplus
 }

@@ -9,8 +9,8 @@
 
 /* ---- SGD and average, one pass over the flat state: parameters, then statistics ----
  *
- * Products and sums are rounded one by one, as in dbi_sgd_step and dbi_average on the host: equal gradients give equal bytes, and an average here is the one
- * that dbisl-ema makes. */
+ * Products and sums are rounded one by one, as in dbi_sgd_step and dbi_average on the host: equal gradients give equal
+ * bytes, and an average here is the one that dbisl-ema makes. */
 
 typedef struct update_arguments {
     const dbi_cuda_parameters *block;
@@ -29,7 +29,8 @@ DBI_HD void update(const update_arguments *a, int64_t block, int thread, int pha
         return;
     float w = a->student[i];
     if (i < a->parameters) {
-        const float m = dbi_plus(dbi_times(a->block->momentum, a->momentum[i]), dbi_plus(a->gradient[i], dbi_times(a->block->weight_decay, w)));
+        const float m = dbi_plus(dbi_times(a->block->momentum, a->momentum[i]),
+                                 dbi_plus(a->gradient[i], dbi_times(a->block->weight_decay, w)));
         a->momentum[i] = m;
         w = dbi_plus(w, -dbi_times(a->block->rate, m));
         a->student[i] = w;
@@ -130,8 +131,10 @@ static batch_layout lay_out(const dbi_loss_shape *shape, int channels)
 static int need_memory(dbi_cuda_trainer *t, dbi_error *error)
 {
     const size_t voxels = (size_t)voxels_of(&t->shape), classes = (size_t)t->shape.classes, f = sizeof(float);
-    const size_t outputs = (size_t)t->shape.batch * classes * voxels * f, unlabeled = (size_t)(t->shape.batch - t->shape.labeled);
-    const size_t theirs = unlabeled * classes * voxels * f, images = unlabeled * (size_t)t->layout->arch.channels * voxels * f;
+    const size_t outputs = (size_t)t->shape.batch * classes * voxels * f,
+                 unlabeled = (size_t)(t->shape.batch - t->shape.labeled);
+    const size_t theirs = unlabeled * classes * voxels * f,
+                 images = unlabeled * (size_t)t->layout->arch.channels * voxels * f;
     const size_t parameters = t->layout->parameters * f, state = parameters + t->layout->statistics * f;
     const bool teacher = dbi_method_needs_teacher(&t->method), passes = t->teacher_net && t->method.passes;
     const struct {
@@ -166,7 +169,8 @@ static int open_slots(dbi_cuda_trainer *t, dbi_error *error)
 {
     for (int i = 0; i < SLOTS; i++) {
         void *batch = NULL, *block = NULL, *values = NULL;
-        const int status = dbi_pinned_open(&batch, t->parts.all, error) || dbi_pinned_open(&block, sizeof(dbi_cuda_parameters), error) ||
+        const int status = dbi_pinned_open(&batch, t->parts.all, error) ||
+                           dbi_pinned_open(&block, sizeof(dbi_cuda_parameters), error) ||
                            dbi_pinned_open(&values, sizeof(dbi_loss_values), error);
         t->slot[i].batch = (unsigned char *)batch;
         t->slot[i].block = (dbi_cuda_parameters *)block;
@@ -206,9 +210,10 @@ dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_device *device, const dbi_trai
     if (dbi_stream_open(&t->stream, error) || dbi_stream_open(&t->side, error) || dbi_stream_open(&t->copies, error) ||
         dbi_event_open(&t->forked, error) || dbi_event_open(&t->joined, error) ||
         !(t->student_net = dbi_cuda_net_new(device, &student_shape, &t->arena, error)) ||
-        (dbi_method_needs_teacher(method) && teacher_shape.batch && !(t->teacher_net = dbi_cuda_net_new(device, &teacher_shape, &t->arena, error))) ||
-        !(t->loss = dbi_cuda_loss_new(method, shape, &t->arena, error)) || need_memory(t, error) || dbi_arena_open(&t->arena, error) ||
-        open_slots(t, error)) {
+        (dbi_method_needs_teacher(method) && teacher_shape.batch &&
+         !(t->teacher_net = dbi_cuda_net_new(device, &teacher_shape, &t->arena, error))) ||
+        !(t->loss = dbi_cuda_loss_new(method, shape, &t->arena, error)) || need_memory(t, error) ||
+        dbi_arena_open(&t->arena, error) || open_slots(t, error)) {
         dbi_cuda_trainer_close(t);
         return NULL;
     }
@@ -264,7 +269,8 @@ static int noisy_images(dbi_cuda_trainer *t, uint32_t pass, const float **images
     *images = (const float *)(const void *)t->batch + t->shape.labeled * voxels;
     if (!t->noisy)
         return 0;
-    if (dbi_cuda_noise(t->side, *images, (t->shape.batch - t->shape.labeled) * voxels, t->method.teacher_noise, pass, t->block, t->noisy, error))
+    if (dbi_cuda_noise(t->side, *images, (t->shape.batch - t->shape.labeled) * voxels, t->method.teacher_noise, pass,
+                       t->block, t->noisy, error))
         return -1;
     *images = t->noisy;
     return 0;
@@ -273,8 +279,9 @@ static int noisy_images(dbi_cuda_trainer *t, uint32_t pass, const float **images
 static int teacher_pass(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, uint32_t noise, dbi_error *error)
 {
     const float *images;
-    return noisy_images(t, noise, &images, error) || dbi_cuda_net_forward(t->teacher_net, t->side, t->teacher, t->teacher + t->layout->parameters,
-                                                                          pass, images, t->teacher_logits, t->teacher_sdf, error)
+    return noisy_images(t, noise, &images, error) ||
+                   dbi_cuda_net_forward(t->teacher_net, t->side, t->teacher, t->teacher + t->layout->parameters, pass,
+                                        images, t->teacher_logits, t->teacher_sdf, error)
                ? -1
                : 0;
 }
@@ -289,13 +296,15 @@ static int certain(dbi_cuda_trainer *t, dbi_error *error)
     pass.passes = (uint32_t)t->method.passes;
     for (int i = 0; i < t->method.passes; i++) {
         pass.index = (uint32_t)i;
-        if (teacher_pass(t, &pass, (uint32_t)i + 1, error) || dbi_cuda_mean(t->side, t->teacher_logits, outputs, t->method.passes, i, t->mean, error))
+        if (teacher_pass(t, &pass, (uint32_t)i + 1, error) ||
+            dbi_cuda_mean(t->side, t->teacher_logits, outputs, t->method.passes, i, t->mean, error))
             return -1;
     }
     return dbi_cuda_mask(t->side, t->mean, outputs, t->block, t->mask, error);
 }
 
-/* All that the student's loss needs of the teacher, on a stream of its own: at the lower levels of the network a pass leaves much of the device idle. */
+/* All that the student's loss needs of the teacher, on a stream of its own: at the lower levels of the network a pass
+ * leaves much of the device idle. */
 static int teach(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, dbi_cuda_loss_input *input, dbi_error *error)
 {
     if (dbi_event_record(t->forked, t->stream, error) || dbi_event_before(t->forked, t->side, error) ||
@@ -340,17 +349,20 @@ static int run_step(void *context, dbi_error *error)
     u.parameters = (int64_t)t->layout->parameters;
     u.all = (int64_t)(t->layout->parameters + t->layout->statistics);
     return dbi_cuda_net_weights(t->student_net, t->stream, t->student, error) ||
-                   dbi_cuda_net_forward(t->student_net, t->stream, t->student, running, &pass, (const float *)(const void *)t->batch, t->logits,
-                                        t->sdf, error) ||
+                   dbi_cuda_net_forward(t->student_net, t->stream, t->student, running, &pass,
+                                        (const float *)(const void *)t->batch, t->logits, t->sdf, error) ||
                    (t->teacher_net && dbi_event_before(t->joined, t->stream, error)) ||
                    dbi_cuda_loss_step(t->loss, t->stream, &input, t->values, t->dlogits, t->dsdf, error) ||
-                   dbi_cuda_net_backward(t->student_net, t->stream, t->student, t->sdf, t->dlogits, t->dsdf, t->gradient, error) ||
-                   guard_launch(t->stream, 1, &g, error) || update_launch(t->stream, dbi_cuda_blocks(u.all, DBI_BLOCK), &u, error)
+                   dbi_cuda_net_backward(t->student_net, t->stream, t->student, t->sdf, t->dlogits, t->dsdf,
+                                         t->gradient, error) ||
+                   guard_launch(t->stream, 1, &g, error) ||
+                   update_launch(t->stream, dbi_cuda_blocks(u.all, DBI_BLOCK), &u, error)
                ? -1
                : 0;
 }
 
-/* The first step is done call by call, so that whatever is loaded or set up on first use is there; then it is recorded. */
+/* The first step is done call by call, so that whatever is loaded or set up on first use is there; then it is recorded.
+ */
 static int run_or_launch(dbi_cuda_trainer *t, dbi_error *error)
 {
     if (t->submitted > 0 && !t->recorded) {
@@ -363,7 +375,8 @@ static int run_or_launch(dbi_cuda_trainer *t, dbi_error *error)
 
 /* ---- The host's side ---- */
 
-static int put_weights(dbi_cuda_trainer *t, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher, dbi_error *error)
+static int put_weights(dbi_cuda_trainer *t, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher,
+                       dbi_error *error)
 {
     const size_t parameters = t->layout->parameters, statistics = t->layout->statistics, f = sizeof(float);
     if (t->teacher && !teacher)
@@ -381,7 +394,8 @@ static int put_weights(dbi_cuda_trainer *t, const dbi_weights_f32 *student, cons
 
 static void fill_block(const dbi_cuda_trainer *t, int64_t step, dbi_cuda_parameters *b)
 {
-    const double ramp = dbi_ramp(&t->method, step, t->total_steps), lambda = t->method.lambda > 0 ? t->method.lambda : 1;
+    const double ramp = dbi_ramp(&t->method, step, t->total_steps),
+                 lambda = t->method.lambda > 0 ? t->method.lambda : 1;
     const double average = t->average < 0 ? -1 : dbi_average_decay(step + 1, t->average, t->warmup);
     memset(b, 0, sizeof *b);
     b->ramp = ramp;
@@ -406,8 +420,8 @@ static void fill_batch(const dbi_cuda_trainer *t, const dbi_samples_f32 *samples
         memcpy(to + t->parts.truth_at, samples->truth, t->parts.truth);
 }
 
-int dbi_cuda_trainer_submit(dbi_cuda_trainer *t, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher, const dbi_samples_f32 *samples,
-                            int64_t step, dbi_error *error)
+int dbi_cuda_trainer_submit(dbi_cuda_trainer *t, const dbi_weights_f32 *student, const dbi_weights_f32 *teacher,
+                            const dbi_samples_f32 *samples, int64_t step, dbi_error *error)
 {
     const int at = (int)(t->submitted % SLOTS);
     const bool truth = samples->truth && t->parts.truth;
@@ -425,10 +439,13 @@ int dbi_cuda_trainer_submit(dbi_cuda_trainer *t, const dbi_weights_f32 *student,
     t->with_truth = truth;
     fill_batch(t, samples, t->slot[at].batch);
     fill_block(t, step, t->slot[at].block);
-    if (dbi_cuda_put(t->copies, t->staged[at], t->slot[at].batch, t->parts.all, error) || dbi_event_record(t->slot[at].copied, t->copies, error) ||
-        dbi_event_before(t->slot[at].copied, t->stream, error) || dbi_cuda_copy(t->stream, t->batch, t->staged[at], t->parts.all, error) ||
+    if (dbi_cuda_put(t->copies, t->staged[at], t->slot[at].batch, t->parts.all, error) ||
+        dbi_event_record(t->slot[at].copied, t->copies, error) ||
+        dbi_event_before(t->slot[at].copied, t->stream, error) ||
+        dbi_cuda_copy(t->stream, t->batch, t->staged[at], t->parts.all, error) ||
         dbi_cuda_put(t->stream, t->block, t->slot[at].block, sizeof *t->block, error) || run_or_launch(t, error) ||
-        dbi_cuda_get(t->stream, t->slot[at].values, t->values, sizeof *t->values, error) || dbi_event_record(t->slot[at].done, t->stream, error))
+        dbi_cuda_get(t->stream, t->slot[at].values, t->values, sizeof *t->values, error) ||
+        dbi_event_record(t->slot[at].done, t->stream, error))
         return -1;
     t->slot[at].step = step;
     t->submitted++;
@@ -448,7 +465,8 @@ int dbi_cuda_trainer_finish(dbi_cuda_trainer *t, dbi_step_log *log, dbi_error *e
     log->rate = dbi_rate(&t->method, t->slot[at].step, t->total_steps);
     log->ramp = dbi_ramp(&t->method, t->slot[at].step, t->total_steps);
     if (!isfinite(log->loss.total))
-        return dbi_fail(error, "step %lld: the loss is not finite; the rate or a weight may be too high", (long long)t->slot[at].step);
+        return dbi_fail(error, "step %lld: the loss is not finite; the rate or a weight may be too high",
+                        (long long)t->slot[at].step);
     return 0;
 }
 
@@ -473,5 +491,8 @@ int dbi_cuda_trainer_fetch(dbi_cuda_trainer *t, dbi_weights_f32 *student, dbi_we
 
 int dbi_cuda_trainer_gradient(dbi_cuda_trainer *t, float *gradient, dbi_error *error)
 {
-    return dbi_cuda_get(t->stream, gradient, t->gradient, t->layout->parameters * sizeof(float), error) || dbi_cuda_wait(t->stream, error) ? -1 : 0;
+    return dbi_cuda_get(t->stream, gradient, t->gradient, t->layout->parameters * sizeof(float), error) ||
+                   dbi_cuda_wait(t->stream, error)
+               ? -1
+               : 0;
 }

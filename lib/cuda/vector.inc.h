@@ -1,5 +1,5 @@
-/* Included for each type of activations: T the type, E(name) the name of what works on it, LOAD(x) and STORE(f) the conversions from T and to T.
- * 8 channels of one voxel at once; the address is aligned to their size. */
+/* Included for each type of activations: T the type, E(name) the name of what works on it, LOAD(x) and STORE(f) the
+ * conversions from T and to T. 8 channels of one voxel at once; the address is aligned to their size. */
 
 typedef struct E(eight) {
     dbi_sixteen_bytes part[DBI_GROUP * sizeof(T) / 16];

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-static const char *const precisions[] = {[DBI_PRECISION_FP32] = "fp32", [DBI_PRECISION_TF32] = "tf32", [DBI_PRECISION_BF16] = "bf16"};
+static const char *const precisions[] = {
+    [DBI_PRECISION_FP32] = "fp32", [DBI_PRECISION_TF32] = "tf32", [DBI_PRECISION_BF16] = "bf16"};
 
 const char *dbi_precision_name(dbi_precision precision)
 {

@@ -1,8 +1,8 @@
 /* A device: where the network, a training step, the windows of a scan and distance maps are computed.
  *
- * A device is a table of functions, filled in by a folder of its own (lib/cpu, lib/cuda), and the choices of whoever uses it. Everything above asks the
- * table and none asks which device it is; tools/devices.c alone knows them all. The functions of device/net.h and device/trainer.h check what is true of
- * every device and call these. */
+ * A device is a table of functions, filled in by a folder of its own (lib/cpu, lib/cuda), and the choices of whoever
+ * uses it. Everything above asks the table and none asks which device it is; tools/devices.c alone knows them all. The
+ * functions of device/net.h and device/trainer.h check what is true of every device and call these. */
 #ifndef DBI_DEVICE_DEVICE_H
 #define DBI_DEVICE_DEVICE_H
 
@@ -22,7 +22,8 @@
 typedef enum dbi_precision {
     DBI_PRECISION_FP32, /* everything in single precision */
     DBI_PRECISION_TF32, /* convolutions on tensor cores, factors rounded to 10 bits */
-    DBI_PRECISION_BF16  /* activations and convolutions in bfloat16; master weights, sums, statistics and outputs in single precision */
+    DBI_PRECISION_BF16  /* activations and convolutions in bfloat16; master weights, sums, statistics and outputs in
+                           single precision */
 } dbi_precision;
 
 /* "fp32", "tf32" or "bf16"; and back. */
@@ -36,8 +37,8 @@ typedef struct dbi_device {
     bool fast; /* also algorithms whose last bits depend on timing */
 } dbi_device;
 
-/* What a device could do at most, from its clocks and units, for comparison: bytes of its memory and floating-point operations of convolutions in the
- * device's precision, per second (boost clock, no sparsity). */
+/* What a device could do at most, from its clocks and units, for comparison: bytes of its memory and floating-point
+ * operations of convolutions in the device's precision, per second (boost clock, no sparsity). */
 typedef struct dbi_device_facts {
     char name[256];
     double bandwidth, arithmetic;
@@ -61,32 +62,37 @@ typedef struct dbi_device_table {
     int (*check)(const dbi_device *device, dbi_error *error);
     int (*describe)(const dbi_device *device, dbi_device_facts *facts, dbi_error *error); /* NULL: not known */
 
-    /* The network: see device/net.h, which has checked shape and pass. bytes: SIZE_MAX where no such net can be made. */
+    /* The network: see device/net.h, which has checked shape and pass. bytes: SIZE_MAX where no such net can be made.
+     */
     void *(*net_open)(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error);
     void (*net_close)(void *net);
     size_t (*net_bytes)(const dbi_device *device, const dbi_net_shape *shape);
-    int (*net_forward)(void *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits, float *sdf, dbi_error *error);
-    int (*net_backward)(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf, float *gradient, dbi_error *error);
+    int (*net_forward)(void *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits,
+                       float *sdf, dbi_error *error);
+    int (*net_backward)(void *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf,
+                        float *gradient, dbi_error *error);
 
     /* Training: see device/trainer.h. */
     void *(*trainer_open)(const dbi_device *device, const dbi_training *training, dbi_error *error);
     void (*trainer_close)(void *trainer);
     void (*trainer_average)(void *trainer, double decay, bool warmup);
-    int (*trainer_submit)(void *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples, int64_t step,
-                          dbi_error *error);
+    int (*trainer_submit)(void *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher,
+                          const dbi_samples_f32 *samples, int64_t step, dbi_error *error);
     int (*trainer_finish)(void *trainer, dbi_step_log *log, dbi_error *error);
     int (*trainer_fetch)(void *trainer, dbi_weights_f32 *student, dbi_weights_f32 *teacher, dbi_error *error);
     int (*trainer_gradient)(void *trainer, float *gradient, dbi_error *error);
 
-    /* What dbi_slide_run does with a net for its function: as many windows at once as the net was opened for, added to the means one after another in the
-     * same order. The means' arrays and the label (or NULL) are written once, at the end. same_weights: as in dbi_pass. 0, -1, or DBI_NO_ROOM with the
-     * reason. NULL: windows are cut and put together on the host. */
-    int (*slide)(void *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide, const float *image,
-                 const dbi_window_means *means, const dbi_slide_label *label, dbi_error *error);
+    /* What dbi_slide_run does with a net for its function: as many windows at once as the net was opened for, added to
+     * the means one after another in the same order. The means' arrays and the label (or NULL) are written once, at the
+     * end. same_weights: as in dbi_pass. 0, -1, or DBI_NO_ROOM with the reason. NULL: windows are cut and put together
+     * on the host. */
+    int (*slide)(void *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide,
+                 const float *image, const dbi_window_means *means, const dbi_slide_label *label, dbi_error *error);
 
-    /* Distance maps out [K,X,Y,Z] of a label [X,Y,Z] or of probabilities prob [K,X,Y,Z]; the other one is NULL. NULL: they are computed on the host. */
-    int (*maps)(const dbi_device *device, const uint8_t *label, const float *prob, const dbi_transform *transform, const dbi_normalize *normalize,
-                const int64_t shape[3], int64_t classes, float *out, dbi_error *error);
+    /* Distance maps out [K,X,Y,Z] of a label [X,Y,Z] or of probabilities prob [K,X,Y,Z]; the other one is NULL. NULL:
+     * they are computed on the host. */
+    int (*maps)(const dbi_device *device, const uint8_t *label, const float *prob, const dbi_transform *transform,
+                const dbi_normalize *normalize, const int64_t shape[3], int64_t classes, float *out, dbi_error *error);
 } dbi_device_table;
 
 #endif

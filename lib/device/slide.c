@@ -10,7 +10,9 @@
 
 static int64_t line_in_scan(const dbi_windows *w, const dbi_window_part *p, int64_t channel, int64_t i, int64_t j)
 {
-    return (((channel * w->axis[0].extent + p->start[0] + i) * w->axis[1].extent) + p->start[1] + j) * w->axis[2].extent + p->start[2];
+    return (((channel * w->axis[0].extent + p->start[0] + i) * w->axis[1].extent) + p->start[1] + j) *
+               w->axis[2].extent +
+           p->start[2];
 }
 
 static int64_t line_in_window(const dbi_windows *w, int64_t channel, int64_t i, int64_t j)
@@ -30,7 +32,8 @@ static void cut(const dbi_windows *w, const dbi_window_part *p, int64_t channels
     for (int64_t c = 0; c < channels; c++)
         for (int64_t i = 0; i < w->axis[0].window; i++)
             for (int64_t j = 0; j < w->axis[1].window; j++) {
-                const int64_t line = line_in_scan(w, p, c, within(i, p->from[0], p->to[0]), within(j, p->from[1], p->to[1]));
+                const int64_t line =
+                    line_in_scan(w, p, c, within(i, p->from[0], p->to[0]), within(j, p->from[1], p->to[1]));
                 const int64_t inside = p->to[2] - p->from[2];
                 const float *from = image + (line + p->from[2]); /* a window's line may begin before the scan */
                 float *to = window + line_in_window(w, c, i, j);
@@ -42,13 +45,15 @@ static void cut(const dbi_windows *w, const dbi_window_part *p, int64_t channels
             }
 }
 
-static void add_line(float *restrict sum, const float *restrict value, const float *restrict weight, float scale, int64_t n)
+static void add_line(float *restrict sum, const float *restrict value, const float *restrict weight, float scale,
+                     int64_t n)
 {
     for (int64_t l = 0; l < n; l++)
         sum[l] += scale * weight[l] * value[l];
 }
 
-static void add_line_sigmoid(float *restrict sum, const float *restrict value, const float *restrict weight, float scale, float k, int64_t n)
+static void add_line_sigmoid(float *restrict sum, const float *restrict value, const float *restrict weight,
+                             float scale, float k, int64_t n)
 {
     for (int64_t l = 0; l < n; l++)
         sum[l] += scale * weight[l] / (1 + expf(-k * value[l]));
@@ -62,8 +67,10 @@ static bool finite_line(const float *value, int64_t n)
     return finite;
 }
 
-/* Adds one window's outputs; false when one of them is not finite. Each voxel of the scan is touched once, so threads do not meet. */
-static bool add(const dbi_slide *s, const dbi_window_part *p, const float *logits, const float *sdf, const dbi_window_means *scores)
+/* Adds one window's outputs; false when one of them is not finite. Each voxel of the scan is touched once, so threads
+ * do not meet. */
+static bool add(const dbi_slide *s, const dbi_window_part *p, const float *logits, const float *sdf,
+                const dbi_window_means *scores)
 {
     const dbi_windows *w = s->windows;
     const float *weight[3];
@@ -103,7 +110,8 @@ size_t dbi_slide_bytes(int64_t channels, int64_t classes, const int64_t window[3
 
 int dbi_slide_not_finite(dbi_error *error)
 {
-    return dbi_fail(error, "the network's output is not finite: its weights are useless, or the image is not normalized");
+    return dbi_fail(error,
+                    "the network's output is not finite: its weights are useless, or the image is not normalized");
 }
 
 int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_window_means *scores, dbi_error *error)

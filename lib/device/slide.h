@@ -7,7 +7,8 @@
 #include "device/window.h"
 #include "net/head.h"
 
-/* What sees one window: image [C,x,y,z] -> logits and sdf (in [-1,1]), both [K,x,y,z]. For the programs it is the network, for tests anything. */
+/* What sees one window: image [C,x,y,z] -> logits and sdf (in [-1,1]), both [K,x,y,z]. For the programs it is the
+ * network, for tests anything. */
 typedef int (*dbi_window_function)(void *context, const float *image, float *logits, float *sdf, dbi_error *error);
 
 /* What is averaged, each [K,X,Y,Z] of the scan or NULL when it is not wanted. Must be zero at first. */
@@ -38,9 +39,10 @@ typedef struct dbi_slide {
     void *progress_context;
 } dbi_slide;
 
-/* Adds every window's weighted outputs to the scores: means of probabilities, logits and distances, since the weights sum to 1. image: [C,X,Y,Z] of the
- * scan; where a window reaches beyond it, the scan's outermost voxels are repeated: a border of any fixed value, 0 for instance, is an edge that the
- * network sees from far. One window's buffers are held at a time. Fails when the function does, or when what it gives is not finite. */
+/* Adds every window's weighted outputs to the scores: means of probabilities, logits and distances, since the weights
+ * sum to 1. image: [C,X,Y,Z] of the scan; where a window reaches beyond it, the scan's outermost voxels are repeated: a
+ * border of any fixed value, 0 for instance, is an edge that the network sees from far. One window's buffers are held
+ * at a time. Fails when the function does, or when what it gives is not finite. */
 int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_window_means *scores, dbi_error *error);
 
 /* -1, with what is said where the network's output is not finite. */

@@ -31,7 +31,9 @@ static int check_passes(const dbi_training *training, dbi_error *error)
 
 dbi_trainer *dbi_trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error)
 {
-    dbi_trainer *t = check_shape(&training->shape, training->layout, error) || check_passes(training, error) ? NULL : dbi_alloc(1, sizeof *t, error);
+    dbi_trainer *t = check_shape(&training->shape, training->layout, error) || check_passes(training, error)
+                         ? NULL
+                         : dbi_alloc(1, sizeof *t, error);
     if (!t)
         return NULL;
     t->table = device->table;
@@ -55,8 +57,8 @@ void dbi_trainer_average(dbi_trainer *t, double decay, bool warmup)
     t->table->trainer_average(t->state, decay, warmup);
 }
 
-int dbi_trainer_submit(dbi_trainer *t, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples, int64_t step,
-                       dbi_error *error)
+int dbi_trainer_submit(dbi_trainer *t, dbi_weights_f32 *student, dbi_weights_f32 *teacher,
+                       const dbi_samples_f32 *samples, int64_t step, dbi_error *error)
 {
     return t->table->trainer_submit(t->state, student, teacher, samples, step, error);
 }
@@ -76,8 +78,8 @@ int dbi_trainer_gradient(dbi_trainer *t, float *gradient, dbi_error *error)
     return t->table->trainer_gradient(t->state, gradient, error);
 }
 
-int dbi_trainer_step(dbi_trainer *t, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples, int64_t step,
-                     dbi_step_log *log, dbi_error *error)
+int dbi_trainer_step(dbi_trainer *t, dbi_weights_f32 *student, dbi_weights_f32 *teacher, const dbi_samples_f32 *samples,
+                     int64_t step, dbi_step_log *log, dbi_error *error)
 {
     return dbi_trainer_submit(t, student, teacher, samples, step, error) || dbi_trainer_finish(t, log, error) ||
                    dbi_trainer_fetch(t, student, teacher, error)

@@ -18,7 +18,8 @@ static int64_t axis_start(const dbi_axis *axis, int64_t place)
     return (start < last ? start : last) - axis->before;
 }
 
-/* Not normalized. Eighths of the window put its border at four sigma, so the smallest weight is about exp(-8) of the largest: never 0 in float. */
+/* Not normalized. Eighths of the window put its border at four sigma, so the smallest weight is about exp(-8) of the
+ * largest: never 0 in float. */
 static double window_weight(dbi_window_weights weights, int64_t offset, int64_t size)
 {
     if (weights == DBI_WEIGHTS_UNIFORM)
@@ -52,17 +53,19 @@ static int plan_axis(dbi_axis *axis, dbi_window_weights weights, dbi_error *erro
     if (axis->extent < 1)
         return dbi_fail(error, "an axis of %" PRId64 " voxels", axis->extent);
     if (axis->window < 1 || axis->window % DBI_NET_MULTIPLE)
-        return dbi_fail(error, "a window of %" PRId64 " voxels: must be a multiple of %d", axis->window, DBI_NET_MULTIPLE);
+        return dbi_fail(error, "a window of %" PRId64 " voxels: must be a multiple of %d", axis->window,
+                        DBI_NET_MULTIPLE);
     if (axis->stride < 1 || axis->stride > axis->window)
-        return dbi_fail(error, "a stride of %" PRId64 ": must be from 1 to the window's %" PRId64 " voxels", axis->stride, axis->window);
+        return dbi_fail(error, "a stride of %" PRId64 ": must be from 1 to the window's %" PRId64 " voxels",
+                        axis->stride, axis->window);
     int64_t beyond = axis->extent > axis->window ? axis->extent - axis->window : 0;
     axis->before = axis->window > axis->extent ? (axis->window - axis->extent) / 2 : 0;
     axis->count = (beyond + axis->stride - 1) / axis->stride + 1;
     return fill_weights(axis, weights, error);
 }
 
-int dbi_windows_plan(const int64_t shape[3], const int64_t window[3], const int64_t stride[3], dbi_window_weights weights, dbi_windows *windows,
-                     dbi_error *error)
+int dbi_windows_plan(const int64_t shape[3], const int64_t window[3], const int64_t stride[3],
+                     dbi_window_weights weights, dbi_windows *windows, dbi_error *error)
 {
     *windows = (dbi_windows){0};
     for (int a = 0; a < 3; a++) {

@@ -28,8 +28,8 @@ static int64_t clamp(int64_t i, int64_t n)
 }
 
 /* The middle axis of in [before, n, after]; sum: one row of `after`. */
-DBI_CLONES static void blur_axis(const float *in, int64_t before, int64_t n, int64_t after, const double *kernel, int64_t radius, double *sum,
-                                 float *out)
+DBI_CLONES static void blur_axis(const float *in, int64_t before, int64_t n, int64_t after, const double *kernel,
+                                 int64_t radius, double *sum, float *out)
 {
     for (int64_t b = 0; b < before; b++)
         for (int64_t i = 0; i < n; i++) {
@@ -51,11 +51,13 @@ int dbi_gaussian_blur(const int64_t shape[3], double sigma, float *v, dbi_error 
     if (!(sigma >= 0) || !(sigma <= 1000))
         return dbi_fail(error, "a blur of %g voxels is not from 0 to 1000", sigma);
     if (!dbi_count(shape, 3, &count))
-        return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+        return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1],
+                        (long long)shape[2]);
     if (sigma == 0 || !count)
         return 0;
     const int64_t radius = (int64_t)(4 * sigma + 0.5);
-    double *kernel = make_kernel(sigma, radius, error), *sum = kernel ? dbi_alloc((size_t)count, sizeof *sum, error) : NULL;
+    double *kernel = make_kernel(sigma, radius, error),
+           *sum = kernel ? dbi_alloc((size_t)count, sizeof *sum, error) : NULL;
     float *other = sum ? dbi_alloc((size_t)count, sizeof *other, error) : NULL;
     if (other) {
         blur_axis(v, 1, shape[0], shape[1] * shape[2], kernel, radius, sum, other);

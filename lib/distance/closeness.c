@@ -43,7 +43,8 @@ static int band_of(float exact)
     return band;
 }
 
-void dbi_closeness_add(dbi_closeness *closeness, int64_t count, const float *s, const float *exact, const float *gradient)
+void dbi_closeness_add(dbi_closeness *closeness, int64_t count, const float *s, const float *exact,
+                       const float *gradient)
 {
     dbi_closeness *c = closeness;
     c->voxels += count;

@@ -17,7 +17,8 @@ void dbi_closeness_free(dbi_closeness *closeness);
 
 /* One map of `count` voxels: distances s and the exact ones, both positive inside and in voxels; gradient: what a
  * loss gave the voxels that the map was made of (NULL: nothing). */
-void dbi_closeness_add(dbi_closeness *closeness, int64_t count, const float *s, const float *exact, const float *gradient);
+void dbi_closeness_add(dbi_closeness *closeness, int64_t count, const float *s, const float *exact,
+                       const float *gradient);
 
 /* Errors in voxels. "shifted": after the band's distances were made longer by its `offset`, on both sides of the
  * surface alike: the constant that leaves the least mean error. Percentiles and shifted errors are read from a

@@ -44,7 +44,8 @@ static void set_weights(const dbi_conv_window *w, int64_t plane2, ring *r, real 
 
 static int make_kernel(const dbi_conv_window *w, conv_kernel *k, dbi_error *error)
 {
-    const int64_t rx = w->radius[0], ry = w->radius[1], longest2 = rx * rx + ry * ry, width = (2 * w->radius[2] + TAPS) / TAPS * TAPS;
+    const int64_t rx = w->radius[0], ry = w->radius[1], longest2 = rx * rx + ry * ry,
+                  width = (2 * w->radius[2] + TAPS) / TAPS * TAPS;
     int64_t *counts = dbi_alloc((size_t)longest2 + 2, sizeof *counts, error), *next = NULL;
     k->offsets = counts ? dbi_alloc((size_t)((2 * rx + 1) * (2 * ry + 1)), sizeof *k->offsets, error) : NULL;
     int status = -1;
@@ -125,8 +126,8 @@ static inline void apply_weights(const ring *r, const real *line, int64_t n, rea
 }
 
 /* line: room for one line of the padded volume. */
-DBI_CLONES static void correlate_slab(const int64_t shape[3], int64_t x, const conv_kernel *kernel, const padded *from, real *restrict line,
-                                      real *restrict out)
+DBI_CLONES static void correlate_slab(const int64_t shape[3], int64_t x, const conv_kernel *kernel, const padded *from,
+                                      real *restrict line, real *restrict out)
 {
     for (int64_t y = 0; y < shape[1]; y++)
         for (int64_t k = 0; k < kernel->count; k++)
@@ -181,7 +182,8 @@ static int sum_logs(const dbi_conv_window *w, const int64_t shape[3], const real
     return 0;
 }
 
-int dbi_conv_logs_f32(const dbi_transform *transform, const int64_t shape[3], const real *p, real *log_in, real *log_out, dbi_error *error)
+int dbi_conv_logs_f32(const dbi_transform *transform, const int64_t shape[3], const real *p, real *log_in,
+                      real *log_out, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     const dbi_conv_window w = dbi_conv_window_of(transform, shape);
@@ -207,8 +209,8 @@ int dbi_conv_logs_f32(const dbi_transform *transform, const int64_t shape[3], co
     return status;
 }
 
-int dbi_conv_gradient_f32(const dbi_transform *transform, const int64_t shape[3], const real *log_in, const real *log_out, const real *g, real *dp,
-                          dbi_error *error)
+int dbi_conv_gradient_f32(const dbi_transform *transform, const int64_t shape[3], const real *log_in,
+                          const real *log_out, const real *g, real *dp, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     const dbi_conv_window w = dbi_conv_window_of(transform, shape);

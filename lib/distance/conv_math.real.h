@@ -24,9 +24,11 @@ DBI_HD real dbi_conv_log_f32(real q)
 
 /* log sum exp of log_q(y) - |x-y|/h over the window round (x, y, z): the largest term first, then the sum of what
  * counts beside it. */
-DBI_HD real dbi_conv_log_sum_f32(const dbi_conv_window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z, const real *log_q)
+DBI_HD real dbi_conv_log_sum_f32(const dbi_conv_window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z,
+                                 const real *log_q)
 {
-    const dbi_conv_span sx = dbi_conv_span_of(x, w->radius[0], shape[0]), sy = dbi_conv_span_of(y, w->radius[1], shape[1]),
+    const dbi_conv_span sx = dbi_conv_span_of(x, w->radius[0], shape[0]),
+                        sy = dbi_conv_span_of(y, w->radius[1], shape[1]),
                         sz = dbi_conv_span_of(z, w->radius[2], shape[2]);
     const double per_h = 1 / w->h;
     double most = -INFINITY, sum = 0;
@@ -70,10 +72,11 @@ DBI_HD real dbi_conv_capped_f32(real s, real most, real *reached)
 }
 
 /* The gradient at one voxel, gathered from all the voxels whose window it is in. g: by the distance. */
-DBI_HD real dbi_conv_gather_f32(const dbi_conv_window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z, const real *log_in,
-                                const real *log_out, const real *g)
+DBI_HD real dbi_conv_gather_f32(const dbi_conv_window *w, const int64_t shape[3], int64_t x, int64_t y, int64_t z,
+                                const real *log_in, const real *log_out, const real *g)
 {
-    const dbi_conv_span sx = dbi_conv_span_of(x, w->radius[0], shape[0]), sy = dbi_conv_span_of(y, w->radius[1], shape[1]),
+    const dbi_conv_span sx = dbi_conv_span_of(x, w->radius[0], shape[0]),
+                        sy = dbi_conv_span_of(y, w->radius[1], shape[1]),
                         sz = dbi_conv_span_of(z, w->radius[2], shape[2]);
     double sum = 0;
     for (int64_t i = sx.first; i < sx.end; i++)
@@ -84,7 +87,8 @@ DBI_HD real dbi_conv_gather_f32(const dbi_conv_window *w, const int64_t shape[3]
                 if (square > w->square || g[at] == 0)
                     continue;
                 const double near = -sqrt((double)square) / w->h;
-                sum += (double)g[at] * (dbi_conv_exp(near - (double)log_in[at]) + dbi_conv_exp(near - (double)log_out[at]));
+                sum += (double)g[at] *
+                       (dbi_conv_exp(near - (double)log_in[at]) + dbi_conv_exp(near - (double)log_out[at]));
             }
     return (real)(w->h * sum);
 }

@@ -30,7 +30,8 @@ typedef enum side { INSIDE, OUTSIDE, SIDES } side;
  * distance 0. */
 typedef struct tile {
     float *square[SIDES];
-    float *before[SIDES], *after[SIDES]; /* [n + 1][LANES]: the least square of the rows before this one, and of this one and those after it */
+    float *before[SIDES], *after[SIDES]; /* [n + 1][LANES]: the least square of the rows before this one, and of this
+                                            one and those after it */
     uint8_t *has[SIDES];                 /* [n]: one of the row's voxels is on this side */
     float *line;                         /* [n]: one line, for the envelope */
     envelope hull;
@@ -172,11 +173,13 @@ DBI_INLINE int32_t within(const axis *along, int32_t reach, const float best[LAN
 
 /* best[j] becomes the least of square[i][j] + w (i - row)² over the rows i that are up to `reach` away. Returns how
  * many steps that took. */
-DBI_INLINE int64_t search(const axis *along, const tile *t, side s, int32_t row, int32_t reach, float best[restrict LANES])
+DBI_INLINE int64_t search(const axis *along, const tile *t, side s, int32_t row, int32_t reach,
+                          float best[restrict LANES])
 {
     const float *at = t->square[s] + (int64_t)row * LANES;
     const int32_t before = within(along, smaller(reach, row), best, t->before[s] + (int64_t)row * LANES),
-                  after = within(along, smaller(reach, along->n - 1 - row), best, t->after[s] + (int64_t)(row + 1) * LANES),
+                  after =
+                      within(along, smaller(reach, along->n - 1 - row), best, t->after[s] + (int64_t)(row + 1) * LANES),
                   common = smaller(before, after), rest = before > after ? before : after;
     const int64_t way = before > after ? -LANES : LANES;
     for (int64_t k = 1; k <= common; k++) {
@@ -235,7 +238,8 @@ DBI_INLINE int any(const uint8_t *mask, int64_t count)
 
 /* From a row to the next a distance changes by one step at most, which says how far the next row has to look.
  * Returns false when that has become too far to pay; then some rows of d are done, and the tile is as it was. */
-DBI_INLINE bool search_tile(const tile *t, const axis *along, int32_t farthest, const uint8_t *wanted, int64_t lanes, int64_t stride, float *d)
+DBI_INLINE bool search_tile(const tile *t, const axis *along, int32_t farthest, const uint8_t *wanted, int64_t lanes,
+                            int64_t stride, float *d)
 {
     int64_t steps = 0;
     int32_t reach[SIDES] = {farthest, farthest};
@@ -317,7 +321,8 @@ DBI_INLINE void envelope_tile(tile *t, const axis *along, int64_t lanes, int64_t
 }
 
 /* Lines of n voxels, `stride` apart, beginning at d[0] to d[count - 1]. wanted: NULL, or where distances are wanted. */
-DBI_CLONES static void pass_lines(float *d, const uint8_t *wanted, int64_t count, int64_t stride, const axis *along, tile *t)
+DBI_CLONES static void pass_lines(float *d, const uint8_t *wanted, int64_t count, int64_t stride, const axis *along,
+                                  tile *t)
 {
     int32_t farthest = along->n - 1;
     while (farthest > 0 && along->square[farthest] > along->limit)
@@ -333,7 +338,8 @@ DBI_CLONES static void pass_lines(float *d, const uint8_t *wanted, int64_t count
 static int check(const int64_t shape[3], const double spacing[3], int64_t *count, dbi_error *error)
 {
     if (!dbi_count(shape, 3, count))
-        return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+        return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1],
+                        (long long)shape[2]);
     for (int a = 0; a < 3; a++) {
         if (shape[a] > INT32_MAX / 2 - 2)
             return dbi_fail(error, "an axis of %lld voxels is too long", (long long)shape[a]);
@@ -361,8 +367,8 @@ static size_t axis_bytes(int64_t n)
     return (size_t)(n + 1) * sizeof(float) + (size_t)(n + 2) * sizeof(double) + 2 * 64;
 }
 
-static int transform(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], double limit, bool both,
-                     const uint8_t *wanted, bool root, float *out, dbi_error *error)
+static int transform(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], double limit,
+                     bool both, const uint8_t *wanted, bool root, float *out, dbi_error *error)
 {
     int64_t count;
     if (check(shape, spacing, &count, error))
@@ -377,7 +383,8 @@ static int transform(const uint8_t *label, uint8_t value, const int64_t shape[3]
         return -1;
     }
     const float largest = dbi_most_square(limit);
-    const axis x = axis_of(nx, spacing[0], largest, both, root, &free_tables), y = axis_of(ny, spacing[1], largest, both, false, &free_tables);
+    const axis x = axis_of(nx, spacing[0], largest, both, root, &free_tables),
+               y = axis_of(ny, spacing[1], largest, both, false, &free_tables);
     const float wz = (float)(spacing[2] * spacing[2]);
 #pragma omp parallel
     {
@@ -397,8 +404,8 @@ static int transform(const uint8_t *label, uint8_t value, const int64_t shape[3]
     return 0;
 }
 
-int dbi_squares(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], double limit, const uint8_t *wanted, float *out,
-                dbi_error *error)
+int dbi_squares(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], double limit,
+                const uint8_t *wanted, float *out, dbi_error *error)
 {
     return transform(label, value, shape, spacing, limit, !wanted, wanted, false, out, error);
 }
@@ -425,11 +432,12 @@ int dbi_edt(const uint8_t *mask, const int64_t shape[3], const double spacing[3]
     return 0;
 }
 
-int dbi_signed_distance(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3], const dbi_normalize *normalize,
-                        float *out, dbi_error *error)
+int dbi_signed_distance(const uint8_t *label, uint8_t value, const int64_t shape[3], const double spacing[3],
+                        const dbi_normalize *normalize, float *out, dbi_error *error)
 {
     int64_t count;
-    if (check(shape, spacing, &count, error) || transform(label, value, shape, spacing, dbi_normalize_limit(normalize), true, NULL, true, out, error))
+    if (check(shape, spacing, &count, error) ||
+        transform(label, value, shape, spacing, dbi_normalize_limit(normalize), true, NULL, true, out, error))
         return -1;
     return dbi_normalize_apply_f32(normalize, shape, spacing, out, NULL, error);
 }

@@ -16,7 +16,8 @@ int dbi_feet_check(const int64_t shape[3], dbi_error *error)
 {
     int64_t count;
     if (!dbi_count(shape, 3, &count) || count > UINT32_MAX / 3 - 1)
-        return dbi_fail(error, "a volume of shape [%lld,%lld,%lld] is too large", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+        return dbi_fail(error, "a volume of shape [%lld,%lld,%lld] is too large", (long long)shape[0],
+                        (long long)shape[1], (long long)shape[2]);
     return 0;
 }
 
@@ -60,7 +61,8 @@ static inline bool is_open(const float *best, float k2)
     return open;
 }
 
-static inline void store(const float *best, const uint32_t *foot, float limit, int64_t lanes, float *square, uint32_t *edge)
+static inline void store(const float *best, const uint32_t *foot, float limit, int64_t lanes, float *square,
+                         uint32_t *edge)
 {
     for (int64_t j = 0; j < lanes; j++) {
         square[j] = dbi_within(best[j], limit);
@@ -75,7 +77,8 @@ typedef struct tile {
     uint8_t *found; /* [n]: one of the lanes has a point within the limit */
 } tile;
 
-static inline void fill_tile(const tile *t, const float *square, const uint32_t *edge, int64_t lanes, int64_t n, int64_t stride, float limit)
+static inline void fill_tile(const tile *t, const float *square, const uint32_t *edge, int64_t lanes, int64_t n,
+                             int64_t stride, float limit)
 {
     for (int64_t i = 0; i < n; i++) {
         float *to = t->square + i * LANES;
@@ -97,7 +100,8 @@ static inline void fill_tile(const tile *t, const float *square, const uint32_t 
     }
 }
 
-DBI_CLONES static void pass_across(float *square, uint32_t *edge, int64_t lanes, int64_t n, int64_t stride, float limit, const tile *t)
+DBI_CLONES static void pass_across(float *square, uint32_t *edge, int64_t lanes, int64_t n, int64_t stride, float limit,
+                                   const tile *t)
 {
     fill_tile(t, square, edge, lanes, n, stride, limit);
     for (int64_t i = 0; i < n; i++) {
@@ -200,7 +204,8 @@ static tile tile_of_thread(char *arena, size_t n)
 
 int dbi_feet_pass(dbi_feet *feet, const int64_t shape[3], int axis, double limit, dbi_error *error)
 {
-    const int64_t n = shape[axis], inner = axis == 0 ? shape[1] * shape[2] : shape[2], tiles = (inner + LANES - 1) / LANES;
+    const int64_t n = shape[axis], inner = axis == 0 ? shape[1] * shape[2] : shape[2],
+                  tiles = (inner + LANES - 1) / LANES;
     const int64_t outer = axis == 1 ? shape[0] : 1;
     const float most = dbi_most_square(limit);
     char *arena = dbi_alloc((size_t)omp_get_max_threads(), tile_bytes((size_t)n), error);
@@ -217,7 +222,8 @@ int dbi_feet_pass(dbi_feet *feet, const int64_t shape[3], int axis, double limit
 #pragma omp for schedule(static)
             for (int64_t k = 0; k < outer * tiles; k++) {
                 const int64_t first = k % tiles * LANES, at = k / tiles * n * inner + first;
-                pass_across(feet->square + at, feet->edge + at, inner - first < LANES ? inner - first : LANES, n, inner, most, &t);
+                pass_across(feet->square + at, feet->edge + at, inner - first < LANES ? inner - first : LANES, n, inner,
+                            most, &t);
             }
         }
     }

@@ -17,7 +17,8 @@
 /* Of one contiguous line: each voxel's nearest crossing, in runs between them. */
 static void scan_along(const real *p, int64_t n, int64_t first, float *square, uint32_t *edge)
 {
-    int64_t at = 0, crossed = -1; /* voxels from `at` on have no crossing before them but the one behind voxel `crossed` */
+    int64_t at = 0,
+            crossed = -1; /* voxels from `at` on have no crossing before them but the one behind voxel `crossed` */
     double place = -INFINITY;
     for (int64_t i = 0; i <= n; i++) {
         if (i < n && (i == n - 1 || dbi_inside_f32(p[i]) == dbi_inside_f32(p[i + 1])))
@@ -71,7 +72,8 @@ static inline void pass_crossings(sweep *s, const real *a, const real *b, int64_
         }
 }
 
-DBI_CLONES static void scan_across(const real *p, int64_t n, int64_t stride, int64_t count, uint32_t number, float *square, uint32_t *edge)
+DBI_CLONES static void scan_across(const real *p, int64_t n, int64_t stride, int64_t count, uint32_t number,
+                                   float *square, uint32_t *edge)
 {
     sweep s;
     for (int64_t j = 0; j < count; j++) {
@@ -107,7 +109,8 @@ DBI_CLONES static void scan_across(const real *p, int64_t n, int64_t stride, int
 
 static void scan(const int64_t shape[3], const real *p, int axis, dbi_feet *feet)
 {
-    const int64_t n = shape[axis], inner = axis == 0 ? shape[1] * shape[2] : shape[2], chunks = (inner + CHUNK - 1) / CHUNK;
+    const int64_t n = shape[axis], inner = axis == 0 ? shape[1] * shape[2] : shape[2],
+                  chunks = (inner + CHUNK - 1) / CHUNK;
     const int64_t outer = axis == 1 ? shape[0] : 1;
     if (axis == 2) {
 #pragma omp parallel for schedule(static)
@@ -117,13 +120,14 @@ static void scan(const int64_t shape[3], const real *p, int axis, dbi_feet *feet
 #pragma omp parallel for schedule(static)
         for (int64_t k = 0; k < outer * chunks; k++) {
             const int64_t first = k % chunks * CHUNK, at = k / chunks * n * inner + first;
-            scan_across(p + at, n, inner, inner - first < CHUNK ? inner - first : CHUNK, (uint32_t)(3 * at + axis), feet->square + at,
-                        feet->edge + at);
+            scan_across(p + at, n, inner, inner - first < CHUNK ? inner - first : CHUNK, (uint32_t)(3 * at + axis),
+                        feet->square + at, feet->edge + at);
         }
     }
 }
 
-static int nearest_feet(const int64_t shape[3], const real *p, double limit, dbi_feet *feet, dbi_feet *other, dbi_error *error)
+static int nearest_feet(const int64_t shape[3], const real *p, double limit, dbi_feet *feet, dbi_feet *other,
+                        dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     scan(shape, p, 2, feet);
@@ -181,7 +185,8 @@ int dbi_levelset_f32(const int64_t shape[3], const real *p, double limit, real *
     float *square = NULL;
     dbi_feet other = {0};
     int status = dbi_feet_check(shape, error) || !(square = dbi_alloc((size_t)count, sizeof *square, error)) ||
-                         dbi_feet_alloc(&other, count, error) || nearest_feet(shape, p, limit, &(dbi_feet){square, foot}, &other, error)
+                         dbi_feet_alloc(&other, count, error) ||
+                         nearest_feet(shape, p, limit, &(dbi_feet){square, foot}, &other, error)
                      ? -1
                      : 0;
     if (!status) {
@@ -233,7 +238,8 @@ static inline void add_voxel(batch *s, const dbi_crossed_edge *e, int64_t x, int
     s->factor[k] = factor;
 }
 
-int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint32_t *foot, const real *g, real *dp, dbi_error *error)
+int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint32_t *foot, const real *g, real *dp,
+                              dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     double *sum = dbi_alloc((size_t)count, sizeof *sum, error);

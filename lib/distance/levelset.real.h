@@ -13,4 +13,5 @@
  * foot[x]: the edge of x's foot (distance/feet.h), DBI_NO_EDGE: none. All [X,Y,Z]. */
 int dbi_levelset_f32(const int64_t shape[3], const real *p, double limit, real *s, uint32_t *foot, dbi_error *error);
 /* dp = the gradient, overwritten, given g = the loss's derivative by s, and the p and the feet of the forward pass. */
-int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint32_t *foot, const real *g, real *dp, dbi_error *error);
+int dbi_levelset_gradient_f32(const int64_t shape[3], const real *p, const uint32_t *foot, const real *g, real *dp,
+                              dbi_error *error);

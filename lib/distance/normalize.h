@@ -37,7 +37,8 @@ static inline double dbi_normalize_limit(const dbi_normalize *normalize)
 /* The volume's diagonal: no distance in it is longer. */
 DBI_HD double dbi_diagonal(const int64_t shape[3], const double spacing[3])
 {
-    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1], z = (double)shape[2] * spacing[2];
+    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1],
+                 z = (double)shape[2] * spacing[2];
     return sqrt(x * x + y * y + z * z);
 }
 

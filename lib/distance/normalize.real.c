@@ -68,7 +68,8 @@ static int apply_max(const int64_t shape[3], int64_t count, real *s, real *slope
     return 0;
 }
 
-int dbi_normalize_apply_f32(const dbi_normalize *normalize, const int64_t shape[3], const double spacing[3], real *s, real *slope, dbi_error *error)
+int dbi_normalize_apply_f32(const dbi_normalize *normalize, const int64_t shape[3], const double spacing[3], real *s,
+                            real *slope, dbi_error *error)
 {
     const int64_t count = shape[0] * shape[1] * shape[2];
     switch (normalize->kind) {

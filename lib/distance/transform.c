@@ -38,7 +38,9 @@ int dbi_transform_parse(const char *text, dbi_transform *transform, dbi_error *e
     }
     if (!strncmp(text, "conv:", 5) && !parse_conv(text + 5, transform))
         return 0;
-    return dbi_fail(error, "\"%s\": choose exact, levelset or conv:H,RADIUS (H from 0.01 to 100, RADIUS from 1 to %d, or all)", text, LONGEST_RADIUS);
+    return dbi_fail(error,
+                    "\"%s\": choose exact, levelset or conv:H,RADIUS (H from 0.01 to 100, RADIUS from 1 to %d, or all)",
+                    text, LONGEST_RADIUS);
 }
 
 void dbi_transform_format(const dbi_transform *transform, char text[64])

@@ -138,8 +138,8 @@ static int run(dbi_tape_f32 *t, const dbi_normalize *normalize, const real *p, r
     return status;
 }
 
-int dbi_transform_forward_f32(const dbi_transform *transform, const dbi_normalize *normalize, const int64_t shape[3], const real *p, real *s,
-                              dbi_tape_f32 **tape, dbi_error *error)
+int dbi_transform_forward_f32(const dbi_transform *transform, const dbi_normalize *normalize, const int64_t shape[3],
+                              const real *p, real *s, dbi_tape_f32 **tape, dbi_error *error)
 {
     if (tape)
         *tape = NULL;
@@ -150,7 +150,8 @@ int dbi_transform_forward_f32(const dbi_transform *transform, const dbi_normaliz
     memcpy(t->shape, shape, sizeof t->shape);
     int status;
     if (!dbi_count(shape, 3, &t->count))
-        status = dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+        status = dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1],
+                          (long long)shape[2]);
     else
         status = t->count ? run(t, normalize, p, s, tape != NULL, error) : 0;
     if (status || !tape)

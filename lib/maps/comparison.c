@@ -121,7 +121,8 @@ static void cut(const source *from, patch *t, bool *both)
     for (int64_t x = 0; x < t->shape[0]; x++)
         for (int64_t y = 0; y < t->shape[1]; y++)
             for (int64_t z = 0; z < t->shape[2]; z++, k++) {
-                const int64_t i = ((t->first[0] + x) * from->shape[1] + t->first[1] + y) * from->shape[2] + t->first[2] + z;
+                const int64_t i =
+                    ((t->first[0] + x) * from->shape[1] + t->first[1] + y) * from->shape[2] + t->first[2] + z;
                 t->label[k] = inside(from, i);
                 t->sharp[k] = from->prob ? from->prob[i] : (float)t->label[k];
                 foreground += t->label[k];
@@ -188,7 +189,8 @@ static int add_class(dbi_comparison *c, const source *from, int *added, dbi_erro
     if (!status)
         cut(from, &t, &both);
     if (both) {
-        status = dbi_signed_distance(t.label, 1, t.shape, voxels, &none, t.exact, error) || compare(c, &t, error) ? -1 : 0;
+        status =
+            dbi_signed_distance(t.label, 1, t.shape, voxels, &none, t.exact, error) || compare(c, &t, error) ? -1 : 0;
         *added += 1;
     }
     free_patch(&t);
@@ -216,18 +218,20 @@ int dbi_comparison_add(dbi_comparison *comparison, const dbi_record *record, int
     return 0;
 }
 
-static int write_rows(const dbi_comparison *c, const char *setting, const dbi_transform *transform, const struct result *result, dbi_sink *sink,
-                      dbi_error *error)
+static int write_rows(const dbi_comparison *c, const char *setting, const dbi_transform *transform,
+                      const struct result *result, dbi_sink *sink, dbi_error *error)
 {
     char name[64];
     dbi_closeness_report r;
     dbi_transform_format(transform, name);
     dbi_closeness_sum_up(result->closeness, &r);
     for (int band = 0; band < DBI_BANDS; band++) {
-        if (dbi_sink_printf(sink, error, "%s\t%s\t%s\t%" PRId64 "\t%.4f\t%.4f\t%.4f\t%.4f\t%.4f\t%.6g\t%.6g\t%.4g", setting, name,
-                            dbi_band_names[band], r.bands[band].voxels, r.bands[band].mean, r.bands[band].p95, r.bands[band].offset,
-                            r.bands[band].shifted_mean, r.bands[band].shifted_p95, r.nonfinite, r.nonfinite_gradient, r.gradient) ||
-            (c->settings.time && dbi_sink_printf(sink, error, "\t%.4f", result->seconds)) || dbi_sink_printf(sink, error, "\n"))
+        if (dbi_sink_printf(sink, error, "%s\t%s\t%s\t%" PRId64 "\t%.4f\t%.4f\t%.4f\t%.4f\t%.4f\t%.6g\t%.6g\t%.4g",
+                            setting, name, dbi_band_names[band], r.bands[band].voxels, r.bands[band].mean,
+                            r.bands[band].p95, r.bands[band].offset, r.bands[band].shifted_mean,
+                            r.bands[band].shifted_p95, r.nonfinite, r.nonfinite_gradient, r.gradient) ||
+            (c->settings.time && dbi_sink_printf(sink, error, "\t%.4f", result->seconds)) ||
+            dbi_sink_printf(sink, error, "\n"))
             return -1;
     }
     return 0;
@@ -237,16 +241,17 @@ int dbi_comparison_write(const dbi_comparison *comparison, dbi_sink *sink, dbi_e
 {
     const dbi_comparison_settings *s = &comparison->settings;
     const struct result *result = comparison->results;
-    if (dbi_sink_printf(sink, error,
-                        "map\tblur\tbackground\ttransform\tband\tvoxels\tmean\tp95\toffset\tshifted_mean\tshifted_p95\tnonfinite\t"
-                        "nonfinite_gradient\tgradient%s\n",
-                        s->time ? "\tseconds" : ""))
+    if (dbi_sink_printf(
+            sink, error,
+            "map\tblur\tbackground\ttransform\tband\tvoxels\tmean\tp95\toffset\tshifted_mean\tshifted_p95\tnonfinite\t"
+            "nonfinite_gradient\tgradient%s\n",
+            s->time ? "\tseconds" : ""))
         return -1;
     for (int blur = 0; blur < s->blur_count; blur++)
         for (int background = 0; background < s->background_count; background++) {
             char setting[96], one[32], two[32];
-            snprintf(setting, sizeof setting, "%s\t%s\t%s", s->from_prob ? "prob" : "label", dbi_shortest(s->blurs[blur], one),
-                     dbi_shortest(s->backgrounds[background], two));
+            snprintf(setting, sizeof setting, "%s\t%s\t%s", s->from_prob ? "prob" : "label",
+                     dbi_shortest(s->blurs[blur], one), dbi_shortest(s->backgrounds[background], two));
             for (int k = 0; k < s->transform_count; k++)
                 if (write_rows(comparison, setting, s->transforms + k, result++, sink, error))
                     return -1;

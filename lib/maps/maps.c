@@ -31,8 +31,9 @@ static int check_prob(const dbi_tensor *prob, bool *empty, dbi_error *error)
     for (size_t i = 0; i < prob->count; i++) {
         if (!(p[i] >= 0 && p[i] <= 1)) {
             const long long at = (long long)i;
-            return dbi_fail(error, "\"prob\" has a value of %g at [%lld,%lld,%lld,%lld], which is no probability", (double)p[i],
-                            at / (n[1] * n[2] * n[3]), at / (n[2] * n[3]) % n[1], at / n[3] % n[2], at % n[3]);
+            return dbi_fail(error, "\"prob\" has a value of %g at [%lld,%lld,%lld,%lld], which is no probability",
+                            (double)p[i], at / (n[1] * n[2] * n[3]), at / (n[2] * n[3]) % n[1], at / n[3] % n[2],
+                            at % n[3]);
         }
         *empty = *empty && p[i] <= 0.5f;
     }
@@ -40,8 +41,8 @@ static int check_prob(const dbi_tensor *prob, bool *empty, dbi_error *error)
 }
 
 /* One class's map. scratch: [X,Y,Z] for its indicator, where a transform wants probabilities. */
-static int map_label(const dbi_tensor *label, uint8_t value, const dbi_transform *transform, const dbi_normalize *normalize, float *scratch,
-                     float *out, dbi_error *error)
+static int map_label(const dbi_tensor *label, uint8_t value, const dbi_transform *transform,
+                     const dbi_normalize *normalize, float *scratch, float *out, dbi_error *error)
 {
     const uint8_t *values = label->data;
     if (transform->kind == DBI_TRANSFORM_EXACT)
@@ -51,7 +52,8 @@ static int map_label(const dbi_tensor *label, uint8_t value, const dbi_transform
     return dbi_transform_forward_f32(transform, normalize, label->shape, scratch, out, NULL, error);
 }
 
-static int set_metadata(dbi_record *record, const dbi_transform *transform, const dbi_normalize *normalize, dbi_error *error)
+static int set_metadata(dbi_record *record, const dbi_transform *transform, const dbi_normalize *normalize,
+                        dbi_error *error)
 {
     char transform_text[64], normalize_text[64];
     dbi_transform_format(transform, transform_text);
@@ -62,10 +64,12 @@ static int set_metadata(dbi_record *record, const dbi_transform *transform, cons
     return status;
 }
 
-int dbi_record_distance_source(const dbi_record *record, bool from_prob, const dbi_tensor **from, int64_t *classes, bool *empty, dbi_error *error)
+int dbi_record_distance_source(const dbi_record *record, bool from_prob, const dbi_tensor **from, int64_t *classes,
+                               bool *empty, dbi_error *error)
 {
     bool nothing = true;
-    *from = from_prob ? dbi_record_need(record, "prob", DBI_F32, 4, NULL, error) : dbi_record_need(record, "label", DBI_U8, 3, NULL, error);
+    *from = from_prob ? dbi_record_need(record, "prob", DBI_F32, 4, NULL, error)
+                      : dbi_record_need(record, "label", DBI_U8, 3, NULL, error);
     if (!*from)
         return -1;
     *classes = (*from)->shape[0];
@@ -82,29 +86,31 @@ int dbi_record_distance_source(const dbi_record *record, bool from_prob, const d
     return 0;
 }
 
-int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform, const dbi_normalize *normalize, const dbi_device *device,
-                       bool *empty, dbi_error *error)
+int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *transform,
+                       const dbi_normalize *normalize, const dbi_device *device, bool *empty, dbi_error *error)
 {
     const dbi_tensor *from;
     int64_t classes;
     if (dbi_record_distance_source(record, from_prob, &from, &classes, empty, error))
         return -1;
-    const int64_t *extent = from->shape + (from_prob ? 1 : 0), shape[4] = {classes, extent[0], extent[1], extent[2]}, *size = shape + 1;
+    const int64_t *extent = from->shape + (from_prob ? 1 : 0), shape[4] = {classes, extent[0], extent[1], extent[2]},
+                  *size = shape + 1;
     const size_t count = from->count / (size_t)(from_prob ? classes : 1);
     dbi_record_drop(record, "sdf");
     dbi_tensor *sdf = dbi_record_add(record, "sdf", DBI_F32, 4, shape, error);
     /* Adding a tensor may move the others. */
     from = dbi_record_find(record, from_prob ? "prob" : "label");
     if (sdf && device->table->maps)
-        return device->table->maps(device, from_prob ? NULL : from->data, from_prob ? from->data : NULL, transform, normalize, size, classes,
-                                   sdf->data, error)
+        return device->table->maps(device, from_prob ? NULL : from->data, from_prob ? from->data : NULL, transform,
+                                   normalize, size, classes, sdf->data, error)
                    ? -1
                    : set_metadata(record, transform, normalize, error);
     float *scratch = sdf ? dbi_alloc(from_prob ? 0 : count, sizeof *scratch, error) : NULL;
     int status = scratch ? 0 : -1;
     for (int64_t k = 0; k < classes && !status; k++) {
         float *out = (float *)sdf->data + (size_t)k * count;
-        status = from_prob ? dbi_transform_forward_f32(transform, normalize, size, (const float *)from->data + (size_t)k * count, out, NULL, error)
+        status = from_prob ? dbi_transform_forward_f32(transform, normalize, size,
+                                                       (const float *)from->data + (size_t)k * count, out, NULL, error)
                            : map_label(from, (uint8_t)(k + 1), transform, normalize, scratch, out, error);
     }
     free(scratch);

@@ -18,7 +18,8 @@ static int read_normalize(const dbi_record *record, dbi_normalize *normalize, db
     if (!sdf)
         return -1;
     const char *text = json_string_value(json_object_get(sdf, "normalize"));
-    int status = text ? dbi_normalize_parse(text, normalize, error) : dbi_fail(error, "metadata \"sdf\" has no \"normalize\"");
+    int status =
+        text ? dbi_normalize_parse(text, normalize, error) : dbi_fail(error, "metadata \"sdf\" has no \"normalize\"");
     json_decref(sdf);
     return status;
 }
@@ -44,12 +45,15 @@ static int from_labels(dbi_batch *batch, dbi_error *error)
 
 static int set_distances(const dbi_record *record, const dbi_method *method, dbi_batch *batch, dbi_error *error)
 {
-    const int64_t dims[5] = {batch->shape.labeled, batch->shape.classes, batch->shape.size[0], batch->shape.size[1], batch->shape.size[2]};
+    const int64_t dims[5] = {batch->shape.labeled, batch->shape.classes, batch->shape.size[0], batch->shape.size[1],
+                             batch->shape.size[2]};
     int64_t count;
     if (!dbi_count(dims, 5, &count))
         return dbi_fail(error, "the batch is too large");
     if (method->normalize.kind == DBI_NORMALIZE_MAX)
-        return (batch->own = dbi_alloc((size_t)count, sizeof(float), error)) ? (batch->label_sdf = batch->own, from_labels(batch, error)) : -1;
+        return (batch->own = dbi_alloc((size_t)count, sizeof(float), error))
+                   ? (batch->label_sdf = batch->own, from_labels(batch, error))
+                   : -1;
     const dbi_tensor *sdf = dbi_record_need(record, "sdf", DBI_F32, 5, dims, error);
     dbi_normalize has;
     if (!sdf || read_normalize(record, &has, error))
@@ -73,7 +77,8 @@ static int set_distances(const dbi_record *record, const dbi_method *method, dbi
     return 0;
 }
 
-/* A normalization and a ReLU behind it can hide a value that is not finite from the loss. By their bits, as the compiler makes vectors of that. */
+/* A normalization and a ReLU behind it can hide a value that is not finite from the loss. By their bits, as the
+ * compiler makes vectors of that. */
 static int check_image(const dbi_tensor *image, dbi_error *error)
 {
     const uint32_t infinite = 0x7f800000;
@@ -95,11 +100,13 @@ static int check_labels(const dbi_batch *batch, dbi_error *error)
     for (int64_t i = 0; i < count; i++)
         highest = batch->label[i] > highest ? batch->label[i] : highest;
     return highest > batch->shape.classes
-               ? dbi_fail(error, "tensor \"label\" has the value %d, but there are %lld classes", highest, (long long)batch->shape.classes)
+               ? dbi_fail(error, "tensor \"label\" has the value %d, but there are %lld classes", highest,
+                          (long long)batch->shape.classes)
                : 0;
 }
 
-int dbi_batch_open(const dbi_record *record, const dbi_arch *arch, const dbi_method *method, dbi_batch *batch, dbi_error *error)
+int dbi_batch_open(const dbi_record *record, const dbi_arch *arch, const dbi_method *method, dbi_batch *batch,
+                   dbi_error *error)
 {
     *batch = (dbi_batch){0};
     int64_t labeled;
@@ -112,9 +119,11 @@ int dbi_batch_open(const dbi_record *record, const dbi_arch *arch, const dbi_met
     const dbi_tensor *image = dbi_record_need(record, "image", DBI_F32, 5, any, error);
     if (!image)
         return -1;
-    batch->shape = (dbi_loss_shape){image->shape[0], labeled, arch->classes, {image->shape[2], image->shape[3], image->shape[4]}};
+    batch->shape =
+        (dbi_loss_shape){image->shape[0], labeled, arch->classes, {image->shape[2], image->shape[3], image->shape[4]}};
     if (labeled < 1 || labeled > image->shape[0])
-        return dbi_fail(error, "%lld labelled samples in a batch of %lld", (long long)labeled, (long long)image->shape[0]);
+        return dbi_fail(error, "%lld labelled samples in a batch of %lld", (long long)labeled,
+                        (long long)image->shape[0]);
     if (dbi_net_size_check(batch->shape.size, error))
         return dbi_fail_in(error, "a patch");
     const int64_t label_shape[4] = {labeled, image->shape[2], image->shape[3], image->shape[4]};

@@ -125,7 +125,8 @@ DBI_HD double dbi_total_f32(const dbi_loss_sums_f32 *s, int samples, int64_t c, 
 }
 
 /* factor: the term's in the loss; count: numbers that it compares; scale: of the logit. */
-DBI_HD double dbi_conclude_dice_f32(const dbi_loss_sums_f32 *s, int term, int samples, int slot, double factor, double count, double scale)
+DBI_HD double dbi_conclude_dice_f32(const dbi_loss_sums_f32 *s, int term, int samples, int slot, double factor,
+                                    double count, double scale)
 {
     const double e = 1e-5, classes = (double)s->set->classes;
     double value = 0, entropy = 0;
@@ -142,7 +143,8 @@ DBI_HD double dbi_conclude_dice_f32(const dbi_loss_sums_f32 *s, int term, int sa
     return value / classes + (s->set->cross_entropy ? entropy / count : 0);
 }
 
-DBI_HD double dbi_conclude_square_f32(const dbi_loss_sums_f32 *s, int term, int samples, int slot, bool masked, double factor, double count)
+DBI_HD double dbi_conclude_square_f32(const dbi_loss_sums_f32 *s, int term, int samples, int slot, bool masked,
+                                      double factor, double count)
 {
     double squares = 0, weights = 0;
     for (int64_t c = 0; c < s->set->classes; c++) {
@@ -178,17 +180,21 @@ DBI_HD void dbi_conclude_log_f32(const dbi_loss_sums_f32 *s, bool truth, double 
 }
 
 /* One term: its value, and its part of the total. */
-DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form, int what, int samples, int times, int slot, double ramp,
-                                  dbi_loss_values *values)
+DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form, int what, int samples, int times,
+                                  int slot, double ramp, dbi_loss_values *values)
 {
     const dbi_loss_settings *set = s->set;
     if (!(set->weight[term] > 0))
         return;
-    const double factor = set->weight[term] * (times & DBI_TIMES_LAMBDA ? ramp : 1) * (times & DBI_TIMES_BETA ? set->beta : 1);
-    const int64_t first = samples == DBI_SAMPLES_UNLABELED ? set->labeled : 0, last = samples == DBI_SAMPLES_LABELED ? set->labeled : set->batch;
+    const double factor =
+        set->weight[term] * (times & DBI_TIMES_LAMBDA ? ramp : 1) * (times & DBI_TIMES_BETA ? set->beta : 1);
+    const int64_t first = samples == DBI_SAMPLES_UNLABELED ? set->labeled : 0,
+                  last = samples == DBI_SAMPLES_LABELED ? set->labeled : set->batch;
     const double count = (double)((last - first) * set->classes * set->voxels);
-    values->term[term] = form == DBI_FORM_DICE ? dbi_conclude_dice_f32(s, term, samples, slot, factor, count, what == DBI_OF_A ? set->k : 1)
-                                               : dbi_conclude_square_f32(s, term, samples, slot, form == DBI_FORM_MASKED, factor, count);
+    values->term[term] =
+        form == DBI_FORM_DICE
+            ? dbi_conclude_dice_f32(s, term, samples, slot, factor, count, what == DBI_OF_A ? set->k : 1)
+            : dbi_conclude_square_f32(s, term, samples, slot, form == DBI_FORM_MASKED, factor, count);
     values->total += factor * values->term[term];
 }
 
@@ -199,9 +205,11 @@ DBI_HD void dbi_loss_conclude_f32(const dbi_loss_sums_f32 *s, double ramp, bool 
     memset(s->factors, 0, (size_t)(s->set->classes * DBI_TERMS) * sizeof *s->factors);
     values->pseudo_dice = values->weighted_dice = (double)NAN;
     if (s->set->teacher)
-        dbi_conclude_log_f32(s, truth, (double)((s->set->batch - s->set->labeled) * s->set->classes * s->set->voxels), values);
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                                                          \
-    dbi_conclude_term_f32(s, DBI_TERM_##ID, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_SAMPLES_##SAMPLES, DBI_TIMES_##TIMES, DBI_SLOT_##ID, ramp, values);
+        dbi_conclude_log_f32(s, truth, (double)((s->set->batch - s->set->labeled) * s->set->classes * s->set->voxels),
+                             values);
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                            \
+    dbi_conclude_term_f32(s, DBI_TERM_##ID, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_SAMPLES_##SAMPLES, DBI_TIMES_##TIMES,  \
+                          DBI_SLOT_##ID, ramp, values);
 #include "method/terms.def"
 }
 
@@ -212,7 +220,8 @@ typedef struct dbi_term_slopes_f32 {
     real by_q, by_logit;
 } dbi_term_slopes_f32;
 
-DBI_HD dbi_term_slopes_f32 dbi_term_slopes_of_f32(int form, bool cross_entropy, const dbi_pair_f32 *v, const dbi_term_factors_f32 *f)
+DBI_HD dbi_term_slopes_f32 dbi_term_slopes_of_f32(int form, bool cross_entropy, const dbi_pair_f32 *v,
+                                                  const dbi_term_factors_f32 *f)
 {
     dbi_term_slopes_f32 slopes;
     slopes.by_logit = 0;

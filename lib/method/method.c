@@ -8,7 +8,8 @@
 
 #include "distance/normalize.h"
 
-/* What the presets share, so that a comparison of methods compares nothing else; with it alone: seg and reg on the labelled samples. */
+/* What the presets share, so that a comparison of methods compares nothing else; with it alone: seg and reg on the
+ * labelled samples. */
 static void supervised(dbi_method *m)
 {
     *m = (dbi_method){.beta = 0.3,
@@ -86,7 +87,11 @@ int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
             snprintf(method->name, sizeof method->name, "%s", name);
             return 0;
         }
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i == 0 ? "" : i < PRESETS - 1 ? ", " : " or ", presets[i].name);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+                 i == 0            ? ""
+                 : i < PRESETS - 1 ? ", "
+                                   : " or ",
+                 presets[i].name);
     }
     return dbi_fail(error, "\"%s\": choose %s", name, names);
 }
@@ -107,8 +112,9 @@ int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error
 
 int dbi_method_without(dbi_method *method, const char *component, dbi_error *error)
 {
-    static const char *const components[] = {
-        [DBI_COMPONENT_CROSS] = "cross", [DBI_COMPONENT_CONSISTENCY] = "consistency", [DBI_COMPONENT_PSEUDO] = "pseudo"};
+    static const char *const components[] = {[DBI_COMPONENT_CROSS] = "cross",
+                                             [DBI_COMPONENT_CONSISTENCY] = "consistency",
+                                             [DBI_COMPONENT_PSEUDO] = "pseudo"};
     if (!strcmp(component, "uncertainty")) {
         method->uncertainty = false;
         method->passes = 0;
@@ -149,12 +155,14 @@ json_t *dbi_method_settings(const dbi_method *m, int64_t total_steps, dbi_error 
     char transform[64], normalize[64];
     dbi_transform_format(&m->transform, transform);
     dbi_normalize_format(&m->normalize, normalize);
-    json_t *settings = json_pack("{s:s, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:b, s:b, s:f, s:f, s:i, s:s, s:s, s:f, s:f, s:f, s:s, s:I}",
-                                 "method", m->name, "weights", weights_of(m), "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp,
-                                 "ramp-steps", (json_int_t)m->ramp_steps, "ramp-every", (json_int_t)m->ramp_every, "gamma", m->gamma, "uncertainty",
-                                 (int)m->uncertainty, "cross-entropy", (int)m->cross_entropy, "dropout", m->dropout, "teacher-noise",
-                                 m->teacher_noise, "passes", m->passes, "transform", transform, "sdf-normalize", normalize, "lr", m->rate, "momentum",
-                                 m->momentum, "weight-decay", m->weight_decay, "schedule", m->schedule, "total-steps", (json_int_t)total_steps);
+    json_t *settings = json_pack(
+        "{s:s, s:o, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:b, s:b, s:f, s:f, s:i, s:s, s:s, s:f, s:f, s:f, s:s, s:I}",
+        "method", m->name, "weights", weights_of(m), "beta", m->beta, "lambda", m->lambda, "k", m->k, "ramp", m->ramp,
+        "ramp-steps", (json_int_t)m->ramp_steps, "ramp-every", (json_int_t)m->ramp_every, "gamma", m->gamma,
+        "uncertainty", (int)m->uncertainty, "cross-entropy", (int)m->cross_entropy, "dropout", m->dropout,
+        "teacher-noise", m->teacher_noise, "passes", m->passes, "transform", transform, "sdf-normalize", normalize,
+        "lr", m->rate, "momentum", m->momentum, "weight-decay", m->weight_decay, "schedule", m->schedule, "total-steps",
+        (json_int_t)total_steps);
     if (!settings)
         dbi_fail(error, "out of memory");
     return settings;
@@ -162,8 +170,10 @@ json_t *dbi_method_settings(const dbi_method *m, int64_t total_steps, dbi_error 
 
 char *dbi_method_formula(const dbi_method *m, dbi_error *error)
 {
-    static const char *const times[] = {
-        [DBI_TIMES_ONE] = "", [DBI_TIMES_BETA] = "beta ", [DBI_TIMES_LAMBDA] = "lambda ", [DBI_TIMES_LAMBDA_BETA] = "lambda beta "};
+    static const char *const times[] = {[DBI_TIMES_ONE] = "",
+                                        [DBI_TIMES_BETA] = "beta ",
+                                        [DBI_TIMES_LAMBDA] = "lambda ",
+                                        [DBI_TIMES_LAMBDA_BETA] = "lambda beta "};
     char *text = NULL;
     size_t bytes;
     FILE *stream = open_memstream(&text, &bytes);
@@ -244,7 +254,8 @@ int dbi_schedule_check(const char *schedule, dbi_error *error)
 {
     double factor;
     if (strlen(schedule) >= sizeof((dbi_method *)0)->schedule || !parse_schedule(schedule, 0, 1, &factor))
-        return dbi_fail(error, "\"%.80s\": choose constant, every:N, at:S[,S...] (steps or percentages) or poly[:POWER]", schedule);
+        return dbi_fail(
+            error, "\"%.80s\": choose constant, every:N, at:S[,S...] (steps or percentages) or poly[:POWER]", schedule);
     return 0;
 }
 

@@ -47,8 +47,9 @@ dbi_run *dbi_run_open(const dbi_record *checkpoint, json_t *settings, uint64_t s
     dbi_run *run = calloc(1, sizeof *run);
     char seed_text[24]; /* a 64-bit seed does not fit into a JSON integer */
     snprintf(seed_text, sizeof seed_text, "%" PRIu64, seed);
-    json_t *begun = json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:s}", "tool", "dbisl-train-step", "version", DBI_VERSION, "settings", settings, "seed",
-                              seed_text, "first", (json_int_t)step, "last", (json_int_t)(step - 1), "batches", "");
+    json_t *begun = json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:s}", "tool", "dbisl-train-step", "version", DBI_VERSION,
+                              "settings", settings, "seed", seed_text, "first", (json_int_t)step, "last",
+                              (json_int_t)(step - 1), "batches", "");
     if (!run || !begun) {
         dbi_fail(error, "out of memory");
         goto fail;
@@ -125,7 +126,8 @@ int dbi_run_add(dbi_run *run, dbi_record *batch, dbi_error *error)
     snprintf(both, sizeof both, "%.32s%.32s", before ? before : "", text);
     const XXH128_hash_t hash = XXH3_128bits(both, strlen(both));
     snprintf(text, sizeof text, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
-    if (json_object_set_new(run->entry, "batches", json_string(text)) || json_object_set_new(run->entry, "last", json_integer(run->next)))
+    if (json_object_set_new(run->entry, "batches", json_string(text)) ||
+        json_object_set_new(run->entry, "last", json_integer(run->next)))
         return dbi_fail(error, "out of memory");
     run->next++;
     return 0;

@@ -6,15 +6,17 @@
 #include "record/record.h"
 #include "record/sink.h"
 
-/* The canonical history of training: one entry per run, {"tool", "version", "settings", "seed", "first", "last", "batches"}, with the first and last step
- * done and a rolling hash of the batches. A run that goes on with equal settings and seed at the next step goes on in the same entry, so that one
- * process and many write the same. */
+/* The canonical history of training: one entry per run, {"tool", "version", "settings", "seed", "first", "last",
+ * "batches"}, with the first and last step done and a rolling hash of the batches. A run that goes on with equal
+ * settings and seed at the next step goes on in the same entry, so that one process and many write the same. */
 typedef struct dbi_run dbi_run;
 
 /* Reads the checkpoint's history and finds or begins the entry. step: the next step. settings: taken over. */
-dbi_run *dbi_run_open(const dbi_record *checkpoint, struct json_t *settings, uint64_t seed, int64_t step, dbi_error *error);
+dbi_run *dbi_run_open(const dbi_record *checkpoint, struct json_t *settings, uint64_t seed, int64_t step,
+                      dbi_error *error);
 void dbi_run_close(dbi_run *run);
-/* Counts a batch in; called once a step, in order. `truth` is taken out of the batch first: a checkpoint does not tell whether somebody looked at it. */
+/* Counts a batch in; called once a step, in order. `truth` is taken out of the batch first: a checkpoint does not tell
+ * whether somebody looked at it. */
 int dbi_run_add(dbi_run *run, dbi_record *batch, dbi_error *error);
 /* Writes the history into a checkpoint's metadata. */
 int dbi_run_store(const dbi_run *run, dbi_record *checkpoint, dbi_error *error);

@@ -12,7 +12,7 @@ enum { DBI_SUMS_OF_DICE = 4, DBI_SUMS_OF_SQUARE = 1, DBI_SUMS_OF_MASKED = 2 };
 #define DBI_TAKES(FORM, SAMPLES, WHICH) (DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_##WHICH ? DBI_SUMS_OF_##FORM : 0)
 
 enum {
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...)                                                                               \
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...)                                                 \
     DBI_ALL_##ID, DBI_ALL_LAST_##ID = DBI_ALL_##ID + DBI_TAKES(FORM, SAMPLES, ALL) - 1,
 #include "method/terms.def"
     DBI_ALL_END
@@ -20,7 +20,7 @@ enum {
 
 enum {
     DBI_LABELED_BEGIN = DBI_ALL_END - 1,
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...)                                                                               \
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...)                                                 \
     DBI_LABELED_##ID, DBI_LABELED_LAST_##ID = DBI_LABELED_##ID + DBI_TAKES(FORM, SAMPLES, LABELED) - 1,
 #include "method/terms.def"
     DBI_LABELED_END
@@ -28,7 +28,7 @@ enum {
 
 enum {
     DBI_UNLABELED_BEGIN = DBI_ALL_END - 1,
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...)                                                                               \
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...)                                                 \
     DBI_UNLABELED_##ID, DBI_UNLABELED_LAST_##ID = DBI_UNLABELED_##ID + DBI_TAKES(FORM, SAMPLES, UNLABELED) - 1,
 #include "method/terms.def"
     /* for the log alone */

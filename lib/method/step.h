@@ -8,8 +8,8 @@
 typedef struct dbi_loss_values {
     double term[DBI_TERMS];
     double total;
-    double voxel_weight;  /* mean weight of the pseudo terms' voxels, or of the teacher term's; 0 without */
-    double pseudo_dice;   /* Dice of the thresholded pseudo-label with the truth, mean over classes; NAN without truth */
+    double voxel_weight; /* mean weight of the pseudo terms' voxels, or of the teacher term's; 0 without */
+    double pseudo_dice;  /* Dice of the thresholded pseudo-label with the truth, mean over classes; NAN without truth */
     double weighted_dice; /* the same with each voxel counted as much as its weight */
 } dbi_loss_values;
 

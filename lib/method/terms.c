@@ -3,15 +3,15 @@
 #include <string.h>
 
 const dbi_term_info dbi_terms[DBI_TERMS] = {
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                                                          \
-    [DBI_TERM_##ID] = {.name = NAME,                                                                                                                 \
-                       .formula = FORMULA,                                                                                                           \
-                       .form = DBI_FORM_##FORM,                                                                                                      \
-                       .what = DBI_OF_##WHAT,                                                                                                        \
-                       .against = DBI_OF_##AGAINST,                                                                                                  \
-                       .samples = DBI_SAMPLES_##SAMPLES,                                                                                             \
-                       .voxels = DBI_VOXELS_##VOXELS,                                                                                                \
-                       .times = DBI_TIMES_##TIMES,                                                                                                   \
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                            \
+    [DBI_TERM_##ID] = {.name = NAME,                                                                                   \
+                       .formula = FORMULA,                                                                             \
+                       .form = DBI_FORM_##FORM,                                                                        \
+                       .what = DBI_OF_##WHAT,                                                                          \
+                       .against = DBI_OF_##AGAINST,                                                                    \
+                       .samples = DBI_SAMPLES_##SAMPLES,                                                               \
+                       .voxels = DBI_VOXELS_##VOXELS,                                                                  \
+                       .times = DBI_TIMES_##TIMES,                                                                     \
                        .component = DBI_COMPONENT_##COMPONENT},
 #include "method/terms.def"
 };
@@ -20,14 +20,16 @@ const dbi_term_info dbi_terms[DBI_TERMS] = {
 #define STUDENT(QUANTITY)     (DBI_OF_##QUANTITY < DBI_STUDENT_QUANTITIES)
 #define OF_LABEL(QUANTITY)    (DBI_OF_##QUANTITY == DBI_OF_LABEL || DBI_OF_##QUANTITY == DBI_OF_DISTANCE)
 #define PROBABILITY(QUANTITY) (DBI_OF_##QUANTITY == DBI_OF_P || DBI_OF_##QUANTITY == DBI_OF_A)
-#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                                                          \
-    _Static_assert(STUDENT(WHAT), NAME ": what is compared has to be the student's");                                                                \
-    _Static_assert(!OF_LABEL(AGAINST) || DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_LABELED, NAME ": only labelled samples have a label");                 \
-    _Static_assert(STUDENT(AGAINST) || OF_LABEL(AGAINST) || DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_UNLABELED,                                          \
-                   NAME ": only unlabelled samples have a teacher");                                                                                 \
-    _Static_assert(DBI_VOXELS_##VOXELS == DBI_VOXELS_ALIKE || DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_UNLABELED,                                        \
-                   NAME ": only unlabelled samples have voxel weights");                                                                             \
-    _Static_assert(DBI_FORM_##FORM != DBI_FORM_DICE || (PROBABILITY(WHAT) && !STUDENT(AGAINST)), NAME ": Dice is of a probability and a label");
+#define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                            \
+    _Static_assert(STUDENT(WHAT), NAME ": what is compared has to be the student's");                                  \
+    _Static_assert(!OF_LABEL(AGAINST) || DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_LABELED,                                 \
+                   NAME ": only labelled samples have a label");                                                       \
+    _Static_assert(STUDENT(AGAINST) || OF_LABEL(AGAINST) || DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_UNLABELED,            \
+                   NAME ": only unlabelled samples have a teacher");                                                   \
+    _Static_assert(DBI_VOXELS_##VOXELS == DBI_VOXELS_ALIKE || DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_UNLABELED,          \
+                   NAME ": only unlabelled samples have voxel weights");                                               \
+    _Static_assert(DBI_FORM_##FORM != DBI_FORM_DICE || (PROBABILITY(WHAT) && !STUDENT(AGAINST)),                       \
+                   NAME ": Dice is of a probability and a label");
 #include "method/terms.def"
 
 int dbi_term_find(const char *name, size_t length)
@@ -45,10 +47,12 @@ bool dbi_term_needs(int term, dbi_term_quantity quantity)
 
 bool dbi_term_needs_pseudo(int term)
 {
-    return dbi_term_needs(term, DBI_OF_PSEUDO_LABEL) || dbi_term_needs(term, DBI_OF_PSEUDO_DISTANCE) || dbi_terms[term].voxels == DBI_VOXELS_WEIGHTED;
+    return dbi_term_needs(term, DBI_OF_PSEUDO_LABEL) || dbi_term_needs(term, DBI_OF_PSEUDO_DISTANCE) ||
+           dbi_terms[term].voxels == DBI_VOXELS_WEIGHTED;
 }
 
 bool dbi_term_needs_teacher(int term)
 {
-    return dbi_term_needs_pseudo(term) || dbi_term_needs(term, DBI_OF_TEACHER_P) || dbi_terms[term].voxels == DBI_VOXELS_KEPT;
+    return dbi_term_needs_pseudo(term) || dbi_term_needs(term, DBI_OF_TEACHER_P) ||
+           dbi_terms[term].voxels == DBI_VOXELS_KEPT;
 }

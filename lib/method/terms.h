@@ -52,10 +52,20 @@ typedef enum dbi_term_voxels {
 } dbi_term_voxels;
 
 /* What a term's weight is multiplied with. */
-typedef enum dbi_term_times { DBI_TIMES_ONE = 0, DBI_TIMES_BETA = 1, DBI_TIMES_LAMBDA = 2, DBI_TIMES_LAMBDA_BETA = 3 } dbi_term_times;
+typedef enum dbi_term_times {
+    DBI_TIMES_ONE = 0,
+    DBI_TIMES_BETA = 1,
+    DBI_TIMES_LAMBDA = 2,
+    DBI_TIMES_LAMBDA_BETA = 3
+} dbi_term_times;
 
 /* Components that can be switched off as a whole. */
-typedef enum dbi_term_component { DBI_COMPONENT_NONE, DBI_COMPONENT_CROSS, DBI_COMPONENT_CONSISTENCY, DBI_COMPONENT_PSEUDO } dbi_term_component;
+typedef enum dbi_term_component {
+    DBI_COMPONENT_NONE,
+    DBI_COMPONENT_CROSS,
+    DBI_COMPONENT_CONSISTENCY,
+    DBI_COMPONENT_PSEUDO
+} dbi_term_component;
 
 typedef struct dbi_term_info {
     const char *name; /* option and log column: "cross-seg" */

@@ -5,7 +5,8 @@
 
 enum { MAX_CHANNELS = 256, MAX_FILTERS = 256 };
 
-static int add_tensor(dbi_layout *layout, const char *block, const char *part, dbi_tensor_role role, int ndim, const int64_t *shape)
+static int add_tensor(dbi_layout *layout, const char *block, const char *part, dbi_tensor_role role, int ndim,
+                      const int64_t *shape)
 {
     dbi_named *tensor = &layout->tensor[layout->tensors];
     snprintf(tensor->name, sizeof tensor->name, "%s.%s", block, part);
@@ -29,8 +30,10 @@ static int tensors_of_layer(const dbi_normalization *norm)
     return norm->kind == DBI_NORM_INSTANCE ? DBI_CONV_BIAS + 1 : DBI_NORM_BETA + 1;
 }
 
-/* Appends a layer that reads the one before it; `at` is its place in the block's nn.Sequential, in steps of three: convolution, normalization, ReLU. */
-static dbi_layer *add_layer(dbi_layout *layout, const char *block, int at, dbi_layer_kind kind, int in, int out, int level)
+/* Appends a layer that reads the one before it; `at` is its place in the block's nn.Sequential, in steps of three:
+ * convolution, normalization, ReLU. */
+static dbi_layer *add_layer(dbi_layout *layout, const char *block, int at, dbi_layer_kind kind, int in, int out,
+                            int level)
 {
     dbi_layer *layer = &layout->layer[layout->layers++];
     *layer = (dbi_layer){.kind = kind, .in = in, .out = out, .level = level, .input = layout->layers - 2, .skip = -1};
@@ -68,7 +71,8 @@ static int add_head(dbi_layout *layout, const char *block)
 int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
 {
     static const char *const down[] = {"block_one", "block_two", "block_three", "block_four"};
-    static const char *const up[] = {"block_eight", "block_seven", "block_six", "block_five"}; /* by the level they lead to */
+    static const char *const up[] = {"block_eight", "block_seven", "block_six",
+                                     "block_five"}; /* by the level they lead to */
     static const char *const merged[] = {"block_nine", "block_eight", "block_seven", "block_six"};
     static const int depth[] = {1, 2, 3, 3};
     if (arch->channels < 1 || arch->channels > MAX_CHANNELS)
@@ -90,7 +94,8 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
         snprintf(name, sizeof name, "%s_dw", down[level]);
         add_layer(layout, name, 0, DBI_LAYER_DOWN, out, 2 * out, level + 1);
     }
-    layout->layer[add_stage(layout, "block_five", 3, f << DBI_NET_LEVELS, f << DBI_NET_LEVELS, DBI_NET_LEVELS)].dropout = true;
+    layout->layer[add_stage(layout, "block_five", 3, f << DBI_NET_LEVELS, f << DBI_NET_LEVELS, DBI_NET_LEVELS)]
+        .dropout = true;
     for (int level = DBI_NET_LEVELS - 1; level >= 0; level--) {
         int out = f << level;
         snprintf(name, sizeof name, "%s_up", up[level]);

@@ -1,4 +1,5 @@
-/* The dual V-Net as a list of layers and parameters. The names and layouts are those of the field's public V-Nets (a PyTorch state_dict). */
+/* The dual V-Net as a list of layers and parameters. The names and layouts are those of the field's public V-Nets (a
+ * PyTorch state_dict). */
 #ifndef DBI_NET_ARCH_H
 #define DBI_NET_ARCH_H
 
@@ -22,8 +23,8 @@ typedef enum dbi_layer_kind {
     DBI_LAYER_UP     /* transposed 2^3, stride 2 */
 } dbi_layer_kind;
 
-/* The tensors of a layer, in their order: kernel and bias of the convolution, weight and bias of the normalization, running mean and variance. A normalization
- * may have none of its own, or the first two alone: dbi_layout_has. */
+/* The tensors of a layer, in their order: kernel and bias of the convolution, weight and bias of the normalization,
+ * running mean and variance. A normalization may have none of its own, or the first two alone: dbi_layout_has. */
 typedef enum dbi_layer_tensor {
     DBI_CONV_WEIGHT,
     DBI_CONV_BIAS,
@@ -33,14 +34,16 @@ typedef enum dbi_layer_tensor {
     DBI_RUNNING_VARIANCE
 } dbi_layer_tensor;
 
-/* One convolution with bias, normalization and ReLU; then, where given, dropout, the sum with an earlier layer's output, or both. */
+/* One convolution with bias, normalization and ReLU; then, where given, dropout, the sum with an earlier layer's
+ * output, or both. */
 typedef struct dbi_layer {
     dbi_layer_kind kind;
-    int in, out;  /* channels */
-    int level;    /* of the output: its sizes are the image's >> level */
-    int input;    /* index of the layer whose output it convolves, -1: the image */
-    int skip;     /* index of the layer whose output is added to this one's, -1: none */
-    int groups;   /* of channels that are normalized together, each sample by itself; 0: each channel over the whole batch */
+    int in, out; /* channels */
+    int level;   /* of the output: its sizes are the image's >> level */
+    int input;   /* index of the layer whose output it convolves, -1: the image */
+    int skip;    /* index of the layer whose output is added to this one's, -1: none */
+    int groups; /* of channels that are normalized together, each sample by itself; 0: each channel over the whole batch
+                 */
     bool dropout; /* whole-channel dropout behind it in training */
     int tensor;   /* index of its first tensor in dbi_layout.tensor, a dbi_layer_tensor each */
 } dbi_layer;
@@ -68,8 +71,8 @@ typedef struct dbi_layout {
     int layers;
     int layer_tensors; /* of each layer: the first so many of dbi_layer_tensor */
     dbi_layer layer[DBI_MAX_LAYERS];
-    int sdf_head,
-        seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the distance, out_conv2 the logits */
+    int sdf_head, seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the
+                               distance, out_conv2 the logits */
     int tensors;
     dbi_named tensor[DBI_MAX_TENSORS];
     size_t parameters, statistics; /* sizes of the flat arrays */
@@ -84,7 +87,8 @@ int dbi_layout_widest(const dbi_layout *layout);
 bool dbi_layout_has(const dbi_layout *layout, dbi_layer_tensor tensor);
 /* Where a tensor of layer l, which has it, begins in the flat array of its role. */
 size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor);
-/* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then the output has to be kept. */
+/* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then
+ * the output has to be kept. */
 int dbi_layout_last_reader(const dbi_layout *layout, int l);
 /* The layer that adds layer l's output to its own, -1: none. The gradient of a sum is that of both its terms. */
 int dbi_layout_adder(const dbi_layout *layout, int l);

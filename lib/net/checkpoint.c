@@ -10,8 +10,8 @@
 static dbi_checkpoint *make(const dbi_arch *arch, bool momentum, dbi_error *error)
 {
     dbi_checkpoint *c = dbi_alloc(1, sizeof *c, error);
-    if (c && (dbi_layout_make(arch, &c->layout, error) || dbi_weights_new_f32(&c->weights, &c->layout, momentum, error) ||
-              !(c->meta = dbi_record_new(error)))) {
+    if (c && (dbi_layout_make(arch, &c->layout, error) ||
+              dbi_weights_new_f32(&c->weights, &c->layout, momentum, error) || !(c->meta = dbi_record_new(error)))) {
         dbi_checkpoint_free(c);
         return NULL;
     }
@@ -70,8 +70,10 @@ dbi_checkpoint *dbi_checkpoint_from_record_of(const dbi_record *record, const db
     dbi_arch arch;
     if (check_kind(record, error) || dbi_arch_from_record(record, norm, &arch, error))
         return NULL;
-    /* The size follows from three numbers in the metadata: before they make us allocate, the first and the largest kernel must be there. */
-    const dbi_tensor *first = dbi_record_find(record, "block_one.conv.0.weight"), *large = dbi_record_find(record, "block_five.conv.0.weight");
+    /* The size follows from three numbers in the metadata: before they make us allocate, the first and the largest
+     * kernel must be there. */
+    const dbi_tensor *first = dbi_record_find(record, "block_one.conv.0.weight"),
+                     *large = dbi_record_find(record, "block_five.conv.0.weight");
     if (!first || !large || first->ndim != 5 || first->shape[0] != arch.filters || large->ndim != 5 ||
         large->shape[0] != (int64_t)arch.filters << DBI_NET_LEVELS) {
         dbi_fail(error, "the tensors are not those of a dual V-Net with %d filters", arch.filters);
@@ -131,23 +133,28 @@ static int set_architecture(dbi_record *record, const dbi_arch *arch, dbi_error 
     dbi_norm_text(&arch->norm, norm);
     if (arch->norm.kind != DBI_NORM_BATCH)
         snprintf(more, sizeof more, ",\"norm\":\"%s\"", norm);
-    return dbi_meta_set_format(record, "architecture", error, "{\"channels\":%d,\"classes\":%d,\"filters\":%d,\"name\":\"dual-vnet\"%s}",
+    return dbi_meta_set_format(record, "architecture", error,
+                               "{\"channels\":%d,\"classes\":%d,\"filters\":%d,\"name\":\"dual-vnet\"%s}",
                                arch->channels, arch->classes, arch->filters, more);
 }
 
 dbi_record *dbi_checkpoint_to_record(const dbi_checkpoint *checkpoint, dbi_error *error)
 {
     dbi_record *record = dbi_record_new(error);
-    if (record && (dbi_meta_copy(record, checkpoint->meta, error) || dbi_meta_set(record, "kind", "checkpoint", error) ||
-                   set_architecture(record, &checkpoint->layout.arch, error) || dbi_meta_set_int(record, "step", checkpoint->step, error) ||
-                   dbi_meta_set(record, "sdf_sign", "positive-inside", error) || dbi_weights_store_f32(&checkpoint->weights, record, error))) {
+    if (record &&
+        (dbi_meta_copy(record, checkpoint->meta, error) || dbi_meta_set(record, "kind", "checkpoint", error) ||
+         set_architecture(record, &checkpoint->layout.arch, error) ||
+         dbi_meta_set_int(record, "step", checkpoint->step, error) ||
+         dbi_meta_set(record, "sdf_sign", "positive-inside", error) ||
+         dbi_weights_store_f32(&checkpoint->weights, record, error))) {
         dbi_record_free(record);
         return NULL;
     }
     return record;
 }
 
-int dbi_checkpoint_save(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression, dbi_error *error)
+int dbi_checkpoint_save(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression,
+                        dbi_error *error)
 {
     dbi_record *record = dbi_checkpoint_to_record(checkpoint, error);
     if (!record)
@@ -161,8 +168,9 @@ int dbi_checkpoint_follow(dbi_checkpoint *teacher, const dbi_checkpoint *student
 {
     const dbi_arch *t = &teacher->layout.arch, *s = &student->layout.arch;
     if (t->channels != s->channels || t->classes != s->classes || t->filters != s->filters)
-        return dbi_fail(error, "the student's architecture (%d channels, %d classes, %d filters) is not the teacher's (%d, %d, %d)", s->channels,
-                        s->classes, s->filters, t->channels, t->classes, t->filters);
+        return dbi_fail(
+            error, "the student's architecture (%d channels, %d classes, %d filters) is not the teacher's (%d, %d, %d)",
+            s->channels, s->classes, s->filters, t->channels, t->classes, t->filters);
     if (!dbi_norm_equal(&t->norm, &s->norm)) {
         char theirs[DBI_NORM_TEXT], ours[DBI_NORM_TEXT];
         dbi_norm_text(&s->norm, theirs);
@@ -181,7 +189,8 @@ int dbi_checkpoint_follow(dbi_checkpoint *teacher, const dbi_checkpoint *student
     return 0;
 }
 
-int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *student, double decay, bool warmup, dbi_error *error)
+int dbi_checkpoint_average(dbi_checkpoint *teacher, const dbi_checkpoint *student, double decay, bool warmup,
+                           dbi_error *error)
 {
     if (dbi_checkpoint_follow(teacher, student, error))
         return -1;

@@ -5,7 +5,8 @@
 #include <string.h>
 
 static const char group[] = "group:";
-static const char *const names[] = {[DBI_NORM_BATCH] = "batch", [DBI_NORM_INSTANCE] = "instance", [DBI_NORM_INSTANCE_AFFINE] = "instance:affine"};
+static const char *const names[] = {
+    [DBI_NORM_BATCH] = "batch", [DBI_NORM_INSTANCE] = "instance", [DBI_NORM_INSTANCE_AFFINE] = "instance:affine"};
 
 int dbi_norm_parse(const char *text, dbi_normalization *norm, dbi_error *error)
 {
@@ -42,7 +43,8 @@ bool dbi_norm_equal(const dbi_normalization *a, const dbi_normalization *b)
 int dbi_norm_check(const dbi_normalization *norm, int filters, dbi_error *error)
 {
     if (norm->kind == DBI_NORM_GROUP && (norm->groups < 1 || filters % norm->groups))
-        return dbi_fail(error, "%d groups of channels: the first block's %d filters cannot be divided so", norm->groups, filters);
+        return dbi_fail(error, "%d groups of channels: the first block's %d filters cannot be divided so", norm->groups,
+                        filters);
     return 0;
 }
 

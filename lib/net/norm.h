@@ -6,8 +6,14 @@
 
 #include "base/error.h"
 
-/* As in PyTorch: BatchNorm3d; InstanceNorm3d without and with weight and bias; GroupNorm. Only batch normalization keeps running statistics. */
-typedef enum dbi_norm_kind { DBI_NORM_BATCH, DBI_NORM_INSTANCE, DBI_NORM_INSTANCE_AFFINE, DBI_NORM_GROUP } dbi_norm_kind;
+/* As in PyTorch: BatchNorm3d; InstanceNorm3d without and with weight and bias; GroupNorm. Only batch normalization
+ * keeps running statistics. */
+typedef enum dbi_norm_kind {
+    DBI_NORM_BATCH,
+    DBI_NORM_INSTANCE,
+    DBI_NORM_INSTANCE_AFFINE,
+    DBI_NORM_GROUP
+} dbi_norm_kind;
 
 typedef struct dbi_normalization {
     dbi_norm_kind kind;
@@ -22,7 +28,8 @@ bool dbi_norm_equal(const dbi_normalization *a, const dbi_normalization *b);
 
 /* Refuses groups that do not divide the filters of the first block; those of all others are multiples. */
 int dbi_norm_check(const dbi_normalization *norm, int filters, dbi_error *error);
-/* Groups of so many channels that are normalized together, each sample by itself; 0: each channel over the whole batch. */
+/* Groups of so many channels that are normalized together, each sample by itself; 0: each channel over the whole batch.
+ */
 int dbi_norm_groups(const dbi_normalization *norm, int channels);
 
 #endif

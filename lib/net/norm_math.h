@@ -1,6 +1,7 @@
-/* The numbers of a normalization, in double precision: the same on every device. With z a channel's values (convolved, without the bias) and x = (z - mean) /
- * deviation, a layer gives y = scale (z - mean) + shift, scale = gamma / deviation, shift = beta. Mean and deviation are a channel's over the batch (Ioffe and
- * Szegedy 2015), or a group of channels', each sample by itself (Wu and He 2018); with groups of one channel that is normalization by instance. */
+/* The numbers of a normalization, in double precision: the same on every device. With z a channel's values (convolved,
+ * without the bias) and x = (z - mean) / deviation, a layer gives y = scale (z - mean) + shift, scale = gamma /
+ * deviation, shift = beta. Mean and deviation are a channel's over the batch (Ioffe and Szegedy 2015), or a group of
+ * channels', each sample by itself (Wu and He 2018); with groups of one channel that is normalization by instance. */
 #ifndef DBI_NET_NORM_MATH_H
 #define DBI_NET_NORM_MATH_H
 
@@ -31,15 +32,16 @@ DBI_HD double dbi_norm_running_variance(double running, double variance, double 
     return (1 - DBI_NORM_RUNNING_SHARE) * running + DBI_NORM_RUNNING_SHARE * variance * count / (count - 1);
 }
 
-/* What the backward pass makes of a channel's sums over dy: the gradients of gamma, beta and the convolution's bias, and the factors of dz = scale dy + by_z
- * (z - mean) + constant. */
+/* What the backward pass makes of a channel's sums over dy: the gradients of gamma, beta and the convolution's bias,
+ * and the factors of dz = scale dy + by_z (z - mean) + constant. */
 typedef struct dbi_norm_gradient {
     double gamma, beta, bias, by_z, constant;
 } dbi_norm_gradient;
 
-/* sum = sum of dy, dot = sum of dy (z - mean), over `count` values. own: mean and deviation are those of these values, and dz = scale (dy - mean(dy) - x mean(dy
- * x)); otherwise they are constants, and dz = scale dy. */
-DBI_HD dbi_norm_gradient dbi_norm_gradient_of(bool own, double sum, double dot, double inverse, double scale, double count)
+/* sum = sum of dy, dot = sum of dy (z - mean), over `count` values. own: mean and deviation are those of these values,
+ * and dz = scale (dy - mean(dy) - x mean(dy x)); otherwise they are constants, and dz = scale dy. */
+DBI_HD dbi_norm_gradient dbi_norm_gradient_of(bool own, double sum, double dot, double inverse, double scale,
+                                              double count)
 {
     dbi_norm_gradient g;
     g.gamma = dot * inverse;
@@ -56,8 +58,9 @@ typedef struct dbi_norm_group {
     double mean, inverse; /* inverse: 1 / deviation */
 } dbi_norm_group;
 
-/* A group of `width` channels with as many values each, from the mean and (biased) variance of each channel. The means are with the convolutions' biases, which
- * differ between the channels; a group of one channel takes its bias out again. */
+/* A group of `width` channels with as many values each, from the mean and (biased) variance of each channel. The means
+ * are with the convolutions' biases, which differ between the channels; a group of one channel takes its bias out
+ * again. */
 DBI_HD dbi_norm_group dbi_norm_group_of(const double *mean, const double *variance, int width)
 {
     dbi_norm_group g;
@@ -85,7 +88,8 @@ DBI_HD dbi_norm_group_gradient dbi_norm_group_gradient_of(double sum, double dot
     return g;
 }
 
-/* The gradient of a channel's bias in a group of several, Σ dz: sum = Σ dy over the channel's `count` values, whose mean is `away` from the group's. */
+/* The gradient of a channel's bias in a group of several, Σ dz: sum = Σ dy over the channel's `count` values, whose
+ * mean is `away` from the group's. */
 DBI_HD double dbi_norm_group_bias(double scale, double sum, double by_z, double constant, double away, double count)
 {
     return scale * sum + count * (by_z * away + constant);

@@ -6,8 +6,8 @@ int dbi_net_size_check(const int64_t size[3], dbi_error *error)
 {
     for (int d = 0; d < 3; d++)
         if (size[d] < DBI_NET_MULTIPLE || size[d] % DBI_NET_MULTIPLE)
-            return dbi_fail(error, "size %lldx%lldx%lld: the network takes multiples of %d", (long long)size[0], (long long)size[1],
-                            (long long)size[2], DBI_NET_MULTIPLE);
+            return dbi_fail(error, "size %lldx%lldx%lld: the network takes multiples of %d", (long long)size[0],
+                            (long long)size[1], (long long)size[2], DBI_NET_MULTIPLE);
     return 0;
 }
 
@@ -22,7 +22,9 @@ int dbi_net_shape_check(const dbi_net_shape *shape, dbi_error *error)
         return dbi_fail(error, "a batch of %lld samples", (long long)shape->batch);
     if (dbi_net_size_check(shape->size, error))
         return -1;
-    return dbi_count(dims, 5, &count) && count < INT64_MAX / DBI_MAX_LAYERS ? 0 : dbi_fail(error, "a size beyond this machine");
+    return dbi_count(dims, 5, &count) && count < INT64_MAX / DBI_MAX_LAYERS
+               ? 0
+               : dbi_fail(error, "a size beyond this machine");
 }
 
 int64_t dbi_layer_values(const dbi_net_shape *shape, int l)
@@ -47,9 +49,12 @@ static int check_values(const dbi_net_shape *shape, const dbi_pass *pass, dbi_er
     for (int l = 0; dbi_norm_own(shape->layout, pass->statistics) && l < shape->layout->layers; l++) {
         const dbi_layer *layer = &shape->layout->layer[l];
         if (!layer->groups && dbi_layer_values(shape, l) < 2)
-            return dbi_fail(error, "a batch's statistics need more than one value per channel: take a larger patch or more samples");
+            return dbi_fail(
+                error,
+                "a batch's statistics need more than one value per channel: take a larger patch or more samples");
         if (layer->groups && dbi_layer_values(shape, l) / shape->batch * (layer->out / layer->groups) < 2)
-            return dbi_fail(error, "a sample's own statistics need more than one value per channel: take a larger patch or window");
+            return dbi_fail(
+                error, "a sample's own statistics need more than one value per channel: take a larger patch or window");
     }
     return 0;
 }

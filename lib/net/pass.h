@@ -24,13 +24,15 @@ typedef enum dbi_statistics_mode {
 /* How to run a forward pass. */
 typedef struct dbi_pass {
     dbi_statistics_mode statistics;
-    bool update_running; /* running = 0.9 running + 0.1 batch (variance unbiased), batches + 1; nothing where there are none */
+    bool update_running; /* running = 0.9 running + 0.1 batch (variance unbiased), batches + 1; nothing where there are
+                            none */
     double dropout;      /* probability, 0: none */
     uint64_t seed;       /* of the dropout masks, with role, step and the layer's index as the stream */
     dbi_role role;
     uint32_t step;
     bool keep;         /* keep what the backward pass needs (the net must be opened for training) */
-    bool same_weights; /* the weights have not changed since this net's last pass: a device with memory of its own need not fetch them again */
+    bool same_weights; /* the weights have not changed since this net's last pass: a device with memory of its own need
+                          not fetch them again */
 } dbi_pass;
 
 /* Refuses a size of an image that is no multiple of DBI_NET_MULTIPLE in X, Y and Z. */

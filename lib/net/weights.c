@@ -36,23 +36,27 @@ static int from_metadata(const dbi_record *record, dbi_arch *arch, dbi_error *er
     int status = 0;
     if (!name || strcmp(name, "dual-vnet"))
         status = dbi_fail(error, "architecture \"%s\" is not \"dual-vnet\"", name ? name : "?");
-    else if (int_member(object, "channels", &arch->channels, error) || int_member(object, "classes", &arch->classes, error) ||
+    else if (int_member(object, "channels", &arch->channels, error) ||
+             int_member(object, "classes", &arch->classes, error) ||
              int_member(object, "filters", &arch->filters, error) || norm_member(object, &arch->norm, error))
         status = -1;
     json_decref(object);
     return status;
 }
 
-/* A public state_dict's normalization: running statistics are batch normalization's, and without an affine part it is by instance. What has weights alone has to be
- * told: `told`, or NULL. */
-static int norm_from_tensors(const dbi_record *record, const dbi_normalization *told, dbi_normalization *norm, dbi_error *error)
+/* A public state_dict's normalization: running statistics are batch normalization's, and without an affine part it is
+ * by instance. What has weights alone has to be told: `told`, or NULL. */
+static int norm_from_tensors(const dbi_record *record, const dbi_normalization *told, dbi_normalization *norm,
+                             dbi_error *error)
 {
-    const bool running = dbi_record_find(record, "block_one.conv.1.running_mean"), affine = dbi_record_find(record, "block_one.conv.1.weight");
+    const bool running = dbi_record_find(record, "block_one.conv.1.running_mean"),
+               affine = dbi_record_find(record, "block_one.conv.1.weight");
     *norm = (dbi_normalization){.kind = running ? DBI_NORM_BATCH : DBI_NORM_INSTANCE};
     if (running || !affine)
         return 0;
     if (!told || (told->kind != DBI_NORM_INSTANCE_AFFINE && told->kind != DBI_NORM_GROUP))
-        return dbi_fail(error, "its normalizations have weights and no running statistics: dbisl-init --from has to be told whether they are --norm "
+        return dbi_fail(error, "its normalizations have weights and no running statistics: dbisl-init --from has to be "
+                               "told whether they are --norm "
                                "instance:affine or group:N");
     *norm = *told;
     return 0;
@@ -69,14 +73,16 @@ static int from_tensors(const dbi_record *record, const dbi_normalization *told,
         if (tensor[i]->ndim != 5 || tensor[i]->shape[0] > 1 << 20 || tensor[i]->shape[1] > 1 << 20)
             return dbi_fail(error, "tensor \"%s\" has not the shape of a convolution's weights", names[i]);
     }
-    *arch = (dbi_arch){.channels = (int)tensor[0]->shape[1], .classes = (int)tensor[1]->shape[0], .filters = (int)tensor[0]->shape[0]};
+    *arch = (dbi_arch){
+        .channels = (int)tensor[0]->shape[1], .classes = (int)tensor[1]->shape[0], .filters = (int)tensor[0]->shape[0]};
     return norm_from_tensors(record, told, &arch->norm, error);
 }
 
 int dbi_arch_from_record(const dbi_record *record, const dbi_normalization *told, dbi_arch *arch, dbi_error *error)
 {
     char is[DBI_NORM_TEXT], not [DBI_NORM_TEXT];
-    if (dbi_meta_get(record, "architecture") ? from_metadata(record, arch, error) : from_tensors(record, told, arch, error))
+    if (dbi_meta_get(record, "architecture") ? from_metadata(record, arch, error)
+                                             : from_tensors(record, told, arch, error))
         return -1;
     if (!told || dbi_norm_equal(told, &arch->norm))
         return 0;

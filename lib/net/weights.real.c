@@ -157,7 +157,8 @@ int dbi_weights_load_f32(dbi_weights_f32 *weights, const dbi_record *record, dbi
     for (int t = 0; momentum && t < layout->tensors; t++) {
         const dbi_named *tensor = &layout->tensor[t];
         snprintf(name, sizeof name, "momentum.%s", tensor->name);
-        if (tensor->role == DBI_PARAMETER && load_tensor(record, name, tensor, weights->momentum + tensor->offset, error))
+        if (tensor->role == DBI_PARAMETER &&
+            load_tensor(record, name, tensor, weights->momentum + tensor->offset, error))
             return -1;
     }
     return load_batches(weights, record, error);
@@ -193,7 +194,8 @@ int dbi_weights_store_f32(const dbi_weights_f32 *weights, dbi_record *record, db
     for (int t = 0; weights->momentum && t < layout->tensors; t++) {
         const dbi_named *tensor = &layout->tensor[t];
         snprintf(name, sizeof name, "momentum.%s", tensor->name);
-        if (tensor->role == DBI_PARAMETER && store_tensor(record, name, tensor, weights->momentum + tensor->offset, error))
+        if (tensor->role == DBI_PARAMETER &&
+            store_tensor(record, name, tensor, weights->momentum + tensor->offset, error))
             return -1;
     }
     return 0;

@@ -8,17 +8,18 @@ typedef struct dbi_weights_f32 {
     const dbi_layout *layout; /* not owned */
     real *parameters;         /* [layout->parameters] */
     real *momentum;           /* likewise, or NULL: the optimizer's */
-    real *statistics;         /* [layout->statistics]: running mean and variance (unbiased) of each batch normalization */
-    int64_t batches;          /* num_batches_tracked, the same for all batch normalizations */
+    real *statistics; /* [layout->statistics]: running mean and variance (unbiased) of each batch normalization */
+    int64_t batches;  /* num_batches_tracked, the same for all batch normalizations */
 } dbi_weights_f32;
 
 /* Allocates the arrays (zeroed; variance 1); momentum only where asked for. */
 int dbi_weights_new_f32(dbi_weights_f32 *weights, const dbi_layout *layout, bool momentum, dbi_error *error);
 void dbi_weights_free_f32(dbi_weights_f32 *weights);
-/* Kaiming normal for convolutions (as the field's code initializes them), 1 and 0 for normalizations, PyTorch's default for the heads and biases. */
+/* Kaiming normal for convolutions (as the field's code initializes them), 1 and 0 for normalizations, PyTorch's default
+ * for the heads and biases. */
 void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed);
-/* Every tensor of the layout must be there with its shape (F32; F64 and F16 are converted), finite. Momentum: from "momentum.NAME" when all are
- * there, else zero. */
+/* Every tensor of the layout must be there with its shape (F32; F64 and F16 are converted), finite. Momentum: from
+ * "momentum.NAME" when all are there, else zero. */
 int dbi_weights_load_f32(dbi_weights_f32 *weights, const dbi_record *record, dbi_error *error);
 /* Adds the tensors (F32) to a record. */
 int dbi_weights_store_f32(const dbi_weights_f32 *weights, dbi_record *record, dbi_error *error);

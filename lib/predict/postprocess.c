@@ -16,7 +16,8 @@ static float entropy(float p)
     return -(p * logf(p) + (1 - p) * log1pf(-p)) / (float)M_LN2;
 }
 
-void dbi_fuse_heads(dbi_head head, int64_t classes, int64_t voxels, const float *seg, const float *step, float *prob, float *uncertainty)
+void dbi_fuse_heads(dbi_head head, int64_t classes, int64_t voxels, const float *seg, const float *step, float *prob,
+                    float *uncertainty)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t v = 0; v < voxels; v++) {

@@ -91,7 +91,8 @@ static bool needs_step(const dbi_predict_settings *s)
 static int read_k(const dbi_record *meta, double *k, dbi_error *error)
 {
     if (!dbi_meta_get(meta, "regression"))
-        return dbi_fail(error, "the checkpoint does not say what its distance head means (no metadata \"regression\"): give the slope k of its step");
+        return dbi_fail(error, "the checkpoint does not say what its distance head means (no metadata \"regression\"): "
+                               "give the slope k of its step");
     json_t *regression = dbi_meta_get_json(meta, "regression", error);
     if (!regression)
         return -1;
@@ -100,7 +101,8 @@ static int read_k(const dbi_record *meta, double *k, dbi_error *error)
     return *k > 0 && isfinite(*k) ? 0 : dbi_fail(error, "metadata \"regression\" has no slope k above 0");
 }
 
-/* Windows that a device takes at once: so many voxels give all units of a GPU work at the lower levels of the network too. */
+/* Windows that a device takes at once: so many voxels give all units of a GPU work at the lower levels of the network
+ * too. */
 enum { BATCH_VOXELS = 1 << 24, MOST_BATCH = 16 };
 
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error)
@@ -171,7 +173,8 @@ static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const i
     size_t net = net_bytes(p, window, batch);
     if (net == SIZE_MAX) /* beyond the machine */
         return SIZE_MAX;
-    return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) + dbi_slide_bytes(arch->channels, arch->classes, window) + net;
+    return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) +
+           dbi_slide_bytes(arch->channels, arch->classes, window) + net;
 }
 
 /* Below this a window shows the network too little for its answer to be worth anything. */
@@ -191,7 +194,8 @@ static int read_patch(const dbi_record *meta, int64_t patch[3], dbi_error *error
         good = patch[a] >= DBI_NET_MULTIPLE && patch[a] <= LARGEST_PATCH && patch[a] % DBI_NET_MULTIPLE == 0;
     }
     json_decref(sizes);
-    return good ? 0 : dbi_fail(error, "the checkpoint's metadata \"patch\" is not three multiples of %d", DBI_NET_MULTIPLE);
+    return good ? 0
+                : dbi_fail(error, "the checkpoint's metadata \"patch\" is not three multiples of %d", DBI_NET_MULTIPLE);
 }
 
 static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t window[3], dbi_error *error)
@@ -217,14 +221,16 @@ static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t wi
             dbi_net_close(net);
         }
         if (window[longest] <= LEAST_WINDOW)
-            return dbi_fail(error, "a scan of %" PRId64 "x%" PRId64 "x%" PRId64 " voxels takes at least %zu MB, %zu MB are allowed", shape[0],
-                            shape[1], shape[2], bytes / 1000000 + 1, p->settings.memory / 1000000);
+            return dbi_fail(
+                error, "a scan of %" PRId64 "x%" PRId64 "x%" PRId64 " voxels takes at least %zu MB, %zu MB are allowed",
+                shape[0], shape[1], shape[2], bytes / 1000000 + 1, p->settings.memory / 1000000);
         window[longest] = dbi_window_round((window[longest] + 1) / 2);
     }
     return 0;
 }
 
-int dbi_predictor_window(const dbi_predictor *predictor, const int64_t shape[3], int64_t window[3], int64_t stride[3], dbi_error *error)
+int dbi_predictor_window(const dbi_predictor *predictor, const int64_t shape[3], int64_t window[3], int64_t stride[3],
+                         dbi_error *error)
 {
     const dbi_predict_settings *s = &predictor->settings;
     if (s->choice == DBI_WINDOW_GIVEN)
@@ -260,14 +266,16 @@ int dbi_predictor_check(const dbi_predictor *predictor, const dbi_record *input,
 
 static bool same_preparation(const dbi_preparation *a, const dbi_preparation *b)
 {
-    return a->resample == b->resample && (!a->resample || !memcmp(a->spacing, b->spacing, sizeof a->spacing)) && a->downsample == b->downsample &&
-           a->intensity.kind == b->intensity.kind &&
-           (a->intensity.kind != DBI_INTENSITY_WINDOW || (a->intensity.low == b->intensity.low && a->intensity.high == b->intensity.high));
+    return a->resample == b->resample && (!a->resample || !memcmp(a->spacing, b->spacing, sizeof a->spacing)) &&
+           a->downsample == b->downsample && a->intensity.kind == b->intensity.kind &&
+           (a->intensity.kind != DBI_INTENSITY_WINDOW ||
+            (a->intensity.low == b->intensity.low && a->intensity.high == b->intensity.high));
 }
 
 int dbi_predictor_check_preparation(const dbi_predictor *predictor, const dbi_record *input, dbi_error *error)
 {
-    const char *mine = dbi_meta_get(predictor->checkpoint->meta, "preprocessing"), *theirs = dbi_meta_get(input, "preprocessing");
+    const char *mine = dbi_meta_get(predictor->checkpoint->meta, "preprocessing"),
+               *theirs = dbi_meta_get(input, "preprocessing");
     if (!mine || !theirs || !strcmp(mine, theirs))
         return 0;
     dbi_preparation a, b;
@@ -312,22 +320,26 @@ static int open_net(dbi_predictor *p, const int64_t size[3], int64_t batch, dbi_
     return p->net ? 0 : -1;
 }
 
-/* How many windows a device takes at once: a power of 2, so that cuDNN has few shapes to choose algorithms for, and so that at most a quarter more is
- * computed than the scan has windows. As long as the memory lasts it depends on nothing but this scan: a case gives the same bytes alone and after
- * others. */
+/* How many windows a device takes at once: a power of 2, so that cuDNN has few shapes to choose algorithms for, and so
+ * that at most a quarter more is computed than the scan has windows. As long as the memory lasts it depends on nothing
+ * but this scan: a case gives the same bytes alone and after others. */
 static int64_t batch_of(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3], int64_t windows)
 {
     const double voxels = (double)window[0] * (double)window[1] * (double)window[2];
     int64_t batch = p->most_batch;
-    while (batch > 1 && ((double)batch * voxels > BATCH_VOXELS || 4 * ((windows + batch - 1) / batch * batch) > 5 * windows))
+    while (batch > 1 &&
+           ((double)batch * voxels > BATCH_VOXELS || 4 * ((windows + batch - 1) / batch * batch) > 5 * windows))
         batch /= 2;
-    while (batch > 1 && p->settings.choice != DBI_WINDOW_GIVEN && bytes_with(p, shape, window, batch) > p->settings.memory)
+    while (batch > 1 && p->settings.choice != DBI_WINDOW_GIVEN &&
+           bytes_with(p, shape, window, batch) > p->settings.memory)
         batch /= 2;
     return batch;
 }
 
-/* The means over windows are taken in the tensors of the result: the heads' in "prob" and, where both are needed, "step", which is dropped at the end. */
-static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_window_means *scores, dbi_error *error)
+/* The means over windows are taken in the tensors of the result: the heads' in "prob" and, where both are needed,
+ * "step", which is dropped at the end. */
+static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_window_means *scores,
+                      dbi_error *error)
 {
     const int64_t full[4] = {p->checkpoint->layout.arch.classes, shape[0], shape[1], shape[2]};
     const struct {
@@ -348,8 +360,8 @@ static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t sha
 }
 
 /* 0, -1 or DBI_NO_ROOM. */
-static int slide_on_device(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
-                           const dbi_slide_label *label, dbi_error *error)
+static int slide_on_device(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image,
+                           const dbi_window_means *scores, const dbi_slide_label *label, dbi_error *error)
 {
     const dbi_axis *axis = run->windows->axis;
     if (open_net(p, (const int64_t[]){axis[0].window, axis[1].window, axis[2].window}, batch, error))
@@ -359,10 +371,11 @@ static int slide_on_device(dbi_predictor *p, const dbi_slide *run, int64_t batch
     return status;
 }
 
-/* Where the device has no room for so many windows at once, for half of them; where not even for one and the scan, windows are cut on the host, for this case and
- * all that follow: then DBI_NO_ROOM, and a net of one window is open. 0, -1. */
-static int slide_with_room(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image, const dbi_window_means *scores,
-                           const dbi_slide_label *label, dbi_error *error)
+/* Where the device has no room for so many windows at once, for half of them; where not even for one and the scan,
+ * windows are cut on the host, for this case and all that follow: then DBI_NO_ROOM, and a net of one window is open. 0,
+ * -1. */
+static int slide_with_room(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image,
+                           const dbi_window_means *scores, const dbi_slide_label *label, dbi_error *error)
 {
     dbi_error why;
     int status;
@@ -378,8 +391,9 @@ static int slide_with_room(dbi_predictor *p, const dbi_slide *run, int64_t batch
 }
 
 /* Adds to `out` and fills: the label where the means stay on the device, and otherwise the means. */
-static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3], dbi_record *out,
-                 dbi_window_means *scores, bool *labeled, void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3],
+                 dbi_record *out, dbi_window_means *scores, bool *labeled, void (*progress)(void *, int64_t, int64_t),
+                 void *context, dbi_error *error)
 {
     const bool by_device = p->settings.device.table->slide && !p->on_host;
     const int64_t *shape = image->shape + 1;
@@ -408,7 +422,9 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
     if (status == DBI_NO_ROOM) {
         if (label) /* finish() adds it */
             dbi_record_drop(out, "label");
-        status = (label && add_scores(p, out, shape, scores, error)) || dbi_slide_run(&run, image->data, scores, error) ? -1 : 0;
+        status = (label && add_scores(p, out, shape, scores, error)) || dbi_slide_run(&run, image->data, scores, error)
+                     ? -1
+                     : 0;
         *labeled = false;
     }
     dbi_windows_free(&windows);
@@ -416,12 +432,14 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
 }
 
 /* Means over windows -> probability, uncertainty and label, each only where it was asked for. */
-static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_window_means *scores, dbi_error *error)
+static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_window_means *scores,
+                  dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
     int64_t classes = p->checkpoint->layout.arch.classes, voxels = shape[0] * shape[1] * shape[2];
     dbi_tensor *uncertainty = NULL, *label = NULL;
-    if ((s->outputs & DBI_PREDICT_UNCERTAINTY) && !(uncertainty = dbi_record_add(out, "uncertainty", DBI_F32, 3, shape, error)))
+    if ((s->outputs & DBI_PREDICT_UNCERTAINTY) &&
+        !(uncertainty = dbi_record_add(out, "uncertainty", DBI_F32, 3, shape, error)))
         return -1;
     float *prob = dbi_record_find(out, "prob")->data;
     dbi_fuse_heads(s->head, classes, voxels, scores->seg, scores->step, prob, uncertainty ? uncertainty->data : NULL);
@@ -439,7 +457,9 @@ static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3
 static int keep_largest(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_error *error)
 {
     dbi_tensor *label = dbi_record_find(out, "label");
-    return label && p->settings.largest ? dbi_largest_components(label->data, shape, p->checkpoint->layout.arch.classes, error) : 0;
+    return label && p->settings.largest
+               ? dbi_largest_components(label->data, shape, p->checkpoint->layout.arch.classes, error)
+               : 0;
 }
 
 static int describe(const dbi_predictor *p, dbi_record *out, const dbi_record *input, dbi_error *error)
@@ -448,12 +468,17 @@ static int describe(const dbi_predictor *p, dbi_record *out, const dbi_record *i
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         if (dbi_meta_set(out, kept[i], dbi_meta_get(input, kept[i]), error))
             return -1;
-    if (p->settings.outputs & DBI_PREDICT_SDF && dbi_meta_set(out, "regression", dbi_meta_get(p->checkpoint->meta, "regression"), error))
+    if (p->settings.outputs & DBI_PREDICT_SDF &&
+        dbi_meta_set(out, "regression", dbi_meta_get(p->checkpoint->meta, "regression"), error))
         return -1;
-    return dbi_meta_set(out, "kind", "prediction", error) || dbi_meta_set_int(out, "classes", p->checkpoint->layout.arch.classes, error) ? -1 : 0;
+    return dbi_meta_set(out, "kind", "prediction", error) ||
+                   dbi_meta_set_int(out, "classes", p->checkpoint->layout.arch.classes, error)
+               ? -1
+               : 0;
 }
 
-/* The case's checksum, taken by a thread of its own while windows are seen: on a GPU it would take a tenth of a scan's time. */
+/* The case's checksum, taken by a thread of its own while windows are seen: on a GPU it would take a tenth of a scan's
+ * time. */
 typedef struct checksum_work {
     const dbi_record *input;
     pthread_t thread;
@@ -497,17 +522,19 @@ static json_t *names_of_outputs(unsigned outputs)
     return names;
 }
 
-static int add_history(const dbi_predictor *p, dbi_record *out, const char *input_checksum, const char *checksum, const int64_t window[3],
-                       const int64_t stride[3], dbi_error *error)
+static int add_history(const dbi_predictor *p, dbi_record *out, const char *input_checksum, const char *checksum,
+                       const int64_t window[3], const int64_t stride[3], dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
-    json_t *settings = json_pack("{s:[I,I,I], s:[I,I,I], s:s, s:s, s:f, s:b, s:o}", "window", (json_int_t)window[0], (json_int_t)window[1],
-                                 (json_int_t)window[2], "stride", (json_int_t)stride[0], (json_int_t)stride[1], (json_int_t)stride[2], "weights",
-                                 s->weights == DBI_WEIGHTS_GAUSSIAN ? "gaussian" : "uniform", "head", dbi_head_name(s->head), "threshold",
-                                 s->threshold, "largest", s->largest, "output", names_of_outputs(s->outputs));
+    json_t *settings = json_pack(
+        "{s:[I,I,I], s:[I,I,I], s:s, s:s, s:f, s:b, s:o}", "window", (json_int_t)window[0], (json_int_t)window[1],
+        (json_int_t)window[2], "stride", (json_int_t)stride[0], (json_int_t)stride[1], (json_int_t)stride[2], "weights",
+        s->weights == DBI_WEIGHTS_GAUSSIAN ? "gaussian" : "uniform", "head", dbi_head_name(s->head), "threshold",
+        s->threshold, "largest", s->largest, "output", names_of_outputs(s->outputs));
     const bool whole = settings && (!needs_step(s) || !json_object_set_new(settings, "k", json_real(p->k)));
-    int status = whole ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
-                       : dbi_fail(error, "out of memory");
+    int status =
+        whole ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
+              : dbi_fail(error, "out of memory");
     json_decref(settings);
     return status;
 }
@@ -526,10 +553,11 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
     start_checksum(&work, input);
     int status = dbi_predictor_window(predictor, shape, window, stride, error) ||
                  slide(predictor, image, window, stride, out, &scores, &labeled, progress, context, error) ||
-                 (!labeled && finish(predictor, out, shape, &scores, error)) || keep_largest(predictor, out, shape, error) ||
-                 describe(predictor, out, input, error);
+                 (!labeled && finish(predictor, out, shape, &scores, error)) ||
+                 keep_largest(predictor, out, shape, error) || describe(predictor, out, input, error);
     dbi_error other;
-    if (finish_checksum(&work, status ? &other : error) || status || add_history(predictor, out, work.text, checksum, window, stride, error)) {
+    if (finish_checksum(&work, status ? &other : error) || status ||
+        add_history(predictor, out, work.text, checksum, window, stride, error)) {
         dbi_record_free(out);
         return NULL;
     }

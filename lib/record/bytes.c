@@ -77,7 +77,8 @@ static int read_rest(const origin *from, growing *heap, dbi_error *error)
     }
 }
 
-/* Inflates what is in the chunk into the heap, through member after member. *ended tells whether a member has just ended. */
+/* Inflates what is in the chunk into the heap, through member after member. *ended tells whether a member has just
+ * ended. */
 static int inflate_chunk(z_stream *z, growing *heap, bool *ended, dbi_error *error)
 {
     while (z->avail_in) {

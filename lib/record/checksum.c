@@ -16,7 +16,8 @@ int dbi_record_checksum(const dbi_record *record, char text[33], dbi_error *erro
     XXH3_state_t *state = XXH3_createState();
     bool ok = state && XXH3_128bits_reset(state) == XXH_OK && XXH3_128bits_update(state, header, size) == XXH_OK;
     for (size_t i = 0; ok && i < layout.count; i++)
-        ok = XXH3_128bits_update(state, layout.parts[i].tensor->data, dbi_tensor_bytes(layout.parts[i].tensor)) == XXH_OK;
+        ok = XXH3_128bits_update(state, layout.parts[i].tensor->data, dbi_tensor_bytes(layout.parts[i].tensor)) ==
+             XXH_OK;
     if (ok) {
         XXH128_canonical_t canonical;
         XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));

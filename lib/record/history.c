@@ -27,9 +27,10 @@ int dbi_history_add(dbi_record *record, const char *tool, const json_t *settings
     va_start(args, error);
     json_t *inputs = inputs_of(args);
     va_end(args);
-    json_t *entry = inputs ? json_pack("{s:s+, s:s, s:O, s:o}", "tool", strncmp(tool, prefix, sizeof prefix - 1) ? prefix : "", tool, "version",
-                                       DBI_VERSION, "settings", (json_t *)(uintptr_t)settings, "inputs", inputs)
-                           : NULL;
+    json_t *entry =
+        inputs ? json_pack("{s:s+, s:s, s:O, s:o}", "tool", strncmp(tool, prefix, sizeof prefix - 1) ? prefix : "",
+                           tool, "version", DBI_VERSION, "settings", (json_t *)(uintptr_t)settings, "inputs", inputs)
+               : NULL;
     if (!entry)
         return dbi_fail(error, "the history entry cannot be written as JSON");
     json_t *history = dbi_meta_get(record, "history") ? dbi_meta_get_json(record, "history", error) : json_array();

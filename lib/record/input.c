@@ -145,8 +145,8 @@ static int start_frame(dbi_input *input, dbi_error *error)
     return 0;
 }
 
-/* Decompresses within the frame until at least one byte has come or the frame has ended; how many came. libzstd compares the frame's content size
- * and its checksum. */
+/* Decompresses within the frame until at least one byte has come or the frame has ended; how many came. libzstd
+ * compares the frame's content size and its checksum. */
 static ssize_t decompress(dbi_input *input, void *data, size_t size, dbi_error *error)
 {
     ZSTD_outBuffer out = {data, size, 0};
@@ -219,7 +219,8 @@ static ssize_t read_compressed(dbi_input *input, uint8_t *data, size_t size, dbi
             return n;
         int kind = next_kind(input, error);
         if (kind == AT_OTHER)
-            return dbi_fail(error, "a zstd frame ends in the middle of the record, and something else than a frame follows");
+            return dbi_fail(error,
+                            "a zstd frame ends in the middle of the record, and something else than a frame follows");
         if (kind != AT_FRAME)
             return kind == AT_END ? 0 : -1;
         if (start_frame(input, error))
@@ -230,7 +231,8 @@ static ssize_t read_compressed(dbi_input *input, uint8_t *data, size_t size, dbi
 int dbi_input_read(dbi_input *input, void *data, size_t size, dbi_error *error)
 {
     for (uint8_t *to = data, *end = to + size; to < end;) {
-        ssize_t n = input->compressed ? read_compressed(input, to, (size_t)(end - to), error) : read_plain(input, to, (size_t)(end - to), error);
+        ssize_t n = input->compressed ? read_compressed(input, to, (size_t)(end - to), error)
+                                      : read_plain(input, to, (size_t)(end - to), error);
         if (n < 1)
             return n < 0 ? -1 : dbi_fail(error, "%s of the record", torn);
         to += n;

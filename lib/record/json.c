@@ -8,8 +8,9 @@
 
 static const size_t cost_limit = (size_t)256 << 20;
 
-/* What jansson takes for each thing, malloc's overhead included: the values with their tables, an element's place in a table that is being doubled,
- * a member's place among the others and among the buckets. FIXED is for the parser itself. */
+/* What jansson takes for each thing, malloc's overhead included: the values with their tables, an element's place in a
+ * table that is being doubled, a member's place among the others and among the buckets. FIXED is for the parser itself.
+ */
 enum { FIXED = 4096, ARRAY = 176, OBJECT = 256, STRING = 80, NUMBER = 32, ELEMENT = 32, MEMBER = 64 };
 
 static size_t cost_of_sign(char c)
@@ -74,8 +75,8 @@ int dbi_json_check(const char *text, size_t size, dbi_error *error)
     return check_cost(dbi_json_cost(text, size), error);
 }
 
-/* When jansson gets no memory, its lexer goes on past the end of its buffer. So nobody lets it run short on purpose, and that there is enough is
- * tried out before. */
+/* When jansson gets no memory, its lexer goes on past the end of its buffer. So nobody lets it run short on purpose,
+ * and that there is enough is tried out before. */
 static bool memory_is_there(size_t size)
 {
     void *volatile memory = malloc(size); /* volatile, so that the compiler does not leave it out */
@@ -90,7 +91,8 @@ json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error)
     if (check_cost(cost, error))
         return NULL;
     json_error_t fault = {0};
-    json_t *json = memory_is_there(cost) ? json_loadb(text, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault) : NULL;
+    json_t *json =
+        memory_is_there(cost) ? json_loadb(text, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &fault) : NULL;
     if (!json)
         dbi_fail(error, "%s", fault.text[0] ? fault.text : "out of memory");
     return json;

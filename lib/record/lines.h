@@ -9,7 +9,8 @@
 typedef struct dbi_lines {
     char *text; /* the whole file; the lines point into it */
     size_t count;
-    char **line; /* without line feeds and carriage returns; empty lines are kept, but for the one behind the last line feed */
+    char **line; /* without line feeds and carriage returns; empty lines are kept, but for the one behind the last line
+                    feed */
 } dbi_lines;
 
 /* A text of at most 64 MiB; NUL bytes in it are an error. path: "-" is standard input. */

@@ -135,10 +135,12 @@ int dbi_meta_set_numbers(dbi_record *record, const char *key, const double *valu
             return dbi_fail(error, "metadata \"%s\": a number is not finite", key);
         }
         /* whole numbers look better without jansson's ".0" */
-        json_array_append_new(array,
-                              values[i] == trunc(values[i]) && fabs(values[i]) < 1e15 ? json_integer((json_int_t)values[i]) : json_real(values[i]));
+        json_array_append_new(array, values[i] == trunc(values[i]) && fabs(values[i]) < 1e15
+                                         ? json_integer((json_int_t)values[i])
+                                         : json_real(values[i]));
     }
-    int result = json_array_size(array) == count ? dbi_meta_set_json(record, key, array, error) : dbi_fail(error, "out of memory");
+    int result = json_array_size(array) == count ? dbi_meta_set_json(record, key, array, error)
+                                                 : dbi_fail(error, "out of memory");
     json_decref(array);
     return result;
 }
@@ -157,7 +159,8 @@ int dbi_meta_get_int(const dbi_record *record, const char *key, int64_t *value, 
     return 0;
 }
 
-/* Appends the numbers in depth-first order; *at becomes more than count when there are too many. False when something else is found. */
+/* Appends the numbers in depth-first order; *at becomes more than count when there are too many. False when something
+ * else is found. */
 static bool flatten(const json_t *json, double *values, size_t count, size_t *at)
 {
     if (json_is_number(json)) {

@@ -17,7 +17,8 @@ struct dbi_record {
 };
 
 /* dbi_record_add without the memory: data is NULL, and becomes the record's when it is set. */
-dbi_tensor *dbi_record_append(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error);
+dbi_tensor *dbi_record_append(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                              dbi_error *error);
 size_t dbi_tensor_bytes(const dbi_tensor *tensor);
 /* DBI_DTYPES when there is no such type. */
 dbi_dtype dbi_dtype_named(const char *name);

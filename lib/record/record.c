@@ -13,9 +13,10 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[DBI_DTYPES] = {
-    [DBI_BOOL] = {"BOOL", 1}, [DBI_U8] = {"U8", 1},     [DBI_I8] = {"I8", 1},   [DBI_U16] = {"U16", 2}, [DBI_I16] = {"I16", 2},
-    [DBI_F16] = {"F16", 2},   [DBI_BF16] = {"BF16", 2}, [DBI_U32] = {"U32", 4}, [DBI_I32] = {"I32", 4}, [DBI_F32] = {"F32", 4},
-    [DBI_U64] = {"U64", 8},   [DBI_I64] = {"I64", 8},   [DBI_F64] = {"F64", 8},
+    [DBI_BOOL] = {"BOOL", 1}, [DBI_U8] = {"U8", 1},   [DBI_I8] = {"I8", 1},     [DBI_U16] = {"U16", 2},
+    [DBI_I16] = {"I16", 2},   [DBI_F16] = {"F16", 2}, [DBI_BF16] = {"BF16", 2}, [DBI_U32] = {"U32", 4},
+    [DBI_I32] = {"I32", 4},   [DBI_F32] = {"F32", 4}, [DBI_U64] = {"U64", 8},   [DBI_I64] = {"I64", 8},
+    [DBI_F64] = {"F64", 8},
 };
 
 size_t dbi_dtype_size(dbi_dtype dtype)
@@ -96,7 +97,8 @@ static bool grow(dbi_record *record)
     return true;
 }
 
-dbi_tensor *dbi_record_append(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error)
+dbi_tensor *dbi_record_append(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                              dbi_error *error)
 {
     if (ndim < 0 || ndim > DBI_MAX_DIMS) {
         dbi_fail(error, "tensor \"%s\" has %d dimensions; at most %d are possible", name, ndim, DBI_MAX_DIMS);
@@ -129,7 +131,8 @@ dbi_tensor *dbi_record_append(dbi_record *record, const char *name, dbi_dtype dt
     return tensor;
 }
 
-dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error)
+dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                               dbi_error *error)
 {
     dbi_tensor *tensor = dbi_record_append(record, name, dtype, ndim, shape, error);
     if (!tensor)
@@ -143,7 +146,8 @@ dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype d
     return tensor;
 }
 
-dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error)
+dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                           dbi_error *error)
 {
     dbi_tensor *tensor = dbi_record_add_raw(record, name, dtype, ndim, shape, error);
     if (tensor)
@@ -181,7 +185,8 @@ static void shape_text(char *text, size_t size, int ndim, const int64_t *shape)
     snprintf(text + at, size - at, "]");
 }
 
-dbi_tensor *dbi_record_need(const dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error)
+dbi_tensor *dbi_record_need(const dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                            dbi_error *error)
 {
     dbi_tensor *tensor = dbi_record_find(record, name);
     if (!tensor) {

@@ -46,18 +46,22 @@ typedef struct dbi_record dbi_record;
 dbi_record *dbi_record_new(dbi_error *error);
 void dbi_record_free(dbi_record *record);
 
-/* Adds a zeroed tensor at the end; the record owns it, and it stays where it is until it is dropped or the record freed. NULL when the name is
- * there already, the shape is impossible or memory is out. */
-dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error);
+/* Adds a zeroed tensor at the end; the record owns it, and it stays where it is until it is dropped or the record
+ * freed. NULL when the name is there already, the shape is impossible or memory is out. */
+dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                           dbi_error *error);
 /* The same with memory that is not cleared, for what writes every element. */
-dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error);
+dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                               dbi_error *error);
 size_t dbi_record_count(const dbi_record *record);
 dbi_tensor *dbi_record_at(const dbi_record *record, size_t index);
 /* NULL when there is none. */
 dbi_tensor *dbi_record_find(const dbi_record *record, const char *name);
-/* The tensor, or NULL with an error when it is missing or of another type or shape: 'no tensor "label"', 'tensor "label" is F32, not U8',
- * 'tensor "label" has shape [3,4], not [*,4,5]'. shape: ndim sizes, -1 for any; NULL for any shape of ndim dimensions. */
-dbi_tensor *dbi_record_need(const dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape, dbi_error *error);
+/* The tensor, or NULL with an error when it is missing or of another type or shape: 'no tensor "label"', 'tensor
+ * "label" is F32, not U8', 'tensor "label" has shape [3,4], not [*,4,5]'. shape: ndim sizes, -1 for any; NULL for any
+ * shape of ndim dimensions. */
+dbi_tensor *dbi_record_need(const dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
+                            dbi_error *error);
 /* Removes a tensor if it is there. */
 void dbi_record_drop(dbi_record *record, const char *name);
 

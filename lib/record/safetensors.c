@@ -65,8 +65,8 @@ static json_t *tensor_object(const dbi_tensor_place *part)
             json_decref(shape);
             return NULL;
         }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dbi_dtype_name(part->tensor->dtype), "shape", shape, "data_offsets", (json_int_t)part->begin,
-                     (json_int_t)part->end);
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dbi_dtype_name(part->tensor->dtype), "shape", shape,
+                     "data_offsets", (json_int_t)part->begin, (json_int_t)part->end);
 }
 
 static int put_tensor(json_t *header, const dbi_tensor_place *part, dbi_error *error)
@@ -115,7 +115,8 @@ static int header_bytes(const json_t *header, char **bytes, size_t *size, dbi_er
     size_t length = json_dumpb(header, NULL, 0, JSON_COMPACT);
     size_t padded = (length + 7) / 8 * 8;
     if (!length || padded > DBI_HEADER_LIMIT)
-        return dbi_fail(error, length ? "the header would be larger than 100 MB" : "the header cannot be written as JSON");
+        return dbi_fail(error,
+                        length ? "the header would be larger than 100 MB" : "the header cannot be written as JSON");
     char *all = malloc(8 + padded);
     if (!all)
         return dbi_fail(error, "out of memory");
@@ -138,7 +139,8 @@ static int header_bytes(const json_t *header, char **bytes, size_t *size, dbi_er
 int dbi_header_make(const dbi_record *record, char **bytes, size_t *size, dbi_tensor_places *layout, dbi_error *error)
 {
     json_t *header = NULL;
-    if (lay_out(record, layout, error) || !(header = header_object(record, layout, error)) || header_bytes(header, bytes, size, error)) {
+    if (lay_out(record, layout, error) || !(header = header_object(record, layout, error)) ||
+        header_bytes(header, bytes, size, error)) {
         json_decref(header);
         free(layout->parts);
         layout->parts = NULL;
@@ -169,7 +171,8 @@ static int parse_metadata(dbi_record *record, json_t *object, dbi_error *error)
     int result = 0;
     for (size_t i = 0; !result && i < count; i++) {
         const char *text = json_string_value(json_object_get(object, keys[i]));
-        result = text ? dbi_meta_set(record, keys[i], text, error) : dbi_fail(error, "metadata \"%s\" is not a string", keys[i]);
+        result = text ? dbi_meta_set(record, keys[i], text, error)
+                      : dbi_fail(error, "metadata \"%s\" is not a string", keys[i]);
     }
     free(keys);
     return result;
@@ -187,14 +190,16 @@ static int parse_shape(const char *name, const json_t *shape, int64_t sizes[DBI_
     if (!json_is_array(shape))
         return dbi_fail(error, "tensor \"%s\" has no shape", name);
     if (json_array_size(shape) > DBI_MAX_DIMS)
-        return dbi_fail(error, "tensor \"%s\" has %zu dimensions; at most %d are possible", name, json_array_size(shape), DBI_MAX_DIMS);
+        return dbi_fail(error, "tensor \"%s\" has %zu dimensions; at most %d are possible", name,
+                        json_array_size(shape), DBI_MAX_DIMS);
     for (size_t i = 0; i < json_array_size(shape); i++)
         if (!whole(json_array_get(shape, i), &sizes[i]))
             return dbi_fail(error, "tensor \"%s\" has a size that is negative or not a whole number", name);
     return 0;
 }
 
-static int parse_tensor(dbi_record *record, const char *name, const json_t *object, dbi_tensor_place *part, dbi_error *error)
+static int parse_tensor(dbi_record *record, const char *name, const json_t *object, dbi_tensor_place *part,
+                        dbi_error *error)
 {
     if (!json_is_object(object))
         return dbi_fail(error, "tensor \"%s\" is not described by an object", name);
@@ -208,14 +213,15 @@ static int parse_tensor(dbi_record *record, const char *name, const json_t *obje
     int64_t sizes[DBI_MAX_DIMS], begin, end;
     if (parse_shape(name, shape, sizes, error))
         return -1;
-    if (json_array_size(offsets) != 2 || !whole(json_array_get(offsets, 0), &begin) || !whole(json_array_get(offsets, 1), &end) || begin > end)
+    if (json_array_size(offsets) != 2 || !whole(json_array_get(offsets, 0), &begin) ||
+        !whole(json_array_get(offsets, 1), &end) || begin > end)
         return dbi_fail(error, "tensor \"%s\" has no valid data_offsets", name);
     dbi_tensor *tensor = dbi_record_append(record, name, dtype, (int)json_array_size(shape), sizes, error);
     if (!tensor)
         return -1;
     if (dbi_tensor_bytes(tensor) != (size_t)(end - begin))
-        return dbi_fail(error, "tensor \"%s\" has %zu bytes by its shape and %zu by its data_offsets", name, dbi_tensor_bytes(tensor),
-                        (size_t)(end - begin));
+        return dbi_fail(error, "tensor \"%s\" has %zu bytes by its shape and %zu by its data_offsets", name,
+                        dbi_tensor_bytes(tensor), (size_t)(end - begin));
     *part = (dbi_tensor_place){tensor, (uint64_t)begin, (uint64_t)end};
     return 0;
 }
@@ -251,7 +257,8 @@ static int check_layout(dbi_tensor_places *layout, dbi_error *error)
     }
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     if (layout->size > memory)
-        return dbi_fail(error, "its tensors take %llu bytes, more than this machine's memory", (unsigned long long)layout->size);
+        return dbi_fail(error, "its tensors take %llu bytes, more than this machine's memory",
+                        (unsigned long long)layout->size);
     return 0;
 }
 

@@ -18,8 +18,8 @@ typedef struct dbi_tensor_places {
     uint64_t size; /* bytes of all data */
 } dbi_tensor_places;
 
-/* The header's bytes, with the length in front and padded to a multiple of 8, and the layout. Names stay in the record's order; data are laid out by
- * falling element size, so that each tensor's offset is a multiple of it. */
+/* The header's bytes, with the length in front and padded to a multiple of 8, and the layout. Names stay in the
+ * record's order; data are laid out by falling element size, so that each tensor's offset is a multiple of it. */
 int dbi_header_make(const dbi_record *record, char **bytes, size_t *size, dbi_tensor_places *layout, dbi_error *error);
 
 /* A record whose tensors have no data yet, and the layout, from the JSON text. */

@@ -63,8 +63,8 @@ static void forget(dbi_sink *sink)
     pthread_mutex_unlock(&open_files_lock);
 }
 
-/* A batch comes in pieces of what the pipe holds, each at the price of two switches between the programs; 64 KiB are few. 1 MiB would be hardly faster, and
- * Linux lets a user have 64 of those in all. */
+/* A batch comes in pieces of what the pipe holds, each at the price of two switches between the programs; 64 KiB are
+ * few. 1 MiB would be hardly faster, and Linux lets a user have 64 of those in all. */
 static void widen_pipe(int fd)
 {
     struct stat is;
@@ -91,7 +91,8 @@ static char *part_name(const char *target)
     return asprintf(&part, "%.*s.%s.part", (int)directory, target, target + directory) < 0 ? NULL : part;
 }
 
-/* Opens the temporary file and locks it: two programs that write the same target would mix their bytes. What a killed one left is overwritten. */
+/* Opens the temporary file and locks it: two programs that write the same target would mix their bytes. What a killed
+ * one left is overwritten. */
 static int open_part(const char *part, dbi_error *error)
 {
     for (;;) {
@@ -129,7 +130,8 @@ static int open_file(dbi_sink *sink, const char *path, dbi_error *error)
         widen_pipe(sink->fd);
         return 0;
     }
-    sink->target = exists ? realpath(path, NULL) : strdup(path); /* behind a link, the file is replaced and not the link */
+    sink->target =
+        exists ? realpath(path, NULL) : strdup(path); /* behind a link, the file is replaced and not the link */
     sink->part = sink->target ? part_name(sink->target) : NULL;
     if (!sink->part)
         return dbi_fail(error, "out of memory");
@@ -157,7 +159,8 @@ dbi_sink *dbi_sink_open(const char *path, dbi_error *error)
         if (!open_file(sink, path, error))
             return sink;
         dbi_fail_in(error, "%s", path);
-    } else if ((sink->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) >= 0) { /* a copy, so that closing it tells of late errors */
+    } else if ((sink->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) >=
+               0) { /* a copy, so that closing it tells of late errors */
         widen_pipe(sink->fd);
         return sink;
     } else
@@ -223,7 +226,8 @@ int dbi_sink_prepare(dbi_sink *sink, dbi_error *error)
         return -1;
     if (sink->part && fsync(sink->fd) && errno != EINVAL && errno != ENOSYS)
         return dbi_fail_errno(error, "%s", sink->name);
-    int copy = dup(sink->fd); /* closing any descriptor makes network file systems report; the first one keeps the lock until the rename */
+    int copy = dup(sink->fd); /* closing any descriptor makes network file systems report; the first one keeps the lock
+                                 until the rename */
     if (copy >= 0 && close(copy))
         return dbi_fail_errno(error, "%s", sink->name);
     sink->prepared = true;
@@ -243,7 +247,8 @@ static void sync_directory(const char *target)
     free(directory);
 }
 
-/* What would make a rename fail, or an exchange succeed where it must not, is looked at before anything changes its name. */
+/* What would make a rename fail, or an exchange succeed where it must not, is looked at before anything changes its
+ * name. */
 static int check_target(const dbi_sink *sink, dbi_error *error)
 {
     struct stat there;

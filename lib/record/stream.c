@@ -157,7 +157,8 @@ static bool start_detached(void *(*run)(void *), void *argument)
     pthread_attr_t detached;
     if (pthread_attr_init(&detached))
         return false;
-    const bool started = !pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED) && !pthread_create(&thread, &detached, run, argument);
+    const bool started = !pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED) &&
+                         !pthread_create(&thread, &detached, run, argument);
     pthread_attr_destroy(&detached);
     return started;
 }
@@ -312,7 +313,8 @@ int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *erro
     }
     int result = put_bytes(writer, header, size, false, error);
     for (size_t i = 0; !result && i < layout.count; i++)
-        result = put_bytes(writer, layout.parts[i].tensor->data, dbi_tensor_bytes(layout.parts[i].tensor), false, error);
+        result =
+            put_bytes(writer, layout.parts[i].tensor->data, dbi_tensor_bytes(layout.parts[i].tensor), false, error);
     if (!result)
         result = put_bytes(writer, NULL, 0, true, error);
     free(layout.parts);

@@ -16,7 +16,8 @@ int dbi_reader_ahead(dbi_reader *reader, dbi_error *error);
 
 /* The one record of a file; more than one is an error. */
 dbi_record *dbi_record_load(const char *path, dbi_error *error);
-/* Only the header of a file's first record: metadata and tensors without data (NULL). Reads no further, so damage behind it goes unnoticed. */
+/* Only the header of a file's first record: metadata and tensors without data (NULL). Reads no further, so damage
+ * behind it goes unnoticed. */
 dbi_record *dbi_record_peek(const char *path, dbi_error *error);
 
 typedef struct dbi_compression {
@@ -24,21 +25,22 @@ typedef struct dbi_compression {
     int level; /* zstd's level; 0: the default, 3 */
 } dbi_compression;
 
-/* For what is written once and read again and again: scans become a seventh smaller than at 3 and decompress a quarter faster. Weights gain nothing. */
+/* For what is written once and read again and again: scans become a seventh smaller than at 3 and decompress a quarter
+ * faster. Weights gain nothing. */
 enum { DBI_LEVEL_OF_CASES = 7 };
 
 /* "none", "zstd" or "zstd:LEVEL"; NULL: the default. */
 int dbi_compression_parse(const char *text, dbi_compression *compression, dbi_error *error);
 
-/* Writing. To a regular file all or nothing: under a temporary name beside the target until dbi_writer_commit. To standard output (NULL or "-"),
- * pipes and devices: at once. */
+/* Writing. To a regular file all or nothing: under a temporary name beside the target until dbi_writer_commit. To
+ * standard output (NULL or "-"), pipes and devices: at once. */
 typedef struct dbi_writer dbi_writer;
 dbi_writer *dbi_writer_open(const char *path, const dbi_compression *compression, dbi_error *error);
 int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *error);
 /* Flushes, syncs, renames and frees. On failure the target is as it was. */
 int dbi_writer_commit(dbi_writer *writer, dbi_error *error);
-/* For programs that publish several files together: writes everything to disk and frees the writer. Its sink is left, prepared for dbi_sink_publish;
- * NULL with an error: the target is as it was. */
+/* For programs that publish several files together: writes everything to disk and frees the writer. Its sink is left,
+ * prepared for dbi_sink_publish; NULL with an error: the target is as it was. */
 dbi_sink *dbi_writer_prepare(dbi_writer *writer, dbi_error *error);
 /* Removes what was written and frees. NULL is allowed. */
 void dbi_writer_abort(dbi_writer *writer);

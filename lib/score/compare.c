@@ -16,7 +16,16 @@ const char *const dbi_result_score_names[DBI_RESULT_SCORES] = {"dice", "jaccard"
 enum { KEY_LABELS, KEY_CLASS, KEY_LARGEST, KEY_METHOD, KEY_SEED, KEY_CASE, KEYS };
 
 /* The columns of a table of results. Scores are last but two. */
-enum { COLUMN_METHOD, COLUMN_VARIANT, COLUMN_LABELS, COLUMN_SEED, COLUMN_CASE, COLUMN_CLASS, COLUMN_LARGEST, COLUMN_SCORES };
+enum {
+    COLUMN_METHOD,
+    COLUMN_VARIANT,
+    COLUMN_LABELS,
+    COLUMN_SEED,
+    COLUMN_CASE,
+    COLUMN_CLASS,
+    COLUMN_LARGEST,
+    COLUMN_SCORES
+};
 enum { COLUMN_EMPTY = COLUMN_SCORES + DBI_RESULT_SCORES, COLUMN_SETTINGS, COLUMNS };
 static const char *const column_names[COLUMNS] = {"method", "variant", "labels", "seed", "case",  "class",   "largest",
                                                   "dice",   "jaccard", "hd95",   "asd",  "empty", "settings"};
@@ -38,7 +47,9 @@ struct dbi_results {
     size_t owned_count, owned_room;
 };
 
-/* --- reading ------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- reading
+ * -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 dbi_results *dbi_results_new(dbi_error *error)
 {
@@ -73,7 +84,8 @@ static void *grown(void *items, size_t count, size_t *room, size_t size, dbi_err
 /* Takes the text over, also when it fails. */
 static const char *own(dbi_results *results, char *text, dbi_error *error)
 {
-    void **owned = text ? grown(results->owned, results->owned_count, &results->owned_room, sizeof *owned, error) : NULL;
+    void **owned =
+        text ? grown(results->owned, results->owned_count, &results->owned_room, sizeof *owned, error) : NULL;
     if (!owned) {
         free(text);
         dbi_fail(error, "out of memory");
@@ -181,7 +193,9 @@ int dbi_results_read(dbi_results *results, const char *path, dbi_error *error)
     return own(results, lines.text, error) && !status ? 0 : -1;
 }
 
-/* --- order --------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- order
+ * ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct name {
     const char *text;
@@ -232,8 +246,8 @@ static int by_case(const void *a, const void *b)
 {
     const result *x = a, *y = b;
     const uint32_t class = x->key[KEY_CLASS];
-    const int order =
-        x->key[KEY_LABELS] != y->key[KEY_LABELS] ? (x->key[KEY_LABELS] < y->key[KEY_LABELS] ? -1 : 1) : compare_keys(x, y, KEY_LARGEST, KEYS);
+    const int order = x->key[KEY_LABELS] != y->key[KEY_LABELS] ? (x->key[KEY_LABELS] < y->key[KEY_LABELS] ? -1 : 1)
+                                                               : compare_keys(x, y, KEY_LARGEST, KEYS);
     return order ? order : (class > y->key[KEY_CLASS]) - (class < y->key[KEY_CLASS]);
 }
 
@@ -254,9 +268,10 @@ static int drop_repeated(dbi_results *results, dbi_error *error)
         if (!kept || by_keys(last, r)) {
             results->rows[kept++] = *r;
         } else if (!same_scores(last, r)) {
-            return dbi_fail(error, "%s: line %zu: other %s for method %s, %s labels, seed %s, case %s than in line %zu of %s", r->file, r->line,
-                            strcmp(r->settings, last->settings) ? "settings" : "scores", r->text[KEY_METHOD], r->text[KEY_LABELS], r->text[KEY_SEED],
-                            r->text[KEY_CASE], last->line, last->file);
+            return dbi_fail(
+                error, "%s: line %zu: other %s for method %s, %s labels, seed %s, case %s than in line %zu of %s",
+                r->file, r->line, strcmp(r->settings, last->settings) ? "settings" : "scores", r->text[KEY_METHOD],
+                r->text[KEY_LABELS], r->text[KEY_SEED], r->text[KEY_CASE], last->line, last->file);
         }
     }
     results->count = kept;
@@ -307,7 +322,9 @@ static int put_in_order(dbi_results *results, dbi_error *error)
     return drop_repeated(results, error) || add_class_means(results, error) ? -1 : 0;
 }
 
-/* --- statistics ---------------------------------------------------------------------------------------------------------------------------------- */
+/* --- statistics
+ * ----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* The rows of one method in one block, ordered by seed and case. */
 typedef struct group {
@@ -341,11 +358,12 @@ static bool has_seed(const group *g, uint32_t seed)
     return low < g->count && g->rows[low].key[KEY_SEED] == seed;
 }
 
-/* Sums of one score (or, ANY_SCORE, counts of rows) by seed or by case, in order of that key; missing values are left out, and so are seeds that `with`,
- * if there is one, lacks. */
+/* Sums of one score (or, ANY_SCORE, counts of rows) by seed or by case, in order of that key; missing values are left
+ * out, and so are seeds that `with`, if there is one, lacks. */
 enum { ANY_SCORE = -1 };
 
-static int gather(const group *g, int key, int score, const group *with, gathered **out, size_t *count, dbi_error *error)
+static int gather(const group *g, int key, int score, const group *with, gathered **out, size_t *count,
+                  dbi_error *error)
 {
     gathered *all = dbi_alloc(g->count, sizeof *all, error);
     if (!all)
@@ -374,7 +392,8 @@ static size_t count_seeds(const group *g, const group *with)
 {
     size_t count = 0;
     for (size_t i = 0; i < g->count; i++)
-        if ((!i || g->rows[i].key[KEY_SEED] != g->rows[i - 1].key[KEY_SEED]) && (!with || has_seed(with, g->rows[i].key[KEY_SEED])))
+        if ((!i || g->rows[i].key[KEY_SEED] != g->rows[i - 1].key[KEY_SEED]) &&
+            (!with || has_seed(with, g->rows[i].key[KEY_SEED])))
             count++;
     return count;
 }
@@ -384,9 +403,18 @@ static int describe(const group *g, int score, uint64_t seed, dbi_compared_score
     gathered *cases = NULL, *seeds = NULL;
     size_t n = 0, m = 0;
     double *means = dbi_alloc(g->count, sizeof *means, error);
-    int status = means && !gather(g, KEY_CASE, score, NULL, &cases, &n, error) && !gather(g, KEY_SEED, score, NULL, &seeds, &m, error) ? 0 : -1;
-    *out = (dbi_compared_score){
-        .mean = NAN, .low = NAN, .high = NAN, .sd = NAN, .difference = NAN, .difference_low = NAN, .difference_high = NAN, .p = NAN};
+    int status = means && !gather(g, KEY_CASE, score, NULL, &cases, &n, error) &&
+                         !gather(g, KEY_SEED, score, NULL, &seeds, &m, error)
+                     ? 0
+                     : -1;
+    *out = (dbi_compared_score){.mean = NAN,
+                                .low = NAN,
+                                .high = NAN,
+                                .sd = NAN,
+                                .difference = NAN,
+                                .difference_low = NAN,
+                                .difference_high = NAN,
+                                .p = NAN};
     for (size_t i = 0; i < g->count; i++)
         out->missing += isnan(g->rows[i].score[score]) ? 1 : 0;
     if (!status && n) {
@@ -426,7 +454,8 @@ static size_t pair(const gathered *a, size_t a_count, const gathered *b, size_t 
     return n;
 }
 
-static int contrast(const group *g, const group *baseline, int score, uint64_t seed, dbi_compared_score *out, dbi_error *error)
+static int contrast(const group *g, const group *baseline, int score, uint64_t seed, dbi_compared_score *out,
+                    dbi_error *error)
 {
     gathered *a = NULL, *b = NULL;
     size_t a_count = 0, b_count = 0;
@@ -438,7 +467,8 @@ static int contrast(const group *g, const group *baseline, int score, uint64_t s
                      : -1;
     const size_t n = status ? 0 : pair(a, a_count, b, b_count, differences);
     dbi_score_summary summary;
-    if (n && !(status = dbi_score_summarize(differences, n, seed, &summary, error)) && !(status = dbi_signed_rank(differences, n, &out->p, error))) {
+    if (n && !(status = dbi_score_summarize(differences, n, seed, &summary, error)) &&
+        !(status = dbi_signed_rank(differences, n, &out->p, error))) {
         out->pairs = n;
         out->seeds = common;
         out->difference = summary.mean;
@@ -466,7 +496,8 @@ static int compare_group(const group *g, const group *baseline, uint64_t seed, d
     for (size_t i = 0; i < g->count; i++)
         out->empty += r[i].empty;
     for (int s = 0; s < DBI_RESULT_SCORES; s++)
-        if (describe(g, s, seed, &out->score[s], error) || (baseline && contrast(g, baseline, s, seed, &out->score[s], error)))
+        if (describe(g, s, seed, &out->score[s], error) ||
+            (baseline && contrast(g, baseline, s, seed, &out->score[s], error)))
             return -1;
     return 0;
 }
@@ -481,8 +512,8 @@ static size_t same_until(const dbi_results *results, size_t first, int end)
 }
 
 /* A block: one number of labels, one class, raw or not. */
-static int compare_block(const dbi_results *results, size_t first, size_t end, uint64_t seed, dbi_compare_table *comparison, bool *met,
-                         dbi_error *error)
+static int compare_block(const dbi_results *results, size_t first, size_t end, uint64_t seed,
+                         dbi_compare_table *comparison, bool *met, dbi_error *error)
 {
     group baseline = {0};
     for (size_t i = first; i < end && comparison->baseline; i += baseline.rows ? end : 1)
@@ -500,7 +531,8 @@ static int compare_block(const dbi_results *results, size_t first, size_t end, u
     return 0;
 }
 
-int dbi_compare(dbi_results *results, const char *baseline, uint64_t seed, dbi_compare_table *comparison, dbi_error *error)
+int dbi_compare(dbi_results *results, const char *baseline, uint64_t seed, dbi_compare_table *comparison,
+                dbi_error *error)
 {
     *comparison = (dbi_compare_table){.baseline = baseline};
     if (put_in_order(results, error))
@@ -509,7 +541,8 @@ int dbi_compare(dbi_results *results, const char *baseline, uint64_t seed, dbi_c
     for (size_t i = 0; i < results->count; i = same_until(results, i, KEY_METHOD + 1))
         groups++;
     if (groups > DBI_COMPARE_ROWS)
-        return dbi_fail(error, "%zu methods, numbers of labels and classes to compare, more than %d", groups, DBI_COMPARE_ROWS);
+        return dbi_fail(error, "%zu methods, numbers of labels and classes to compare, more than %d", groups,
+                        DBI_COMPARE_ROWS);
     comparison->rows = dbi_alloc(groups, sizeof *comparison->rows, error);
     int status = comparison->rows ? 0 : -1;
     bool met = false;

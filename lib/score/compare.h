@@ -12,17 +12,24 @@
 enum { DBI_COMPARE_ROWS = 4096 };
 
 /* The scores that a table of results has. */
-typedef enum dbi_result_score { DBI_RESULT_DICE, DBI_RESULT_JACCARD, DBI_RESULT_HD95, DBI_RESULT_ASD, DBI_RESULT_SCORES } dbi_result_score;
+typedef enum dbi_result_score {
+    DBI_RESULT_DICE,
+    DBI_RESULT_JACCARD,
+    DBI_RESULT_HD95,
+    DBI_RESULT_ASD,
+    DBI_RESULT_SCORES
+} dbi_result_score;
 
 /* "dice", ... */
 extern const char *const dbi_result_score_names[DBI_RESULT_SCORES];
 
-/* Tables of results: tab-separated, with a header line that names the columns method, variant ("-": none), labels, seed, case, class, largest (0 or
- * 1), dice, jaccard, hd95, asd, empty (as dbisl-metrics has it) and settings, in any order, others being ignored. */
+/* Tables of results: tab-separated, with a header line that names the columns method, variant ("-": none), labels,
+ * seed, case, class, largest (0 or 1), dice, jaccard, hd95, asd, empty (as dbisl-metrics has it) and settings, in any
+ * order, others being ignored. */
 typedef struct dbi_results dbi_results;
 dbi_results *dbi_results_new(dbi_error *error);
-/* path: "-" is standard input. A row that is there already, with the same settings and scores, is dropped; with others it is an error, which names
- * file and line. */
+/* path: "-" is standard input. A row that is there already, with the same settings and scores, is dropped; with others
+ * it is an error, which names file and line. */
 int dbi_results_read(dbi_results *results, const char *path, dbi_error *error);
 void dbi_results_free(dbi_results *results);
 
@@ -54,8 +61,10 @@ typedef struct dbi_compare_table {
     size_t count;
 } dbi_compare_table;
 
-/* baseline: a method as above, or NULL. One that no result is of is an error. The comparison lives as long as the results and baseline do. */
-int dbi_compare(dbi_results *results, const char *baseline, uint64_t seed, dbi_compare_table *comparison, dbi_error *error);
+/* baseline: a method as above, or NULL. One that no result is of is an error. The comparison lives as long as the
+ * results and baseline do. */
+int dbi_compare(dbi_results *results, const char *baseline, uint64_t seed, dbi_compare_table *comparison,
+                dbi_error *error);
 void dbi_compare_table_free(dbi_compare_table *comparison);
 
 #endif

@@ -128,7 +128,8 @@ static bool same_block(const dbi_compared *a, const dbi_compared *b)
     return !strcmp(a->labels, b->labels) && !strcmp(a->class, b->class) && a->largest == b->largest;
 }
 
-static int write_block(const dbi_compare_table *comparison, size_t first, size_t end, bool classes, bool markdown, dbi_sink *sink, dbi_error *error)
+static int write_block(const dbi_compare_table *comparison, size_t first, size_t end, bool classes, bool markdown,
+                       dbi_sink *sink, dbi_error *error)
 {
     const dbi_compared *row = comparison->rows + first;
     line *lines = dbi_alloc(end - first + 1, sizeof *lines, error);
@@ -138,12 +139,12 @@ static int write_block(const dbi_compare_table *comparison, size_t first, size_t
     for (size_t i = first; i < end; i++)
         fill_means(comparison->rows + i, lines + 1 + i - first);
     const char *strong = markdown ? "**" : "", *gap = markdown ? "\n" : "";
-    int status =
-        dbi_sink_printf(sink, error, "%s%s%s labels, %s%s%s%s\n%s", first ? "\n" : "", strong, row->labels,
-                        row->largest ? "largest component" : "as predicted", classes ? ", class " : "", classes ? row->class : "", strong, gap) ||
-                write_lines(lines, end - first + 1, COLUMNS_MOST, markdown, sink, error)
-            ? -1
-            : 0;
+    int status = dbi_sink_printf(sink, error, "%s%s%s labels, %s%s%s%s\n%s", first ? "\n" : "", strong, row->labels,
+                                 row->largest ? "largest component" : "as predicted", classes ? ", class " : "",
+                                 classes ? row->class : "", strong, gap) ||
+                         write_lines(lines, end - first + 1, COLUMNS_MOST, markdown, sink, error)
+                     ? -1
+                     : 0;
     size_t compared = 0;
     fill_titles(lines, "seeds", "pairs");
     for (size_t i = first; i < end; i++)
@@ -166,17 +167,21 @@ static int write_legend(const dbi_compare_table *comparison, dbi_sink *sink, dbi
             missing += comparison->rows[i].score[s].missing;
     }
     if (dbi_sink_printf(sink, error,
-                        "\nMean over cases and seeds ± standard deviation of the seeds' means [95 %% interval of the mean: bootstrap of the cases' "
+                        "\nMean over cases and seeds ± standard deviation of the seeds' means [95 %% interval of the "
+                        "mean: bootstrap of the cases' "
                         "means over the seeds].\n"))
         return -1;
     if (comparison->baseline &&
         dbi_sink_printf(sink, error,
-                        "Differences: of the cases' means over the seeds that both have [95 %% interval: bootstrap]; p of Wilcoxon's signed-rank "
+                        "Differences: of the cases' means over the seeds that both have [95 %% interval: bootstrap]; p "
+                        "of Wilcoxon's signed-rank "
                         "test over the cases, two-sided, not corrected for the number of tests.\n"))
         return -1;
-    if (empty && dbi_sink_printf(sink, error,
-                                 "empty: so many times one of prediction and reference was empty; its Dice is 0 and its distances are "
-                                 "the volume's diagonal.\n"))
+    if (empty &&
+        dbi_sink_printf(
+            sink, error,
+            "empty: so many times one of prediction and reference was empty; its Dice is 0 and its distances are "
+            "the volume's diagonal.\n"))
         return -1;
     return missing ? dbi_sink_printf(sink, error, "*: without values that are no numbers, %zu in all.\n", missing) : 0;
 }
@@ -189,20 +194,24 @@ static int write_number(double value, dbi_sink *sink, dbi_error *error)
 static int write_tsv(const dbi_compare_table *comparison, dbi_sink *sink, dbi_error *error)
 {
     if (dbi_sink_printf(sink, error,
-                        "labels\tclass\tlargest\tmethod\tscore\tseeds\tcases\tempty\tmissing\tmean\tsd\tlow\thigh\tbaseline\tcommon_seeds\t"
+                        "labels\tclass\tlargest\tmethod\tscore\tseeds\tcases\tempty\tmissing\tmean\tsd\tlow\thigh\tbase"
+                        "line\tcommon_seeds\t"
                         "pairs\tdifference\tdifference_low\tdifference_high\tp\n"))
         return -1;
     for (size_t i = 0; i < comparison->count; i++)
         for (int s = 0; s < DBI_RESULT_SCORES; s++) {
             const dbi_compared *r = comparison->rows + i;
             const dbi_compared_score *v = r->score + s;
-            const double before[] = {v->mean, v->sd, v->low, v->high}, after[] = {v->difference, v->difference_low, v->difference_high, v->p};
-            int status = dbi_sink_printf(sink, error, "%s\t%s\t%d\t%s\t%s\t%zu\t%zu\t%zu\t%zu", r->labels, r->class, r->largest, r->method,
-                                         dbi_result_score_names[s], r->seeds, r->cases, r->empty, v->missing);
+            const double before[] = {v->mean, v->sd, v->low, v->high},
+                         after[] = {v->difference, v->difference_low, v->difference_high, v->p};
+            int status =
+                dbi_sink_printf(sink, error, "%s\t%s\t%d\t%s\t%s\t%zu\t%zu\t%zu\t%zu", r->labels, r->class, r->largest,
+                                r->method, dbi_result_score_names[s], r->seeds, r->cases, r->empty, v->missing);
             for (size_t k = 0; k < sizeof before / sizeof *before && !status; k++)
                 status = write_number(before[k], sink, error);
             if (!status)
-                status = dbi_sink_printf(sink, error, "\t%s\t%zu\t%zu", v->pairs ? comparison->baseline : "-", v->seeds, v->pairs);
+                status = dbi_sink_printf(sink, error, "\t%s\t%zu\t%zu", v->pairs ? comparison->baseline : "-", v->seeds,
+                                         v->pairs);
             for (size_t k = 0; k < sizeof after / sizeof *after && !status; k++)
                 status = write_number(after[k], sink, error);
             if (status || dbi_sink_printf(sink, error, "\n"))
@@ -211,7 +220,8 @@ static int write_tsv(const dbi_compare_table *comparison, dbi_sink *sink, dbi_er
     return 0;
 }
 
-int dbi_compare_table_write(const dbi_compare_table *comparison, dbi_compare_format format, dbi_sink *sink, dbi_error *error)
+int dbi_compare_table_write(const dbi_compare_table *comparison, dbi_compare_format format, dbi_sink *sink,
+                            dbi_error *error)
 {
     if (format == DBI_COMPARE_TSV)
         return write_tsv(comparison, sink, error);
@@ -219,7 +229,8 @@ int dbi_compare_table_write(const dbi_compare_table *comparison, dbi_compare_for
     for (size_t i = 0; i < comparison->count; i++)
         classes = classes || strcmp(comparison->rows[i].class, comparison->rows[0].class);
     for (size_t first = 0, end; first < comparison->count; first = end) {
-        for (end = first + 1; end < comparison->count && same_block(comparison->rows + first, comparison->rows + end); end++)
+        for (end = first + 1; end < comparison->count && same_block(comparison->rows + first, comparison->rows + end);
+             end++)
             ;
         if (write_block(comparison, first, end, classes, format == DBI_COMPARE_MARKDOWN, sink, error))
             return -1;

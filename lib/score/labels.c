@@ -72,14 +72,16 @@ static int from_record(const dbi_record *record, int64_t index, dbi_label *label
         label->most = label->voxels[i] > label->most ? label->voxels[i] : label->most;
     memcpy(label->grid.shape, tensor->shape, sizeof label->grid.shape);
     label->placed = dbi_meta_get(record, "affine") != NULL;
-    if (label->placed && (dbi_meta_get_numbers(record, "affine", &label->grid.affine[0][0], 16, error) || dbi_grid_check(&label->grid, error)))
+    if (label->placed && (dbi_meta_get_numbers(record, "affine", &label->grid.affine[0][0], 16, error) ||
+                          dbi_grid_check(&label->grid, error)))
         return -1;
     if (dbi_meta_get(record, "classes") && dbi_meta_get_int(record, "classes", &label->classes, error))
         return -1;
     if (label->classes < 0 || label->classes > UINT8_MAX)
         return dbi_fail(error, "%lld classes, not from 0 to %d", (long long)label->classes, UINT8_MAX);
     if (label->classes && label->most > label->classes)
-        return dbi_fail(error, "the label has a value of %d, above the %lld of \"classes\"", label->most, (long long)label->classes);
+        return dbi_fail(error, "the label has a value of %d, above the %lld of \"classes\"", label->most,
+                        (long long)label->classes);
     return 0;
 }
 
@@ -95,7 +97,8 @@ static int from_scan(const char *path, dbi_label *label, dbi_error *error)
     label->placed = dbi_source_placed(&scan.source);
     const int64_t *n = label->grid.shape;
     if ((label->id = dbi_case_id(path, error)) && (label->voxels = dbi_alloc((size_t)(n[0] * n[1] * n[2]), 1, error)))
-        status = dbi_voxels_label(&scan.label, scan.source.grid.shape, &orientation, UINT8_MAX, label->voxels, &label->most, error);
+        status = dbi_voxels_label(&scan.label, scan.source.grid.shape, &orientation, UINT8_MAX, label->voxels,
+                                  &label->most, error);
     if (status)
         dbi_fail_in(error, "%s", path);
     dbi_scan_free(&scan);
@@ -114,7 +117,8 @@ int dbi_label_next(dbi_label_reader *reader, dbi_label *label, dbi_error *error)
             return status;
         status = from_record(record, index, label, error);
         if (status)
-            dbi_fail_in(error, "%s: record %lld", strcmp(reader->path, "-") ? reader->path : "standard input", (long long)index);
+            dbi_fail_in(error, "%s: record %lld", strcmp(reader->path, "-") ? reader->path : "standard input",
+                        (long long)index);
         dbi_record_free(record);
     } else {
         if (index > 0)
@@ -130,17 +134,19 @@ int dbi_label_check(const dbi_label *prediction, const dbi_label *reference, dbi
 {
     const int64_t *p = prediction->grid.shape, *r = reference->grid.shape;
     if (prediction->named && reference->named && strcmp(prediction->id, reference->id))
-        return dbi_fail(error, "a prediction of case \"%s\" against the reference \"%s\"", prediction->id, reference->id);
+        return dbi_fail(error, "a prediction of case \"%s\" against the reference \"%s\"", prediction->id,
+                        reference->id);
     if (memcmp(p, r, 3 * sizeof *p))
-        return dbi_fail(error, "a prediction of shape [%lld,%lld,%lld] against a reference of shape [%lld,%lld,%lld]", (long long)p[0],
-                        (long long)p[1], (long long)p[2], (long long)r[0], (long long)r[1], (long long)r[2]);
+        return dbi_fail(error, "a prediction of shape [%lld,%lld,%lld] against a reference of shape [%lld,%lld,%lld]",
+                        (long long)p[0], (long long)p[1], (long long)p[2], (long long)r[0], (long long)r[1],
+                        (long long)r[2]);
     if (prediction->placed && reference->placed && dbi_grid_same(&prediction->grid, &reference->grid, error))
         return dbi_fail_in(error, "prediction and reference are at different places");
     if (reference->classes && prediction->most > reference->classes)
-        return dbi_fail(error, "the prediction has a label of %d, above the reference's %lld of \"classes\"", prediction->most,
-                        (long long)reference->classes);
+        return dbi_fail(error, "the prediction has a label of %d, above the reference's %lld of \"classes\"",
+                        prediction->most, (long long)reference->classes);
     if (prediction->classes && reference->most > prediction->classes)
-        return dbi_fail(error, "the reference has a label of %d, above the prediction's %lld of \"classes\"", reference->most,
-                        (long long)prediction->classes);
+        return dbi_fail(error, "the reference has a label of %d, above the prediction's %lld of \"classes\"",
+                        reference->most, (long long)prediction->classes);
     return 0;
 }

@@ -18,8 +18,8 @@ typedef struct dbi_label {
     int most;        /* the largest value */
 } dbi_label;
 
-/* A file of labels: a stream of cases or predictions with tensor `label`, or one scan (NIfTI, HDF5), which is brought into canonical orientation,
- * as cases are. */
+/* A file of labels: a stream of cases or predictions with tensor `label`, or one scan (NIfTI, HDF5), which is brought
+ * into canonical orientation, as cases are. */
 typedef struct dbi_label_reader dbi_label_reader;
 dbi_label_reader *dbi_label_open(const char *path, dbi_error *error);
 /* 1 and a label that the caller frees, 0 at the end, -1 on error; errors name file and record. */

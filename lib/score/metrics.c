@@ -10,8 +10,9 @@
 #include "distance/edt.h"
 #include "score/order.h"
 
-const char *const dbi_metric_names[DBI_METRICS] = {"dice", "jaccard", "precision", "recall", "volume",      "reference_volume", "volume_difference",
-                                                   "hd",   "hd95",    "asd",       "assd",   "surface_dice"};
+const char *const dbi_metric_names[DBI_METRICS] = {
+    "dice", "jaccard", "precision", "recall", "volume",      "reference_volume", "volume_difference",
+    "hd",   "hd95",    "asd",       "assd",   "surface_dice"};
 const char *const dbi_emptiness_names[4] = {"none", "prediction", "reference", "both"};
 
 /* Surfaces and what lies between them are inside the bounding box of both masks; nothing else needs a distance. */
@@ -23,9 +24,10 @@ typedef struct counts {
     int64_t prediction, reference, both;
 } counts;
 
-/* Counts a plane's voxels of each mask; `in_row` [rows] and `in_column` [columns] become 1 where one of the two has one. */
-DBI_CLONES static counts count_plane(const uint8_t *prediction, const uint8_t *reference, uint8_t value, int64_t rows, int64_t columns,
-                                     uint8_t *in_row, uint8_t *in_column)
+/* Counts a plane's voxels of each mask; `in_row` [rows] and `in_column` [columns] become 1 where one of the two has
+ * one. */
+DBI_CLONES static counts count_plane(const uint8_t *prediction, const uint8_t *reference, uint8_t value, int64_t rows,
+                                     int64_t columns, uint8_t *in_row, uint8_t *in_column)
 {
     counts c = {0};
     for (int64_t y = 0; y < rows; y++) {
@@ -60,7 +62,8 @@ static void find_range(const uint8_t *marks, int64_t count, int64_t *first, int6
 }
 
 /* Both masks' counts, and the box around them. */
-static int survey(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], counts *c, box *b, dbi_error *error)
+static int survey(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], counts *c,
+                  box *b, dbi_error *error)
 {
     /* Of each plane: one mark for itself, one for each of its rows and columns. */
     const int64_t length = 1 + shape[1] + shape[2], plane = shape[1] * shape[2];
@@ -74,7 +77,8 @@ static int survey(const uint8_t *prediction, const uint8_t *reference, uint8_t v
 #pragma omp parallel for schedule(dynamic, 4) reduction(+ : of_p, of_r, of_both)
     for (int64_t x = 0; x < shape[0]; x++) {
         uint8_t *mark = own + x * length;
-        const counts here = count_plane(prediction + x * plane, reference + x * plane, value, shape[1], shape[2], mark + 1, mark + 1 + shape[1]);
+        const counts here = count_plane(prediction + x * plane, reference + x * plane, value, shape[1], shape[2],
+                                        mark + 1, mark + 1 + shape[1]);
         *mark = here.prediction || here.reference;
         of_p += here.prediction;
         of_r += here.reference;
@@ -105,9 +109,11 @@ DBI_CLONES static int64_t surface_row(const uint8_t *m, int64_t step, int64_t pl
     return on;
 }
 
-/* 1 on the surface of the mask within the box, 0 elsewhere. padded: the mask with a border of zeros; beyond the box nothing belongs to it. begin [size
- * of x + 1]: how many voxels of the surface come before each plane, and in the end how many there are. */
-static void find_surface(const uint8_t *label, uint8_t value, const int64_t shape[3], const box *b, uint8_t *padded, uint8_t *surface, int64_t *begin)
+/* 1 on the surface of the mask within the box, 0 elsewhere. padded: the mask with a border of zeros; beyond the box
+ * nothing belongs to it. begin [size of x + 1]: how many voxels of the surface come before each plane, and in the end
+ * how many there are. */
+static void find_surface(const uint8_t *label, uint8_t value, const int64_t shape[3], const box *b, uint8_t *padded,
+                         uint8_t *surface, int64_t *begin)
 {
     const int64_t *n = b->size, step = n[2] + 2, plane = (n[1] + 2) * step;
 #pragma omp parallel
@@ -126,7 +132,8 @@ static void find_surface(const uint8_t *label, uint8_t value, const int64_t shap
         for (int64_t x = 0; x < n[0]; x++) {
             begin[x + 1] = 0;
             for (int64_t y = 0; y < n[1]; y++)
-                begin[x + 1] += surface_row(padded + (x + 1) * plane + (y + 1) * step + 1, step, plane, n[2], surface + (x * n[1] + y) * n[2]);
+                begin[x + 1] += surface_row(padded + (x + 1) * plane + (y + 1) * step + 1, step, plane, n[2],
+                                            surface + (x * n[1] + y) * n[2]);
         }
     }
     begin[0] = 0;
@@ -140,8 +147,8 @@ typedef struct direction {
 } direction;
 
 /* Distances from one surface, whose planes begin[] counts, to the other, into `all`. */
-static int measure(const uint8_t *from, const int64_t *begin, const uint8_t *to, const box *b, const double spacing[3], double tolerance,
-                   float *square, double *all, direction *d, dbi_error *error)
+static int measure(const uint8_t *from, const int64_t *begin, const uint8_t *to, const box *b, const double spacing[3],
+                   double tolerance, float *square, double *all, direction *d, dbi_error *error)
 {
     if (dbi_squares(to, 1, b->size, spacing, 0, from, square, error))
         return -1;
@@ -162,8 +169,8 @@ static int measure(const uint8_t *from, const int64_t *begin, const uint8_t *to,
     return 0;
 }
 
-static int score_surfaces(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], const box *b,
-                          const double spacing[3], double tolerance, double *v, dbi_error *error)
+static int score_surfaces(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3],
+                          const box *b, const double spacing[3], double tolerance, double *v, dbi_error *error)
 {
     const size_t count = (size_t)(b->size[0] * b->size[1] * b->size[2]), planes = (size_t)b->size[0] + 1,
                  padded_count = (size_t)((b->size[0] + 2) * (b->size[1] + 2) * (b->size[2] + 2));
@@ -200,17 +207,19 @@ static int score_surfaces(const uint8_t *prediction, const uint8_t *reference, u
 dbi_scores dbi_score_of_nothing(void)
 {
     dbi_scores s = {.empty = DBI_EMPTY_BOTH};
-    s.value[DBI_METRIC_DICE] = s.value[DBI_METRIC_JACCARD] = s.value[DBI_METRIC_PRECISION] = s.value[DBI_METRIC_RECALL] = 1;
+    s.value[DBI_METRIC_DICE] = s.value[DBI_METRIC_JACCARD] = s.value[DBI_METRIC_PRECISION] =
+        s.value[DBI_METRIC_RECALL] = 1;
     s.value[DBI_METRIC_SURFACE_DICE] = 1;
     return s;
 }
 
-int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], const double spacing[3], double tolerance,
-              dbi_scores *scores, dbi_error *error)
+int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3],
+              const double spacing[3], double tolerance, dbi_scores *scores, dbi_error *error)
 {
     int64_t count;
     if (!dbi_count(shape, 3, &count))
-        return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+        return dbi_fail(error, "impossible shape [%lld,%lld,%lld]", (long long)shape[0], (long long)shape[1],
+                        (long long)shape[2]);
     counts c;
     box b;
     if (survey(prediction, reference, value, shape, &c, &b, error))
@@ -230,7 +239,8 @@ int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value
     v[DBI_METRIC_VOLUME_DIFFERENCE] = voxel * (double)(c.prediction - c.reference);
     if (scores->empty == DBI_EMPTY_NONE)
         return score_surfaces(prediction, reference, value, shape, &b, spacing, tolerance, v, error);
-    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1], z = (double)shape[2] * spacing[2];
+    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1],
+                 z = (double)shape[2] * spacing[2];
     v[DBI_METRIC_HD] = v[DBI_METRIC_HD95] = v[DBI_METRIC_ASD] = v[DBI_METRIC_ASSD] = sqrt(x * x + y * y + z * z);
     v[DBI_METRIC_SURFACE_DICE] = 0;
     return 0;

@@ -6,12 +6,13 @@
 
 #include "base/error.h"
 
-/* With P the predicted and R the reference voxels of a class. A surface is the voxels of a mask that have a 6-neighbour outside the mask, beyond the
- * volume included. Distances are between voxel centres, from each voxel of one surface to the nearest one of the other.
+/* With P the predicted and R the reference voxels of a class. A surface is the voxels of a mask that have a 6-neighbour
+ * outside the mask, beyond the volume included. Distances are between voxel centres, from each voxel of one surface to
+ * the nearest one of the other.
  *
- * Masks without voxels. Both: agreement, so dice, jaccard, precision, recall, surface_dice 1, the distances 0. One of them: the ratios 0, and the
- * distances the volume's diagonal, which is more than any distance in it can be: a lost object must cost more than a bad one, and leaving it out
- * of a mean would reward losing it. `empty` tells which. */
+ * Masks without voxels. Both: agreement, so dice, jaccard, precision, recall, surface_dice 1, the distances 0. One of
+ * them: the ratios 0, and the distances the volume's diagonal, which is more than any distance in it can be: a lost
+ * object must cost more than a bad one, and leaving it out of a mean would reward losing it. `empty` tells which. */
 typedef enum dbi_metric {
     DBI_METRIC_DICE,              /* 2 |P and R| / (|P| + |R|) */
     DBI_METRIC_JACCARD,           /* |P and R| / |P or R| */
@@ -41,9 +42,10 @@ typedef struct dbi_scores {
     dbi_emptiness empty;
 } dbi_scores;
 
-/* Scores of class `value` of two labels of one shape. spacing: 1,1,1 for scores in voxels. tolerance: in the unit of the spacing. */
-int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], const double spacing[3], double tolerance,
-              dbi_scores *scores, dbi_error *error);
+/* Scores of class `value` of two labels of one shape. spacing: 1,1,1 for scores in voxels. tolerance: in the unit of
+ * the spacing. */
+int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3],
+              const double spacing[3], double tolerance, dbi_scores *scores, dbi_error *error);
 
 /* The scores of a class that neither label has. */
 dbi_scores dbi_score_of_nothing(void);

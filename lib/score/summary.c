@@ -32,13 +32,15 @@ int dbi_score_summarize(const double *values, size_t count, uint64_t seed, dbi_s
 {
     if (count < 1 || count > UINT32_MAX)
         return dbi_fail(error, "%zu scores cannot be summed up", count);
-    double *copy = dbi_alloc(count, sizeof *copy, error), *means = copy ? dbi_alloc(DBI_BOOTSTRAP_SAMPLES, sizeof *means, error) : NULL;
+    double *copy = dbi_alloc(count, sizeof *copy, error),
+           *means = copy ? dbi_alloc(DBI_BOOTSTRAP_SAMPLES, sizeof *means, error) : NULL;
     if (!means) {
         free(copy);
         return -1;
     }
     memcpy(copy, values, count * sizeof *copy);
-    *summary = (dbi_score_summary){.count = count, .mean = mean_of(values, count), .median = dbi_quantile(copy, count, 0.5)};
+    *summary =
+        (dbi_score_summary){.count = count, .mean = mean_of(values, count), .median = dbi_quantile(copy, count, 0.5)};
     double squares = 0;
     for (size_t i = 0; i < count; i++)
         squares += (values[i] - summary->mean) * (values[i] - summary->mean);

@@ -18,7 +18,8 @@ static int append(dbi_table *table, const char *id, int64_t classes, dbi_table_c
         return dbi_fail(error, "out of memory");
     table->cases = more;
     *added = more + table->count;
-    **added = (dbi_table_case){.id = strdup(id), .classes = classes, .scores = dbi_alloc((size_t)classes, sizeof(dbi_scores), error)};
+    **added = (dbi_table_case){
+        .id = strdup(id), .classes = classes, .scores = dbi_alloc((size_t)classes, sizeof(dbi_scores), error)};
     table->count++;
     table->classes = classes > table->classes ? classes : table->classes;
     if (!(*added)->id)
@@ -39,13 +40,15 @@ int dbi_table_add(dbi_table *table, const dbi_label *prediction, const dbi_label
     if (table->settings.mm)
         dbi_grid_spacing(reference->placed ? &reference->grid : &prediction->grid, spacing);
     /* Without foreground and without a word about classes there is still the question of class 1. */
-    const int64_t said = most_of(prediction->classes, reference->classes), seen = most_of(prediction->most, reference->most);
+    const int64_t said = most_of(prediction->classes, reference->classes),
+                  seen = most_of(prediction->most, reference->most);
     dbi_table_case *added = NULL;
-    if (append(table, reference->named || !prediction->named ? reference->id : prediction->id, most_of(1, most_of(said, seen)), &added, error))
+    if (append(table, reference->named || !prediction->named ? reference->id : prediction->id,
+               most_of(1, most_of(said, seen)), &added, error))
         return -1;
     for (int64_t k = 0; k < added->classes; k++)
-        if (dbi_score(prediction->voxels, reference->voxels, (uint8_t)(k + 1), reference->grid.shape, spacing, table->settings.tolerance,
-                      &added->scores[k], error))
+        if (dbi_score(prediction->voxels, reference->voxels, (uint8_t)(k + 1), reference->grid.shape, spacing,
+                      table->settings.tolerance, &added->scores[k], error))
             return -1;
     return 0;
 }
@@ -98,7 +101,8 @@ int dbi_table_write_cases(const dbi_table *table, dbi_sink *sink, dbi_error *err
     return 0;
 }
 
-/* Values of one metric of class k, or, k == K, of the mean over the classes, case by case. Returns how many cases have an empty mask on one side. */
+/* Values of one metric of class k, or, k == K, of the mean over the classes, case by case. Returns how many cases have
+ * an empty mask on one side. */
 static size_t collect(const dbi_table *table, int64_t k, int metric, double *values)
 {
     const int64_t first = k < table->classes ? k : 0, end = k < table->classes ? k + 1 : table->classes;
@@ -116,7 +120,8 @@ static size_t collect(const dbi_table *table, int64_t k, int metric, double *val
     return lost;
 }
 
-typedef int line_writer(void *to, const char *class, int metric, const dbi_score_summary *summary, size_t lost, dbi_error *error);
+typedef int line_writer(void *to, const char *class, int metric, const dbi_score_summary *summary, size_t lost,
+                        dbi_error *error);
 
 static int summarize(const dbi_table *table, line_writer *write, void *to, dbi_error *error)
 {
@@ -129,7 +134,8 @@ static int summarize(const dbi_table *table, line_writer *write, void *to, dbi_e
             dbi_score_summary summary;
             snprintf(class, sizeof class, k < table->classes ? "%lld" : "mean", (long long)k + 1);
             const size_t lost = collect(table, k, m, values);
-            status = dbi_score_summarize(values, table->count, table->settings.seed, &summary, error) || write(to, class, m, &summary, lost, error)
+            status = dbi_score_summarize(values, table->count, table->settings.seed, &summary, error) ||
+                             write(to, class, m, &summary, lost, error)
                          ? -1
                          : 0;
         }
@@ -137,10 +143,11 @@ static int summarize(const dbi_table *table, line_writer *write, void *to, dbi_e
     return status;
 }
 
-static int write_line(void *to, const char *class, int metric, const dbi_score_summary *s, size_t lost, dbi_error *error)
+static int write_line(void *to, const char *class, int metric, const dbi_score_summary *s, size_t lost,
+                      dbi_error *error)
 {
-    return dbi_sink_printf(to, error, "%s\t%s\t%zu\t%.9g\t%.9g\t%.9g\t%.9g\t%.9g\t%zu\n", class, dbi_metric_names[metric], s->count, s->mean, s->sd,
-                           s->median, s->low, s->high, lost);
+    return dbi_sink_printf(to, error, "%s\t%s\t%zu\t%.9g\t%.9g\t%.9g\t%.9g\t%.9g\t%zu\n", class,
+                           dbi_metric_names[metric], s->count, s->mean, s->sd, s->median, s->low, s->high, lost);
 }
 
 int dbi_table_write_summary(const dbi_table *table, dbi_sink *sink, dbi_error *error)
@@ -156,18 +163,21 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static int write_object(void *to, const char *class, int metric, const dbi_score_summary *s, size_t lost, dbi_error *error)
+static int write_object(void *to, const char *class, int metric, const dbi_score_summary *s, size_t lost,
+                        dbi_error *error)
 {
-    json_t *row = json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "class", class, "metric", dbi_metric_names[metric], "cases",
-                            (json_int_t)s->count, "mean", number(s->mean), "sd", number(s->sd), "median", number(s->median), "low", number(s->low),
-                            "high", number(s->high), "one_empty", (json_int_t)lost);
+    json_t *row =
+        json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "class", class, "metric", dbi_metric_names[metric],
+                  "cases", (json_int_t)s->count, "mean", number(s->mean), "sd", number(s->sd), "median",
+                  number(s->median), "low", number(s->low), "high", number(s->high), "one_empty", (json_int_t)lost);
     return row && !json_array_append_new(to, row) ? 0 : dbi_fail(error, "out of memory");
 }
 
 static json_t *case_object(const dbi_table *table, size_t index, int64_t k)
 {
     const dbi_scores s = scores_of(table, index, k);
-    json_t *row = json_pack("{s:s, s:I, s:s}", "case", table->cases[index].id, "class", (json_int_t)k + 1, "empty", dbi_emptiness_names[s.empty]);
+    json_t *row = json_pack("{s:s, s:I, s:s}", "case", table->cases[index].id, "class", (json_int_t)k + 1, "empty",
+                            dbi_emptiness_names[s.empty]);
     for (int m = 0; row && m < DBI_METRICS; m++)
         if (json_object_set_new(row, dbi_metric_names[m], number(s.value[m]))) {
             json_decref(row);
@@ -179,8 +189,8 @@ static json_t *case_object(const dbi_table *table, size_t index, int64_t k)
 static json_t *document(const dbi_table *table, dbi_error *error)
 {
     json_t *cases = json_array(), *summary = json_array();
-    json_t *all = json_pack("{s:s, s:f, s:o, s:o}", "unit", table->settings.mm ? "mm" : "voxel", "tolerance", table->settings.tolerance, "cases",
-                            cases, "summary", summary);
+    json_t *all = json_pack("{s:s, s:f, s:o, s:o}", "unit", table->settings.mm ? "mm" : "voxel", "tolerance",
+                            table->settings.tolerance, "cases", cases, "summary", summary);
     if (!all) {
         dbi_fail(error, "out of memory");
         return NULL;

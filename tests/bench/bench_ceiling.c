@@ -1,7 +1,7 @@
 /* Measures what bounds all kernels here: bench_ceiling [XxYxZ [SECONDS]]
- * Rates of multiply-adds on one core and on all, memory bandwidth, and a good convolution, 3^3 from 32 to 32 channels forward by oneDNN, on a
- * volume of that size (default 56x56x40, where the network has 32 channels) and a batch of 2. Each number is the best of what fits in SECONDS.
- * Prints "NAME VALUE UNIT" lines. */
+ * Rates of multiply-adds on one core and on all, memory bandwidth, and a good convolution, 3^3 from 32 to 32 channels
+ * forward by oneDNN, on a volume of that size (default 56x56x40, where the network has 32 channels) and a batch of 2.
+ * Each number is the best of what fits in SECONDS. Prints "NAME VALUE UNIT" lines. */
 #include "reference.h"
 
 static double seconds = 0.5;
@@ -42,7 +42,8 @@ static void convolution_once(void *context)
 static double convolution_rate(const int64_t size[3], int threads)
 {
     enum { CHANNELS = 32, BATCH = 2 };
-    const dnnl_dims_t dims = {BATCH, CHANNELS, size[0], size[1], size[2]}, weight_dims = {CHANNELS, CHANNELS, 3, 3, 3}, ones = {1, 1, 1};
+    const dnnl_dims_t dims = {BATCH, CHANNELS, size[0], size[1], size[2]}, weight_dims = {CHANNELS, CHANNELS, 3, 3, 3},
+                      ones = {1, 1, 1};
     dnnl_engine_t engine;
     convolution c;
     dnnl_memory_desc_t data, any;
@@ -54,7 +55,8 @@ static double convolution_rate(const int64_t size[3], int threads)
     check(dnnl_stream_create(&c.stream, engine, dnnl_stream_default_flags));
     check(dnnl_memory_desc_init_by_tag(&data, 5, dims, dnnl_f32, vector_floats() == 16 ? dnnl_nCdhw16c : dnnl_nCdhw8c));
     check(dnnl_memory_desc_init_by_tag(&any, 5, weight_dims, dnnl_f32, dnnl_format_tag_any));
-    check(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, dnnl_convolution_direct, &data, &any, NULL, &data, ones, ones, ones));
+    check(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, dnnl_convolution_direct, &data, &any, NULL,
+                                             &data, ones, ones, ones));
     check(dnnl_primitive_desc_create(&pd, &desc, NULL, engine, NULL));
     check(dnnl_primitive_create(&c.primitive, pd));
     const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
@@ -63,7 +65,8 @@ static double convolution_rate(const int64_t size[3], int threads)
     check(dnnl_memory_create(&in, &data, engine, x));
     check(dnnl_memory_create(&out, &data, engine, y));
     check(dnnl_memory_create(&weight, own, engine, w));
-    memcpy(c.args, (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, in}, {DNNL_ARG_DST, out}, {DNNL_ARG_WEIGHTS, weight}}, sizeof c.args);
+    memcpy(c.args, (dnnl_exec_arg_t[]){{DNNL_ARG_SRC, in}, {DNNL_ARG_DST, out}, {DNNL_ARG_WEIGHTS, weight}},
+           sizeof c.args);
     const double rate = best_rate(2.0 * 27 * CHANNELS * (double)count, convolution_once, &c);
     dnnl_memory_destroy(in);
     dnnl_memory_destroy(out);
@@ -87,7 +90,8 @@ int main(int argc, char **argv)
     if (argc > 2 && !((seconds = atof(argv[2])) > 0))
         die("usage: bench_ceiling [XxYxZ [SECONDS]]");
     const dnnl_version_t *version = dnnl_version();
-    printf("isa %s\nthreads %d\nonednn %d.%d.%d\n", vector_name(), threads, version->major, version->minor, version->patch);
+    printf("isa %s\nthreads %d\nonednn %d.%d.%d\n", vector_name(), threads, version->major, version->minor,
+           version->patch);
     printf("fma_core %.1f GFLOP/s\n", fma_rate(floats, 1, seconds));
     printf("fma %.1f GFLOP/s\n", fma_rate(floats, threads, seconds));
     if (floats == 16)

@@ -1,8 +1,8 @@
 /* Times the programs' work on a GPU: bench_gpu step XxYxZ BATCH REPEATS [FILTERS] [DEVICE]
  *                                    bench_gpu scan XxYxZ REPEATS [FILTERS] [DEVICE]
- * step: training steps of dbisl as dbisl-train-step does them, half of the batch labelled, with the teacher's average; copies and losses included. scan: the
- * prediction of a whole scan in windows of 112x112x80 at a stride of 18x18x4. Prints one JSON line; for steps also what share of the device's memory and
- * arithmetic bounds is reached. */
+ * step: training steps of dbisl as dbisl-train-step does them, half of the batch labelled, with the teacher's average;
+ * copies and losses included. scan: the prediction of a whole scan in windows of 112x112x80 at a stride of 18x18x4.
+ * Prints one JSON line; for steps also what share of the device's memory and arithmetic bounds is reached. */
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,18 +38,22 @@ static float *random_array(size_t count)
     return array;
 }
 
-/* Operations and bytes that a step cannot do without: the student's forward and backward pass of all samples, the teacher's forward pass of the unlabelled ones.
- * Bytes are of activations alone, each read or written once by every pass over it that batch normalization makes necessary. */
-static void bounds(const dbi_layout *layout, const int64_t size[3], double batch, double unlabeled, double element, double *operations, double *bytes)
+/* Operations and bytes that a step cannot do without: the student's forward and backward pass of all samples, the
+ * teacher's forward pass of the unlabelled ones. Bytes are of activations alone, each read or written once by every
+ * pass over it that batch normalization makes necessary. */
+static void bounds(const dbi_layout *layout, const int64_t size[3], double batch, double unlabeled, double element,
+                   double *operations, double *bytes)
 {
     *operations = *bytes = 0;
     for (int l = 0; l < layout->layers; l++) {
         const dbi_layer *layer = &layout->layer[l];
-        const double voxels = (double)((size[0] >> layer->level) * (size[1] >> layer->level) * (size[2] >> layer->level));
+        const double voxels =
+            (double)((size[0] >> layer->level) * (size[1] >> layer->level) * (size[2] >> layer->level));
         const double taps = layer->kind == DBI_LAYER_CONV3 ? 27 : layer->kind == DBI_LAYER_DOWN ? 8 : 1;
         const double shrink = layer->kind == DBI_LAYER_DOWN ? 8 : layer->kind == DBI_LAYER_UP ? 0.125 : 1;
         const double in = voxels * shrink * layer->in, out = voxels * layer->out, skip = layer->skip < 0 ? 0 : out;
-        const double forward = in + 4 * out + skip, backward = (2 * out + skip) + (3 * out + skip) + (l ? 2 : 1) * (in + out);
+        const double forward = in + 4 * out + skip,
+                     backward = (2 * out + skip) + (3 * out + skip) + (l ? 2 : 1) * (in + out);
         *operations += 2 * taps * layer->in * out * ((l ? 3 : 2) * batch + unlabeled);
         *bytes += element * ((forward + backward) * batch + forward * unlabeled);
     }
@@ -69,13 +73,15 @@ static dbi_device device_of(const char *text)
     dbi_error error;
     const size_t length = strcspn(text, ",");
     snprintf(name, sizeof name, "%.*s", (int)length, text);
-    if (devices_find(name, &device, &error) || (text[length] && dbi_precision_parse(text + length + 1, &device.precision, &error)) ||
+    if (devices_find(name, &device, &error) ||
+        (text[length] && dbi_precision_parse(text + length + 1, &device.precision, &error)) ||
         devices_check(&device, &error))
         die(error.text);
     return device;
 }
 
-static void time_steps(const int64_t size[3], int64_t batch, int repeats, int filters, const dbi_device *device, const char *name)
+static void time_steps(const int64_t size[3], int64_t batch, int repeats, int filters, const dbi_device *device,
+                       const char *name)
 {
     const dbi_arch arch = {1, 1, .filters = filters};
     const dbi_loss_shape shape = {batch, batch / 2, 1, {size[0], size[1], size[2]}};
@@ -90,7 +96,8 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
     dbi_weights_init_f32(&student, 1);
     dbi_weights_init_f32(&teacher, 1);
     const size_t voxels = (size_t)(size[0] * size[1] * size[2]);
-    float *image = random_array((size_t)batch * voxels), *label_sdf = calloc((size_t)shape.labeled * voxels + 1, sizeof *label_sdf);
+    float *image = random_array((size_t)batch * voxels),
+          *label_sdf = calloc((size_t)shape.labeled * voxels + 1, sizeof *label_sdf);
     uint8_t *label = calloc((size_t)shape.labeled * voxels + 1, 1);
     double *times = malloc((size_t)repeats * sizeof *times);
     const dbi_training training = {&method, 6000, 1, &layout, shape};
@@ -106,7 +113,8 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
     const int warm = 5; /* choice of algorithms, recording of the graph */
     double before = 0;
     for (int i = 0; i < warm + repeats; i++) {
-        if (dbi_trainer_submit(trainer, &student, &teacher, &samples, i, &error) || (i && dbi_trainer_finish(trainer, &log, &error)))
+        if (dbi_trainer_submit(trainer, &student, &teacher, &samples, i, &error) ||
+            (i && dbi_trainer_finish(trainer, &log, &error)))
             die(error.text);
         const double now = omp_get_wtime();
         if (i >= warm)
@@ -116,15 +124,18 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
     if (dbi_trainer_finish(trainer, &log, &error))
         die(error.text);
     char what[128];
-    snprintf(what, sizeof what, "step %lldx%lldx%lld batch %d filters %d %s", (long long)size[0], (long long)size[1], (long long)size[2], (int)batch,
-             filters, name);
+    snprintf(what, sizeof what, "step %lldx%lldx%lld batch %d filters %d %s", (long long)size[0], (long long)size[1],
+             (long long)size[2], (int)batch, filters, name);
     print_times(what, times, repeats);
     dbi_device_facts facts;
     if (device->table->describe && !device->table->describe(device, &facts, &error)) {
         double operations, bytes;
-        bounds(&layout, size, (double)batch, (double)(batch - shape.labeled), device->precision == DBI_PRECISION_BF16 ? 2 : 4, &operations, &bytes);
-        printf(", \"gpu\": \"%s\", \"gflop\": %.0f, \"gbyte\": %.2f, \"arithmetic_share\": %.3f, \"memory_share\": %.3f", facts.name,
-               operations / 1e9, bytes / 1e9, operations / facts.arithmetic / times[repeats / 2], bytes / facts.bandwidth / times[repeats / 2]);
+        bounds(&layout, size, (double)batch, (double)(batch - shape.labeled),
+               device->precision == DBI_PRECISION_BF16 ? 2 : 4, &operations, &bytes);
+        printf(
+            ", \"gpu\": \"%s\", \"gflop\": %.0f, \"gbyte\": %.2f, \"arithmetic_share\": %.3f, \"memory_share\": %.3f",
+            facts.name, operations / 1e9, bytes / 1e9, operations / facts.arithmetic / times[repeats / 2],
+            bytes / facts.bandwidth / times[repeats / 2]);
     }
     printf("}\n");
     dbi_trainer_close(trainer);
@@ -168,7 +179,8 @@ static void time_scans(const int64_t size[3], int repeats, int filters, const db
         dbi_record_free(prediction);
     }
     char what[128];
-    snprintf(what, sizeof what, "scan %lldx%lldx%lld filters %d %s", (long long)size[0], (long long)size[1], (long long)size[2], filters, name);
+    snprintf(what, sizeof what, "scan %lldx%lldx%lld filters %d %s", (long long)size[0], (long long)size[1],
+             (long long)size[2], filters, name);
     print_times(what, times, repeats);
     printf("}\n");
     dbi_predictor_close(predictor);
@@ -183,7 +195,8 @@ int main(int argc, char **argv)
     long x, y, z;
     const bool step = argc > 1 && !strcmp(argv[1], "step");
     if (argc < (step ? 5 : 4) || (!step && strcmp(argv[1], "scan")) || sscanf(argv[2], "%ldx%ldx%ld", &x, &y, &z) != 3)
-        die("usage: bench_gpu step XxYxZ BATCH REPEATS [FILTERS] [DEVICE], bench_gpu scan XxYxZ REPEATS [FILTERS] [DEVICE]");
+        die("usage: bench_gpu step XxYxZ BATCH REPEATS [FILTERS] [DEVICE], bench_gpu scan XxYxZ REPEATS [FILTERS] "
+            "[DEVICE]");
     const int64_t size[] = {x, y, z};
     char **rest = argv + (step ? 5 : 4);
     const int repeats = atoi(rest[-1]), filters = *rest ? atoi(*rest) : 16;

@@ -1,17 +1,19 @@
 /* Times the network:
  *   bench_net step|infer|batch XxYxZ BATCH REPEATS [FILTERS] [DEVICE] [NORM]
- * step: forward and backward pass and SGD; infer: forward pass with running statistics; batch: forward pass with the batch's, as a teacher's. NORM: as of
- * dbisl-init. One JSON line.
- *   bench_net layers XxYxZ BATCH REPEATS [FILTERS]
- * Each convolution of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of multiply-adds in registers, its
- * bytes (each activation once, and the weights) at that of memory, both measured first. A Markdown table. */
+ * step: forward and backward pass and SGD; infer: forward pass with running statistics; batch: forward pass with the
+ * batch's, as a teacher's. NORM: as of dbisl-init. One JSON line. bench_net layers XxYxZ BATCH REPEATS [FILTERS] Each
+ * convolution of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of
+ * multiply-adds in registers, its bytes (each activation once, and the weights) at that of memory, both measured first.
+ * A Markdown table. */
 #include "cpu/cpu.h"
 #include "cpu/fast.h"
 #include "device/net.h"
 #include "net/weights.real.h"
 #include "reference.h"
 
-/* --- a whole pass ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- a whole pass
+ * ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct task {
     dbi_layout layout;
@@ -24,7 +26,8 @@ typedef struct task {
 
 static dbi_error error;
 
-static void open_task(task *t, const char *what, const char *device, int64_t batch, const int64_t size[3], int filters, const char *norm)
+static void open_task(task *t, const char *what, const char *device, int64_t batch, const int64_t size[3], int filters,
+                      const char *norm)
 {
     dbi_arch arch = {1, 1, .filters = filters};
     const size_t count = (size_t)(batch * size[0] * size[1] * size[2]);
@@ -42,8 +45,9 @@ static void open_task(task *t, const char *what, const char *device, int64_t bat
     t->dlogits = random_array(count, 1e-6);
     t->dsdf = random_array(count, 1e-6);
     t->gradient = need_memory(sizeof(float) * t->layout.parameters);
-    t->pass =
-        (dbi_pass){.statistics = strcmp(what, "infer") ? DBI_BATCH_STATISTICS : DBI_RUNNING_STATISTICS, .update_running = t->step, .keep = t->step};
+    t->pass = (dbi_pass){.statistics = strcmp(what, "infer") ? DBI_BATCH_STATISTICS : DBI_RUNNING_STATISTICS,
+                         .update_running = t->step,
+                         .keep = t->step};
 }
 
 static double run_task(task *t)
@@ -58,8 +62,8 @@ static double run_task(task *t)
     return wall_clock() - start;
 }
 
-static void whole(const char *what, const char *size_text, const char *device, int64_t batch, const int64_t size[3], int repeats, int filters,
-                  const char *norm)
+static void whole(const char *what, const char *size_text, const char *device, int64_t batch, const int64_t size[3],
+                  int repeats, int filters, const char *norm)
 {
     static task t;
     double *times = need_memory(sizeof *times * (size_t)repeats);
@@ -68,12 +72,14 @@ static void whole(const char *what, const char *size_text, const char *device, i
     for (int i = 0; i < repeats; i++)
         times[i] = run_task(&t);
     qsort(times, (size_t)repeats, sizeof *times, by_size);
-    printf("{\"what\": \"%s %s batch %d filters %d\", \"median_s\": %.4f, \"min_s\": %.4f, \"peak_rss_mb\": %.1f}\n", what, size_text, (int)batch,
-           filters, times[repeats / 2], times[0], peak_mb());
+    printf("{\"what\": \"%s %s batch %d filters %d\", \"median_s\": %.4f, \"min_s\": %.4f, \"peak_rss_mb\": %.1f}\n",
+           what, size_text, (int)batch, filters, times[repeats / 2], times[0], peak_mb());
     dbi_net_close(t.net);
 }
 
-/* --- layer by layer ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- layer by layer
+ * ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct machine {
     double flops, bytes; /* a second, in 1e9 */
@@ -111,10 +117,12 @@ static bool alike(const dbi_layer *a, const dbi_layer *b)
 
 static void layer_row(const device *d, int index, const machine *m, int repeats, double sum[PARTS], double *bounds)
 {
-    static const char *const kinds[] = {[DBI_LAYER_CONV3] = "3³", [DBI_LAYER_DOWN] = "2³ down", [DBI_LAYER_UP] = "2³ up"};
+    static const char *const kinds[] = {
+        [DBI_LAYER_CONV3] = "3³", [DBI_LAYER_DOWN] = "2³ down", [DBI_LAYER_UP] = "2³ up"};
     const dbi_layout *layout = d->shape->layout;
     const dbi_layer *l = &layout->layer[index];
-    const int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN), taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8;
+    const int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN),
+              taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8;
     const int low = l->kind == DBI_LAYER_UP ? in_level : l->level; /* the level at which every tap counts */
     const int64_t *size = d->shape->size;
     const double voxels = (double)((size[0] >> low) * (size[1] >> low) * (size[2] >> low)),
@@ -122,13 +130,14 @@ static void layer_row(const device *d, int index, const machine *m, int repeats,
     const size_t from = index ? dbi_backend_fast.elements(d->shape, l->in, in_level)
                               : (size_t)(d->shape->batch * size[0] * size[1] * size[2]) * (size_t)l->in,
                  to = dbi_backend_fast.elements(d->shape, l->out, l->level);
-    const double gbyte = 4e-9 * (double)(from + to + (size_t)(l->in * l->out * taps)), bound = fmax(gflop / m->flops, gbyte / m->bytes);
+    const double gbyte = 4e-9 * (double)(from + to + (size_t)(l->in * l->out * taps)),
+                 bound = fmax(gflop / m->flops, gbyte / m->bytes);
     int count = 0;
     for (int k = 0; k < layout->layers; k++)
         count += alike(l, &layout->layer[k]);
-    printf("| %d × %s, %d → %d, %ldx%ldx%ld | %.2f | %.0f | %.2f, %s |", count, kinds[l->kind], l->in, l->out, (long)(size[0] >> l->level),
-           (long)(size[1] >> l->level), (long)(size[2] >> l->level), gflop, 1000 * gbyte, 1000 * bound,
-           gflop / m->flops > gbyte / m->bytes ? "operations" : "memory");
+    printf("| %d × %s, %d → %d, %ldx%ldx%ld | %.2f | %.0f | %.2f, %s |", count, kinds[l->kind], l->in, l->out,
+           (long)(size[0] >> l->level), (long)(size[1] >> l->level), (long)(size[2] >> l->level), gflop, 1000 * gbyte,
+           1000 * bound, gflop / m->flops > gbyte / m->bytes ? "operations" : "memory");
     for (part p = FORWARD; p < PARTS; p++) {
         if (p == DATA && index == 0) {
             printf(" |");
@@ -169,8 +178,10 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     d.result = need_memory(sizeof *d.result * most);
     d.in_gradient = need_memory(sizeof *d.in_gradient * most);
     d.weight_gradient = need_memory(sizeof *d.weight_gradient * weights);
-    printf("%s, threads: %d, multiply-adds %.0f GFLOP/s, memory %.1f GB/s\n\n", vector_name(), threads, m.flops, m.bytes);
-    printf("| layers, output | GFLOP | MB | bound, ms | forward | data gradient | weight gradient |\n| --- | --- | --- | --- | --- | --- | --- |\n");
+    printf("%s, threads: %d, multiply-adds %.0f GFLOP/s, memory %.1f GB/s\n\n", vector_name(), threads, m.flops,
+           m.bytes);
+    printf("| layers, output | GFLOP | MB | bound, ms | forward | data gradient | weight gradient |\n| --- | --- | --- "
+           "| --- | --- | --- | --- |\n");
     for (int l = 0; l < layout.layers; l++) {
         bool seen = false;
         for (int k = 0; k < l; k++)
@@ -179,8 +190,8 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
             layer_row(&d, l, &m, repeats, sum, &bounds);
     }
     const double all = sum[FORWARD] + sum[DATA] + sum[WEIGHT];
-    printf("| all | | | | %.1f ms | %.1f ms | %.1f ms |\n\nconvolutions %.1f ms, their bounds %.1f ms", 1000 * sum[FORWARD], 1000 * sum[DATA],
-           1000 * sum[WEIGHT], 1000 * all, 1000 * bounds);
+    printf("| all | | | | %.1f ms | %.1f ms | %.1f ms |\n\nconvolutions %.1f ms, their bounds %.1f ms",
+           1000 * sum[FORWARD], 1000 * sum[DATA], 1000 * sum[WEIGHT], 1000 * all, 1000 * bounds);
     dbi_backend_fast.close(d.state);
     free(d.in);
     free(d.out);
@@ -207,6 +218,7 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "layers"))
         layers(batch, size, repeats, filters);
     else
-        whole(argv[1], argv[2], argc > 6 ? argv[6] : "cpu", batch, size, repeats, filters, argc > 7 ? argv[7] : "batch");
+        whole(argv[1], argv[2], argc > 6 ? argv[6] : "cpu", batch, size, repeats, filters,
+              argc > 7 ? argv[7] : "batch");
     return 0;
 }

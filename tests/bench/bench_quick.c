@@ -1,14 +1,15 @@
 /* A guard against regressions: bench_quick TABLE [ROUNDS]
- * Times each kernel of note, small, on one thread, as a ratio to a loop that measures the machine and runs beside it, and compares the ratio with the
- * one that TABLE has for these vectors. More than MARGIN times it: failed. Prints a line a kernel and at the end "N passed, N failed"; exit
- * status 1 when one failed. Processor time, not the clock, and the least of ROUNDS (default 9) are taken, so that a busy machine does not matter.
- *   bench_quick --record [ROUNDS]             the table's lines, measured here
- * The table's lines are "KERNEL VECTORS REFERENCE RATIO", # begins a comment. */
+ * Times each kernel of note, small, on one thread, as a ratio to a loop that measures the machine and runs beside it,
+ * and compares the ratio with the one that TABLE has for these vectors. More than MARGIN times it: failed. Prints a
+ * line a kernel and at the end "N passed, N failed"; exit status 1 when one failed. Processor time, not the clock, and
+ * the least of ROUNDS (default 9) are taken, so that a busy machine does not matter. bench_quick --record [ROUNDS] the
+ * table's lines, measured here The table's lines are "KERNEL VECTORS REFERENCE RATIO", # begins a comment. */
 #include "cohort/phantom.h"
 #include "reference.h"
 #include "works.h"
 
-/* A kernel that takes twice its time fails on the machine of the table, and one at 1.5 times passes: processors differ by that. */
+/* A kernel that takes twice its time fails on the machine of the table, and one at 1.5 times passes: processors differ
+ * by that. */
 static const double margin = 1.6;
 
 typedef enum reference_kind { MULTIPLY, SCALAR, REFERENCES } reference_kind;
@@ -37,7 +38,8 @@ static double cpu_clock(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Table look-ups at addresses, and branches on values, that cannot be foreseen, as in envelopes, order statistics and decompression. */
+/* Table look-ups at addresses, and branches on values, that cannot be foreseen, as in envelopes, order statistics and
+ * decompression. */
 static float scalar_loop(void)
 {
     enum { ENTRIES = 1 << 12 };
@@ -93,8 +95,8 @@ static double expected(FILE *table, const char *kernel)
     double ratio, found = 0;
     rewind(table);
     while (fgets(line, sizeof line, table))
-        if (*line != '#' && sscanf(line, "%63s %63s %63s %lf", name, vectors, reference, &ratio) == 4 && !strcmp(name, kernel) &&
-            !strcmp(vectors, vector_name()))
+        if (*line != '#' && sscanf(line, "%63s %63s %63s %lf", name, vectors, reference, &ratio) == 4 &&
+            !strcmp(name, kernel) && !strcmp(vectors, vector_name()))
             found = ratio;
     return found;
 }
@@ -108,7 +110,8 @@ static void make_case(const char *path)
     if (!record || dbi_phantom_make(&settings, 1, &phantom, &error))
         die(error.text);
     const int64_t *n = phantom.label.grid.shape, shape[] = {1, n[0], n[1], n[2]};
-    dbi_tensor *image = dbi_record_add(record, "image", DBI_F32, 4, shape, &error), *label = dbi_record_add(record, "label", DBI_U8, 3, n, &error);
+    dbi_tensor *image = dbi_record_add(record, "image", DBI_F32, 4, shape, &error),
+               *label = dbi_record_add(record, "label", DBI_U8, 3, n, &error);
     if (!image || !label)
         die(error.text);
     memcpy(image->data, phantom.image[0].data, sizeof(float) * image->count);
@@ -141,7 +144,8 @@ int main(int argc, char **argv)
             printf("%-16s %8.3f times %s; nothing recorded for %s\n", kernels[k].name, ratio, reference, vector_name());
         } else {
             const bool slow = ratio > margin * wanted;
-            printf("%-16s %8.3f times %-8s, %.2f of what is recorded%s\n", kernels[k].name, ratio, reference, ratio / wanted,
+            printf("%-16s %8.3f times %-8s, %.2f of what is recorded%s\n", kernels[k].name, ratio, reference,
+                   ratio / wanted,
                    slow                      ? ": SLOWER"
                    : ratio * margin < wanted ? ": faster; record it anew"
                                              : "");

@@ -1,30 +1,28 @@
 /* Does one piece of work again and again, for a comparison in turns: bench_work WORK ARGUMENTS...
- * Prepares, warms up, prints "ready" and then, for each line that it reads, does the work once and prints the seconds it took. At the end of its
- * input, or at the line "stop", it prints "peak MB", the largest resident memory, and goes.
- *   step METHOD XxYxZ BATCH LABELED FILTERS   a step of training with loss and SGD, and the teacher's average where the method has one
- *   infer XxYxZ FILTERS                       a forward pass with running statistics
- *   sdf CASE                                  exact signed distance of class 1 of the case's label, raw
- *   levelset CASE XxYxZ                       distance to the 1/2 level set and its gradient, of the label's middle, softened
- *   score CASE                                all scores of the label, moved by two voxels, against itself
- *   read CASE                                 the case from its file into memory
- *   fma GFLOP                                 so many multiply-adds in registers
- *   command PROGRAM ARGUMENTS...              a whole process, its output thrown away; peak is the processes'
- * And, without turns:
- *   crop CASE XxYxZ OUT     the part of that size round the middle of the label
- *   plain CASE OUT          the case without compression, for readers that know no zstd
- *   flops XxYxZ BATCH LABELED FILTERS
- *                           "step GFLOP" of a training step's convolutions; "teacher GFLOP" of a pass of the unlabelled samples
- *   pipe METHOD FILTERS     training on the batches of standard input: seconds, steps, and the share of them spent waiting for a batch */
+ * Prepares, warms up, prints "ready" and then, for each line that it reads, does the work once and prints the seconds
+ * it took. At the end of its input, or at the line "stop", it prints "peak MB", the largest resident memory, and goes.
+ *   step METHOD XxYxZ BATCH LABELED FILTERS   a step of training with loss and SGD, and the teacher's average where the
+ * method has one infer XxYxZ FILTERS                       a forward pass with running statistics sdf CASE exact signed
+ * distance of class 1 of the case's label, raw levelset CASE XxYxZ                       distance to the 1/2 level set
+ * and its gradient, of the label's middle, softened score CASE                                all scores of the label,
+ * moved by two voxels, against itself read CASE                                 the case from its file into memory fma
+ * GFLOP                                 so many multiply-adds in registers command PROGRAM ARGUMENTS...              a
+ * whole process, its output thrown away; peak is the processes' And, without turns: crop CASE XxYxZ OUT     the part of
+ * that size round the middle of the label plain CASE OUT          the case without compression, for readers that know
+ * no zstd flops XxYxZ BATCH LABELED FILTERS "step GFLOP" of a training step's convolutions; "teacher GFLOP" of a pass
+ * of the unlabelled samples pipe METHOD FILTERS     training on the batches of standard input: seconds, steps, and the
+ * share of them spent waiting for a batch */
 #include "method/batch.h"
 #include "works.h"
 
 static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
 {
-    return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && !memcmp(a->size, b->size, sizeof a->size);
+    return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes &&
+           !memcmp(a->size, b->size, sizeof a->size);
 }
 
-/* As dbisl-train-step goes through its input, with a clock round the waiting for the next batch. The first one does not count: until it comes, the sampler
- * reads its first cases. */
+/* As dbisl-train-step goes through its input, with a clock round the waiting for the next batch. The first one does not
+ * count: until it comes, the sampler reads its first cases. */
 static void run_pipe(char **argv)
 {
     training t = {0};
@@ -81,7 +79,8 @@ static void run_flops(char **argv)
     for (int l = 0; l < layout.layers; l++) {
         const dbi_layer *layer = &layout.layer[l];
         const int level = layer->level + (layer->kind == DBI_LAYER_UP), taps = layer->kind == DBI_LAYER_CONV3 ? 27 : 8;
-        const double flops = 2.0 * taps * layer->in * layer->out * (double)((size[0] >> level) * (size[1] >> level) * (size[2] >> level));
+        const double flops = 2.0 * taps * layer->in * layer->out *
+                             (double)((size[0] >> level) * (size[1] >> level) * (size[2] >> level));
         forward += flops / 1e9;
         if (l == 0)
             first = flops / 1e9;
@@ -125,7 +124,8 @@ static void run_plain(char **argv)
     dbi_record_free(record);
 }
 
-/* ----------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -----------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *name;

@@ -1,4 +1,5 @@
-/* The pieces of work that are timed: each has an open() that prepares it from its arguments, ended by NULL, and a once() that does it. See bench_work.c. */
+/* The pieces of work that are timed: each has an open() that prepares it from its arguments, ended by NULL, and a
+ * once() that does it. See bench_work.c. */
 #ifndef BENCH_WORKS_H
 #define BENCH_WORKS_H
 
@@ -46,7 +47,9 @@ static void must(int status)
         die(error.text);
 }
 
-/* --- training ---------------------------------------------------------------------------------------------------------------------------------- */
+/* --- training
+ * ----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct training {
     dbi_checkpoint *student, *teacher;
@@ -62,8 +65,8 @@ static void train(void *context)
     training *t = context;
     dbi_step_log log;
     /* Half way, where the unsupervised terms count. */
-    must(dbi_trainer_step(t->trainer, &t->student->weights, t->teacher ? &t->teacher->weights : NULL, &t->samples, TOTAL_STEPS / 2 + t->student->step,
-                          &log, &error));
+    must(dbi_trainer_step(t->trainer, &t->student->weights, t->teacher ? &t->teacher->weights : NULL, &t->samples,
+                          TOTAL_STEPS / 2 + t->student->step, &log, &error));
     t->student->step++;
     if (t->teacher)
         must(dbi_checkpoint_average(t->teacher, t->student, 0.99, true, &error));
@@ -86,12 +89,14 @@ static void *open_step(char **argv)
     parse_size(argument(argv, 1), size);
     const int batch = number(argv, 2), labeled = number(argv, 3);
     const size_t voxels = (size_t)(size[0] * size[1] * size[2]);
-    float *image = random_array(voxels * (size_t)batch, 0.2), *sdf = need_memory(sizeof *sdf * voxels * (size_t)labeled);
+    float *image = random_array(voxels * (size_t)batch, 0.2),
+          *sdf = need_memory(sizeof *sdf * voxels * (size_t)labeled);
     uint8_t *label = need_memory(voxels * (size_t)labeled);
     open_weights(t, argument(argv, 0), number(argv, 4));
     for (int n = 0; n < batch; n++)
         for (size_t i = 0; i < voxels; i++) {
-            const int64_t z = (int64_t)i % size[2], y = (int64_t)i / size[2] % size[1], x = (int64_t)i / size[2] / size[1];
+            const int64_t z = (int64_t)i % size[2], y = (int64_t)i / size[2] % size[1],
+                          x = (int64_t)i / size[2] / size[1];
             const double d = ball(size, x, y, z);
             image[(size_t)n * voxels + i] += d > 0;
             if (n < labeled) {
@@ -100,13 +105,16 @@ static void *open_step(char **argv)
             }
         }
     t->samples = (dbi_samples_f32){image, label, sdf, NULL};
-    const dbi_training start = {&t->method, 2 * TOTAL_STEPS, 1, &t->student->layout, {batch, labeled, 1, {size[0], size[1], size[2]}}};
+    const dbi_training start = {
+        &t->method, 2 * TOTAL_STEPS, 1, &t->student->layout, {batch, labeled, 1, {size[0], size[1], size[2]}}};
     if (!(t->trainer = dbi_trainer_open(&host, &start, &error)))
         die(error.text);
     return t;
 }
 
-/* --- inference --------------------------------------------------------------------------------------------------------------------------------- */
+/* --- inference
+ * ---------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct inference {
     dbi_checkpoint *checkpoint;
@@ -137,7 +145,9 @@ static void *open_infer(char **argv)
     return n;
 }
 
-/* --- labels ------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- labels
+ * ------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct volume {
     int64_t shape[3];
@@ -182,7 +192,8 @@ static void middle(const uint8_t *label, const int64_t shape[3], const int64_t s
     }
 }
 
-static void crop_bytes(const void *from, const int64_t shape[3], size_t element, const int64_t start[3], const int64_t size[3], void *to)
+static void crop_bytes(const void *from, const int64_t shape[3], size_t element, const int64_t start[3],
+                       const int64_t size[3], void *to)
 {
     const char *in = from;
     char *out = to;
@@ -210,7 +221,8 @@ static void signed_distance(void *context)
 static void *open_score(char **argv)
 {
     volume *v = open_label(argv);
-    const size_t row = (size_t)(v->shape[1] * v->shape[2]), count = (size_t)v->shape[0] * row, by = row * (v->shape[0] > 2 ? 2 : 0);
+    const size_t row = (size_t)(v->shape[1] * v->shape[2]), count = (size_t)v->shape[0] * row,
+                 by = row * (v->shape[0] > 2 ? 2 : 0);
     v->moved = need_memory(count);
     memcpy(v->moved + by, v->label, count - by);
     return v;
@@ -261,7 +273,9 @@ static void levelset(void *context)
     must(dbi_levelset_gradient_f32(v->shape, v->p, v->foot, v->gradient, v->dp, &error));
 }
 
-/* --- files and processes ----------------------------------------------------------------------------------------------------------------------- */
+/* --- files and processes
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static void *open_read(char **argv)
 {
@@ -288,13 +302,15 @@ static void command(void *context)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    if (posix_spawnp(&child, argv[0], &actions, NULL, argv, environ) || waitpid(child, &status, 0) != child || !WIFEXITED(status) ||
-        WEXITSTATUS(status))
+    if (posix_spawnp(&child, argv[0], &actions, NULL, argv, environ) || waitpid(child, &status, 0) != child ||
+        !WIFEXITED(status) || WEXITSTATUS(status))
         die("bench_work: the command failed");
     posix_spawn_file_actions_destroy(&actions);
 }
 
-/* --- the machine ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- the machine
+ * -------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct multiply_adds {
     int floats, threads;
@@ -324,8 +340,10 @@ typedef struct bench_work {
 } bench_work;
 
 static const bench_work bench_works[] = {
-    {"step", open_step, train},   {"infer", open_infer, infer},   {"sdf", open_label, signed_distance}, {"levelset", open_levelset, levelset},
-    {"score", open_score, score}, {"read", open_read, read_case}, {"command", open_command, command},   {"fma", open_multiply_adds, multiply_add},
+    {"step", open_step, train},           {"infer", open_infer, infer},
+    {"sdf", open_label, signed_distance}, {"levelset", open_levelset, levelset},
+    {"score", open_score, score},         {"read", open_read, read_case},
+    {"command", open_command, command},   {"fma", open_multiply_adds, multiply_add},
 };
 
 /* NULL: there is none of this name. */

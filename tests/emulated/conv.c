@@ -55,12 +55,14 @@ static void visit(dbi_conv_pass pass, const dbi_conv_sides *s, float *x, float *
                                 const int64_t u = a * s->stride + i - s->padding, v = b * s->stride + j - s->padding,
                                               w = c * s->stride + k - s->padding;
                                 if (u >= 0 && u < xs[0] && v >= 0 && v < xs[1] && w >= 0 && w < xs[2])
-                                    join(pass, s, x + (((n * xs[0] + u) * xs[1] + v) * xs[2] + w) * s->x_channels, weight + tap * s->x_channels,
+                                    join(pass, s, x + (((n * xs[0] + u) * xs[1] + v) * xs[2] + w) * s->x_channels,
+                                         weight + tap * s->x_channels,
                                          y + (((n * ys[0] + a) * ys[1] + b) * ys[2] + c) * s->y_channels);
                             }
 }
 
-int dbi_emulated_conv(dbi_conv_pass pass, bool bf16, const dbi_conv_sides *s, void *x, void *weight, void *y, dbi_error *error)
+int dbi_emulated_conv(dbi_conv_pass pass, bool bf16, const dbi_conv_sides *s, void *x, void *weight, void *y,
+                      dbi_error *error)
 {
     const size_t counts[] = {(size_t)(s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2] * s->y_channels),
                              (size_t)(s->batch * s->x_size[0] * s->x_size[1] * s->x_size[2] * s->x_channels),

@@ -1,5 +1,5 @@
-/* Stands in for runtime.cu and cudnn.cu where the CUDA device's other sources are compiled for the host: device memory is the host's, convolutions are plain
- * loops. Streams are in streams.c. */
+/* Stands in for runtime.cu and cudnn.cu where the CUDA device's other sources are compiled for the host: device memory
+ * is the host's, convolutions are plain loops. Streams are in streams.c. */
 #include "emulated.h"
 
 #include <stdlib.h>
@@ -29,8 +29,8 @@ int dbi_cuda_select(const dbi_device *device, dbi_error *error)
     return device->index ? dbi_fail(error, "there is no device cuda:%d: one is emulated", device->index) : 0;
 }
 
-/* What the device's arena guarantees and no more: zeros, and 256-byte alignment. Each buffer is an allocation of its own and of just its size, so that
- * AddressSanitizer sees what leaves one. */
+/* What the device's arena guarantees and no more: zeros, and 256-byte alignment. Each buffer is an allocation of its
+ * own and of just its size, so that AddressSanitizer sees what leaves one. */
 int dbi_arena_open(dbi_arena *arena, dbi_error *error)
 {
     if (arena->bytes + dbi_emulated_held > dbi_emulated_limit)
@@ -69,7 +69,8 @@ struct dbi_convs {
     dbi_layer_kind kind[DBI_MAX_LAYERS];
 };
 
-dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_shape *shapes, bool gradients, size_t *workspace, dbi_error *error)
+dbi_convs *dbi_convs_open(const dbi_device *device, int layers, const dbi_conv_shape *shapes, bool gradients,
+                          size_t *workspace, dbi_error *error)
 {
     (void)gradients;
     dbi_convs *c = dbi_alloc(1, sizeof *c, error);
@@ -122,10 +123,12 @@ static dbi_conv_sides outputs_of(const dbi_convs *c, int l)
     return s;
 }
 
-/* Chunks of a fifth, of nothing and of the rest, each with a shift of its own, so that it shows how many values it has. */
+/* Chunks of a fifth, of nothing and of the rest, each with a shift of its own, so that it shows how many values it has.
+ */
 static void take_moments(const dbi_convs *c, const dbi_conv_sides *s, const void *z, const dbi_conv_moments *m)
 {
-    const int64_t voxels = s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2], bound[CHUNKS + 1] = {0, voxels / 5, voxels / 5, voxels};
+    const int64_t voxels = s->batch * s->y_size[0] * s->y_size[1] * s->y_size[2],
+                  bound[CHUNKS + 1] = {0, voxels / 5, voxels / 5, voxels};
     for (int j = 0; j < CHUNKS; j++) {
         m->count[j] = (float)(bound[j + 1] - bound[j]);
         for (int k = 0; k < s->y_channels; k++) {
@@ -158,14 +161,16 @@ bool dbi_convs_has_heads(const dbi_convs *c, int l)
     return dbi_convs_chunks(c, l) && c->kind[l] == DBI_LAYER_CONV3;
 }
 
-static void make_outputs(const dbi_convs *c, const dbi_conv_sides *s, const void *z, const dbi_conv_norm *norm, const dbi_conv_heads *h)
+static void make_outputs(const dbi_convs *c, const dbi_conv_sides *s, const void *z, const dbi_conv_norm *norm,
+                         const dbi_conv_heads *h)
 {
     const int64_t voxels = s->y_size[0] * s->y_size[1] * s->y_size[2];
     for (int64_t i = 0; i < s->batch * h->classes * voxels; i++) {
         const int64_t v = i % voxels, k = i / voxels % h->classes, n = i / voxels / h->classes;
         float sdf = h->sdf_bias[k], seg = h->seg_bias[k];
         for (int j = 0; j < h->channels; j++) {
-            const float y = norm->scale[j] * (loaded(c, z, (n * voxels + v) * s->y_channels + j) - norm->mean[j]) + norm->shift[j];
+            const float y =
+                norm->scale[j] * (loaded(c, z, (n * voxels + v) * s->y_channels + j) - norm->mean[j]) + norm->shift[j];
             sdf += h->sdf_weight[k * h->channels + j] * (y > 0 ? y : 0);
             seg += h->seg_weight[k * h->channels + j] * (y > 0 ? y : 0);
         }
@@ -208,8 +213,8 @@ static int submit(const dbi_convs *c, dbi_stream stream, const conv_arguments *a
     return dbi_emulated_submit(stream, run_conv, &mine, sizeof mine, 1, error);
 }
 
-int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out, const dbi_conv_extra *extra,
-                      void *workspace, dbi_error *error)
+int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *weight, void *out,
+                      const dbi_conv_extra *extra, void *workspace, dbi_error *error)
 {
     const bool up = c->kind[l] == DBI_LAYER_UP;
     conv_arguments a = {.layer = l, .weight = (void *)weight};
@@ -222,7 +227,8 @@ int dbi_convs_forward(dbi_convs *c, dbi_stream stream, int l, const void *in, co
     return submit(c, stream, &a, error);
 }
 
-int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din, void *workspace, dbi_error *error)
+int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, const void *weight, void *din,
+                   void *workspace, dbi_error *error)
 {
     const bool up = c->kind[l] == DBI_LAYER_UP;
     conv_arguments a = {.layer = l, .weight = (void *)weight};
@@ -233,11 +239,15 @@ int dbi_convs_data(dbi_convs *c, dbi_stream stream, int l, const void *dout, con
     return submit(c, stream, &a, error);
 }
 
-int dbi_convs_weight(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *dout, void *dweight, void *workspace, dbi_error *error)
+int dbi_convs_weight(dbi_convs *c, dbi_stream stream, int l, const void *in, const void *dout, void *dweight,
+                     void *workspace, dbi_error *error)
 {
     const bool up = c->kind[l] == DBI_LAYER_UP;
-    const conv_arguments a = {
-        .layer = l, .pass = DBI_CONV_TO_WEIGHT, .x = (void *)(up ? dout : in), .weight = dweight, .y = (void *)(up ? in : dout)};
+    const conv_arguments a = {.layer = l,
+                              .pass = DBI_CONV_TO_WEIGHT,
+                              .x = (void *)(up ? dout : in),
+                              .weight = dweight,
+                              .y = (void *)(up ? in : dout)};
     (void)workspace;
     return submit(c, stream, &a, error);
 }

@@ -1,4 +1,5 @@
-/* Streams, events, graphs and pinned memory on the host. What a stream is given is done at once, or, where dbi_emulated_disorder, some time later. */
+/* Streams, events, graphs and pinned memory on the host. What a stream is given is done at once, or, where
+ * dbi_emulated_disorder, some time later. */
 #include "cuda/stream.h"
 
 #include <stdio.h>
@@ -61,7 +62,8 @@ static void advance(struct CUstream_st *s)
     free(t);
 }
 
-/* One task of `wanted`, or of another stream that can go on: an odd disorder puts these off as long as it can. false: none can. */
+/* One task of `wanted`, or of another stream that can go on: an odd disorder puts these off as long as it can. false:
+ * none can. */
 static bool go_on(struct CUstream_st *wanted)
 {
     uint32_t count = 0;
@@ -130,8 +132,8 @@ static int put_task(dbi_stream stream, const task *head, const void *arguments, 
     return 0;
 }
 
-int dbi_emulated_submit(dbi_stream stream, void (*run)(const void *arguments, int64_t blocks), const void *arguments, size_t bytes, int64_t blocks,
-                        dbi_error *error)
+int dbi_emulated_submit(dbi_stream stream, void (*run)(const void *arguments, int64_t blocks), const void *arguments,
+                        size_t bytes, int64_t blocks, dbi_error *error)
 {
     const task head = {.run = run, .blocks = blocks};
     return put_task(stream, &head, arguments, bytes, error);
@@ -313,7 +315,8 @@ struct CUgraphExec_st {
     void *context;
 };
 
-int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context, dbi_error *error)
+int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *context, dbi_error *error), void *context,
+                     dbi_error *error)
 {
     (void)stream;
     *graph = dbi_alloc(1, sizeof **graph, error);

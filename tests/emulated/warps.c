@@ -25,7 +25,8 @@ typedef struct copy {
 
 typedef struct coroutine {
     ucontext_t begin;
-    void *here[5]; /* where it goes on: the compiler's own jumps are far faster than contexts, and sanitizers do not follow them to another stack */
+    void *here[5]; /* where it goes on: the compiler's own jumps are far faster than contexts, and sanitizers do not
+                      follow them to another stack */
     bool begun;
     const int64_t *turn; /* waits until this is no longer `seen`; NULL: it does not wait */
     int64_t seen;
@@ -86,7 +87,8 @@ static int next_one(void)
         }
     }
     if (waits)
-        wrong("what is not done waits for ever: a barrier, or an operation of a warp, that some threads do not come to");
+        wrong(
+            "what is not done waits for ever: a barrier, or an operation of a warp, that some threads do not come to");
     return -1;
 }
 
@@ -161,7 +163,8 @@ static JUMPS void run_block(void)
         go_on(dbi_emulated_backwards ? threads - 1 : 0);
 }
 
-void dbi_warps_launch(void (*kernel)(const void *), const void *arguments, unsigned blocks, unsigned block_threads, size_t shared)
+void dbi_warps_launch(void (*kernel)(const void *), const void *arguments, unsigned blocks, unsigned block_threads,
+                      size_t shared)
 {
     dbi_emulated_finish(); /* what was given to streams before */
     if (!coroutines) {
@@ -171,7 +174,8 @@ void dbi_warps_launch(void (*kernel)(const void *), const void *arguments, unsig
     the_kernel = kernel;
     the_arguments = arguments;
     threads = (int)block_threads;
-    if (block_threads < 1 || block_threads > MOST_THREADS || block_threads % DBI_WARP || blocks < 1 || shared > dbi_emulated_shared)
+    if (block_threads < 1 || block_threads > MOST_THREADS || block_threads % DBI_WARP || blocks < 1 ||
+        shared > dbi_emulated_shared)
         wrong("a launch of %u blocks of %u threads, %zu bytes of shared memory", blocks, block_threads, shared);
     /* An allocation of just this size, so that AddressSanitizer sees what leaves it. */
     if (posix_memalign((void **)&shared_memory, 128, shared ? shared : 1))
@@ -289,7 +293,8 @@ static void load_all(void *const slot[DBI_WARP])
         for (int l = 0; l < DBI_WARP; l++) {
             const loading *const mine = slot[l];
             const int a = l / 4, b = l % 4 * 2;
-            mine->r[m] = mine->transposed ? row[b][a] | (uint32_t)row[b + 1][a] << 16 : row[a][b] | (uint32_t)row[a][b + 1] << 16;
+            mine->r[m] = mine->transposed ? row[b][a] | (uint32_t)row[b + 1][a] << 16
+                                          : row[a][b] | (uint32_t)row[a][b + 1] << 16;
         }
     }
 }

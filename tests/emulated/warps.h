@@ -1,9 +1,11 @@
-/* Kernels that threads of a warp do together (tiled.cu, spread.cu), on the host: each thread is a coroutine, which runs until it has to wait for others.
+/* Kernels that threads of a warp do together (tiled.cu, spread.cu), on the host: each thread is a coroutine, which runs
+ * until it has to wait for others.
  *
- * What the instructions demand is checked, and what they leave open is made to show. All threads of a warp have to come to the same one; addresses have
- * to be aligned and within the block's shared memory, which is garbage at first; a place that an asynchronous copy is to fill is garbage until the copy is
- * waited for; and a warp runs as far as it can before the next one does, from the first warp on or, where dbi_emulated_backwards, from the last one, so that
- * a missing barrier changes the result. What is wrong ends the program with a line that says so. */
+ * What the instructions demand is checked, and what they leave open is made to show. All threads of a warp have to come
+ * to the same one; addresses have to be aligned and within the block's shared memory, which is garbage at first; a
+ * place that an asynchronous copy is to fill is garbage until the copy is waited for; and a warp runs as far as it can
+ * before the next one does, from the first warp on or, where dbi_emulated_backwards, from the last one, so that a
+ * missing barrier changes the result. What is wrong ends the program with a line that says so. */
 #ifndef WARPS_H
 #define WARPS_H
 
@@ -24,7 +26,8 @@ typedef struct dbi_index {
 /* Of the coroutine that runs: threadIdx, blockIdx, blockDim, gridDim. */
 extern dbi_index dbi_thread_index, dbi_block_index, dbi_block_extent, dbi_grid_extent;
 
-/* What the device has: bytes of shared memory that a block can get, multiprocessors, and blocks that one of them runs at once. */
+/* What the device has: bytes of shared memory that a block can get, multiprocessors, and blocks that one of them runs
+ * at once. */
 extern size_t dbi_emulated_shared;
 extern int dbi_emulated_processors, dbi_emulated_resident;
 
@@ -32,7 +35,8 @@ extern int dbi_emulated_processors, dbi_emulated_resident;
 extern int64_t dbi_emulated_loads, dbi_emulated_conflicts;
 
 /* All blocks, one after another. kernel: takes a reference to its arguments. */
-void dbi_warps_launch(void (*kernel)(const void *arguments), const void *arguments, unsigned blocks, unsigned threads, size_t shared);
+void dbi_warps_launch(void (*kernel)(const void *arguments), const void *arguments, unsigned blocks, unsigned threads,
+                      size_t shared);
 
 /* ---- For threads ---- */
 
@@ -42,7 +46,8 @@ unsigned char *dbi_shared_memory(void);
 /* Waits for all threads of the block. */
 void dbi_block_barrier(void);
 
-/* Waits until all threads of the warp are here with the same operation, which is then done once for all of them: slot[l] is lane l's. */
+/* Waits until all threads of the warp are here with the same operation, which is then done once for all of them:
+ * slot[l] is lane l's. */
 typedef void (*dbi_warp_operation)(void *const slot[DBI_WARP]);
 void dbi_warp_meet(dbi_warp_operation operation, void *slot);
 
@@ -52,7 +57,8 @@ void dbi_copy_commit(void);
 /* Waits for all groups but the last `left`. */
 void dbi_copy_wait(int left);
 
-/* An address in shared memory, as the instructions take it, and back; ends the program unless `bytes`, aligned to them, are there. */
+/* An address in shared memory, as the instructions take it, and back; ends the program unless `bytes`, aligned to them,
+ * are there. */
 uint32_t dbi_shared_address(const void *p);
 void *dbi_shared_at(uint32_t address, size_t bytes);
 

@@ -1,5 +1,5 @@
-/* Device memory for the tests that call kernels: the host's (emulated.h), or a GPU's where the test is compiled with DBI_ON_DEVICE and linked with
- * the library's CUDA objects in place of the emulated ones. Included after cmocka.h. */
+/* Device memory for the tests that call kernels: the host's (emulated.h), or a GPU's where the test is compiled with
+ * DBI_ON_DEVICE and linked with the library's CUDA objects in place of the emulated ones. Included after cmocka.h. */
 #ifndef DEVICE_MEMORY_H
 #define DEVICE_MEMORY_H
 

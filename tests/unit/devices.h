@@ -1,5 +1,5 @@
-/* Nets and trainers for tests that compare devices with the reference in double precision: one set of functions for both, with the suffix f32 for a device
- * by its name and f64 for the reference. */
+/* Nets and trainers for tests that compare devices with the reference in double precision: one set of functions for
+ * both, with the suffix f32 for a device by its name and f64 for the reference. */
 #ifndef DBI_TESTS_DEVICES_H
 #define DBI_TESTS_DEVICES_H
 
@@ -34,20 +34,23 @@ typedef dbi_cpu_net_f64 net_f64;
 typedef dbi_trainer trainer_f32;
 typedef dbi_cpu_trainer_f64 trainer_f64;
 
-static inline net_f32 *net_open_f32(const dbi_layout *layout, const char *name, int64_t batch, const int64_t size[3], bool training, dbi_error *error)
+static inline net_f32 *net_open_f32(const dbi_layout *layout, const char *name, int64_t batch, const int64_t size[3],
+                                    bool training, dbi_error *error)
 {
     const dbi_device device = device_named(name);
     return dbi_net_open(&device, layout, batch, size, training, error);
 }
 
-static inline net_f64 *net_open_f64(const dbi_layout *layout, const char *name, int64_t batch, const int64_t size[3], bool training, dbi_error *error)
+static inline net_f64 *net_open_f64(const dbi_layout *layout, const char *name, int64_t batch, const int64_t size[3],
+                                    bool training, dbi_error *error)
 {
     const dbi_net_shape shape = {layout, batch, {size[0], size[1], size[2]}, training};
     (void)name;
     return dbi_net_shape_check(&shape, error) ? NULL : dbi_cpu_net_open_f64(&dbi_backend_reference_f64, &shape, error);
 }
 
-static inline size_t net_bytes(const dbi_layout *layout, const char *name, int64_t batch, const int64_t size[3], bool training)
+static inline size_t net_bytes(const dbi_layout *layout, const char *name, int64_t batch, const int64_t size[3],
+                               bool training)
 {
     const dbi_device device = device_named(name);
     return dbi_net_bytes(&device, layout, batch, size, training);
@@ -60,16 +63,18 @@ static inline size_t net_bytes(const dbi_layout *layout, const char *name, int64
 #define net_forward_f64  dbi_cpu_net_forward_f64
 #define net_backward_f64 dbi_cpu_net_backward_f64
 
-static inline trainer_f32 *trainer_open_f32(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *name,
-                                            const dbi_loss_shape *shape, dbi_error *error)
+static inline trainer_f32 *trainer_open_f32(const dbi_method *method, int64_t total_steps, uint64_t seed,
+                                            const dbi_layout *layout, const char *name, const dbi_loss_shape *shape,
+                                            dbi_error *error)
 {
     const dbi_device device = device_named(name);
     const dbi_training training = {method, total_steps, seed, layout, *shape};
     return dbi_trainer_open(&device, &training, error);
 }
 
-static inline trainer_f64 *trainer_open_f64(const dbi_method *method, int64_t total_steps, uint64_t seed, const dbi_layout *layout, const char *name,
-                                            const dbi_loss_shape *shape, dbi_error *error)
+static inline trainer_f64 *trainer_open_f64(const dbi_method *method, int64_t total_steps, uint64_t seed,
+                                            const dbi_layout *layout, const char *name, const dbi_loss_shape *shape,
+                                            dbi_error *error)
 {
     const dbi_training training = {method, total_steps, seed, layout, *shape};
     (void)name;

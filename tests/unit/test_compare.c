@@ -1,4 +1,5 @@
-/* The signed-rank test against scipy's and against all tosses of the signs; comparisons against what can be worked out by hand. */
+/* The signed-rank test against scipy's and against all tosses of the signs; comparisons against what can be worked out
+ * by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,9 @@
 #include "score/compare.h"
 #include "score/signed_rank.h"
 
-/* --- signed ranks -------------------------------------------------------------------------------------------------------------------------------- */
+/* --- signed ranks
+ * --------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static double p_of(const double *differences, size_t count)
 {
@@ -104,9 +107,12 @@ static void test_both_ways_agree(void **state)
     assert_float_equal(p_of(d, DBI_SIGNED_RANK_EXACT + 1), 0.003067598930140447, 1e-9);
 }
 
-/* --- comparisons --------------------------------------------------------------------------------------------------------------------------------- */
+/* --- comparisons
+ * ---------------------------------------------------------------------------------------------------------------------------------
+ */
 
-static const char header[] = "method\tvariant\tlabels\tseed\tcase\tclass\tlargest\tdice\tjaccard\thd95\tasd\tempty\tsettings\n";
+static const char header[] =
+    "method\tvariant\tlabels\tseed\tcase\tclass\tlargest\tdice\tjaccard\thd95\tasd\tempty\tsettings\n";
 
 /* Reads a table from a file of its own. */
 static int read_text(dbi_results *results, const char *text, dbi_error *error)
@@ -121,9 +127,11 @@ static int read_text(dbi_results *results, const char *text, dbi_error *error)
     return status;
 }
 
-static void add_row(char *text, const char *method, const char *variant, int seed, const char *id, int class, const char *dice, const char *empty)
+static void add_row(char *text, const char *method, const char *variant, int seed, const char *id, int class,
+                    const char *dice, const char *empty)
 {
-    sprintf(text + strlen(text), "%s\t%s\t8\t%d\t%s\t%d\t0\t%s\t0.5\t2\t1\t%s\th%d\n", method, variant, seed, id, class, dice, empty, seed);
+    sprintf(text + strlen(text), "%s\t%s\t8\t%d\t%s\t%d\t0\t%s\t0.5\t2\t1\t%s\th%d\n", method, variant, seed, id, class,
+            dice, empty, seed);
 }
 
 static const dbi_compared *find(const dbi_compare_table *table, const char *method, const char *class)
@@ -141,7 +149,8 @@ static void test_by_hand(void **state)
     dbi_error error;
     strcpy(text, header);
     /* Case means of a: 0.3, 0.5, 0.7; of b with seed 1 alone: 0.6, 0.5, 1; a with that seed: 0.2, 0.4, 0.6. */
-    const char *const a[2][3] = {{"0.2", "0.4", "0.6"}, {"0.4", "0.6", "0.8"}}, *const b[3] = {"0.6", "0.5", "1"}, *const ids[3] = {"x", "y", "z"};
+    const char *const a[2][3] = {{"0.2", "0.4", "0.6"}, {"0.4", "0.6", "0.8"}}, *const b[3] = {"0.6", "0.5", "1"},
+                      *const ids[3] = {"x", "y", "z"};
     for (int seed = 0; seed < 2; seed++)
         for (int i = 0; i < 3; i++)
             add_row(text, "a", "-", seed + 1, ids[i], 1, a[seed][i], "none");
@@ -234,8 +243,10 @@ static void test_bad(void **state)
         {"a\t-\t8\t1\tx\t1\t2\t0.5\t0.5\t2\t1\tnone\th\n", "line 2: largest"},
         {"a\t-\t8\t1\tx\t1\t0\t0.5x\t0.5\t2\t1\tnone\th\n", "line 2: dice: \"0.5x\""},
         {"a\t-\t8\t\tx\t1\t0\t0.5\t0.5\t2\t1\tnone\th\n", "line 2: no seed"},
-        {"a\t-\t8\t1\tx\t1\t0\t0.5\t0.5\t2\t1\tnone\th\na\t-\t8\t1\tx\t1\t0\t0.6\t0.5\t2\t1\tnone\th\n", "other scores"},
-        {"a\t-\t8\t1\tx\t1\t0\t0.5\t0.5\t2\t1\tnone\th\na\t-\t8\t1\tx\t1\t0\t0.5\t0.5\t2\t1\tnone\tg\n", "other settings"},
+        {"a\t-\t8\t1\tx\t1\t0\t0.5\t0.5\t2\t1\tnone\th\na\t-\t8\t1\tx\t1\t0\t0.6\t0.5\t2\t1\tnone\th\n",
+         "other scores"},
+        {"a\t-\t8\t1\tx\t1\t0\t0.5\t0.5\t2\t1\tnone\th\na\t-\t8\t1\tx\t1\t0\t0.5\t0.5\t2\t1\tnone\tg\n",
+         "other settings"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[1024];

@@ -103,7 +103,8 @@ static void test_closeness(void **state)
     assert_true(fabs(r.bands[0].mean - sum / (double)r.bands[0].voxels) < 1e-4);
     assert_true(fabs(r.bands[0].offset + 2) < 0.1 && fabs(r.bands[0].p95 - 2.49) < 0.03);
     assert_true(fabs(r.bands[0].shifted_mean - 1 / M_PI) < 0.03 && r.bands[0].shifted_p95 < 0.6);
-    assert_true(fabs(r.bands[1].mean - 1) < 1e-5 && fabs(r.bands[1].p95 - 1) < 0.01 && fabs(r.bands[1].offset - 1) < 0.01);
+    assert_true(fabs(r.bands[1].mean - 1) < 1e-5 && fabs(r.bands[1].p95 - 1) < 0.01 &&
+                fabs(r.bands[1].offset - 1) < 0.01);
     assert_true(r.bands[1].shifted_mean < 0.01 && r.bands[1].shifted_p95 < 0.01);
     assert_true(r.bands[2].mean == 0 && r.bands[2].p95 == 0 && r.bands[2].offset == 0 && r.bands[2].shifted_mean == 0);
 }
@@ -155,14 +156,16 @@ static dbi_record *labelled(uint8_t value, double radius, const char *classes)
 static void test_comparison(void **state)
 {
     (void)state;
-    dbi_comparison_settings settings = {.blurs = {0}, .backgrounds = {0}, .blur_count = 1, .background_count = 1, .transform_count = 1};
+    dbi_comparison_settings settings = {
+        .blurs = {0}, .backgrounds = {0}, .blur_count = 1, .background_count = 1, .transform_count = 1};
     dbi_error error;
     int added;
     for (int patch = 0; patch < 3; patch++) {
         for (int a = 0; a < 3; a++)
             settings.patch[a] = (const int64_t[]){0, 9, 100}[patch];
         dbi_comparison *c = dbi_comparison_open(&settings, &error);
-        dbi_record *one = labelled(1, 4, "1"), *second = labelled(2, 4, "3"), *full = labelled(1, 100, "1"), *wrong = labelled(2, 4, "1");
+        dbi_record *one = labelled(1, 4, "1"), *second = labelled(2, 4, "3"), *full = labelled(1, 100, "1"),
+                   *wrong = labelled(2, 4, "1");
         assert_int_equal(dbi_comparison_add(c, one, &added, &error), 0);
         assert_int_equal(added, 1);
         assert_int_equal(dbi_comparison_add(c, second, &added, &error), 0);

@@ -1,5 +1,5 @@
-/* The CUDA device's convolutions on tensor cores (tiled.cu, spread.cu) against the direct ones (direct.cu), and what they do on the way: moments,
- * normalization, the network's outputs. */
+/* The CUDA device's convolutions on tensor cores (tiled.cu, spread.cu) against the direct ones (direct.cu), and what
+ * they do on the way: moments, normalization, the network's outputs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,15 +23,31 @@
 #include "warps.h"
 
 /* Channels of x and y that the kernels know. */
-static const int tiled_channels[][2] = {{8, 8}, {8, 16}, {16, 16}, {8, 32}, {32, 32}}, spread_channels[][2] = {{8, 16}, {16, 32}, {32, 64}};
-enum { TILED = sizeof tiled_channels / sizeof *tiled_channels, SPREAD = sizeof spread_channels / sizeof *spread_channels };
+static const int tiled_channels[][2] = {{8, 8}, {8, 16}, {16, 16}, {8, 32}, {32, 32}},
+                 spread_channels[][2] = {{8, 16}, {16, 32}, {32, 64}};
+enum {
+    TILED = sizeof tiled_channels / sizeof *tiled_channels,
+    SPREAD = sizeof spread_channels / sizeof *spread_channels
+};
 
-/* Batch and sizes, of y: no multiples of a tile; the last are more than all multiprocessors do at once, so that a block goes from tile to tile. */
-static const int64_t tiled_sizes[][4] = {{1, 13, 9, 21}, {3, 3, 5, 7}, {2, 40, 33, 17}, {2, 1, 1, 1}, {1, 57, 49, 41}, {3, 65, 57, 58}},
+/* Batch and sizes, of y: no multiples of a tile; the last are more than all multiprocessors do at once, so that a block
+ * goes from tile to tile. */
+static const int64_t tiled_sizes[][4] = {{1, 13, 9, 21}, {3, 3, 5, 7},    {2, 40, 33, 17},
+                                         {2, 1, 1, 1},   {1, 57, 49, 41}, {3, 65, 57, 58}},
                      spread_sizes[][4] = {{1, 13, 9, 21}, {3, 3, 5, 7}, {2, 1, 1, 1}, {1, 33, 35, 37}};
-enum { TILED_SIZES = sizeof tiled_sizes / sizeof *tiled_sizes, SPREAD_SIZES = sizeof spread_sizes / sizeof *spread_sizes };
+enum {
+    TILED_SIZES = sizeof tiled_sizes / sizeof *tiled_sizes,
+    SPREAD_SIZES = sizeof spread_sizes / sizeof *spread_sizes
+};
 
-enum { X, WEIGHT, Y, OPERANDS, GUARD = 1024, MOST_CHANNELS = 64 }; /* GUARD: bytes after each buffer that nobody may write */
+enum {
+    X,
+    WEIGHT,
+    Y,
+    OPERANDS,
+    GUARD = 1024,
+    MOST_CHANNELS = 64
+}; /* GUARD: bytes after each buffer that nobody may write */
 
 /* Device memory, and what the host has put there or got from there. */
 typedef struct buffer {
@@ -133,15 +149,16 @@ static dbi_conv_sides sides_of(bool spread, const int channels[2], const int64_t
     return s;
 }
 
-/* false: there are no kernels for it. Operands are drawn so that outputs are of size 1, or a gradient's the root of what it adds. */
+/* false: there are no kernels for it. Operands are drawn so that outputs are of size 1, or a gradient's the root of
+ * what it adds. */
 static bool open_problem(problem *p, bool spread, dbi_conv_pass pass, const int channels[2], const int64_t size[4])
 {
     memset(p, 0, sizeof *p);
     p->sides = sides_of(spread, channels, size);
     p->pass = pass;
     p->spread = spread;
-    snprintf(p->name, sizeof p->name, "%s, pass %d, %d and %d channels, %d x %dx%dx%d", spread ? "spread" : "tiled", (int)pass, channels[0],
-             channels[1], (int)size[0], (int)size[1], (int)size[2], (int)size[3]);
+    snprintf(p->name, sizeof p->name, "%s, pass %d, %d and %d channels, %d x %dx%dx%d", spread ? "spread" : "tiled",
+             (int)pass, channels[0], channels[1], (int)size[0], (int)size[1], (int)size[2], (int)size[3]);
     if (spread ? !dbi_spread_make(&p->spreading, &p->sides) : !dbi_tiled_make(&p->tiles, pass, &p->sides))
         return false;
     p->blocks = spread ? p->spreading.blocks : p->tiles.blocks;
@@ -153,7 +170,8 @@ static bool open_problem(problem *p, bool spread, dbi_conv_pass pass, const int 
         need(p, &p->operand[i], count_of(p, i) * sizeof(dbi_bf16));
     need(p, &p->workspace, spread ? 0 : p->tiles.workspace);
     need(p, &p->skip, p->operand[p->target].bytes);
-    buffer *of_channel[] = {&p->mean, &p->scale, &p->shift}, *of_chunk[] = {&p->chunk_shift, &p->chunk_sum, &p->chunk_squares};
+    buffer *of_channel[] = {&p->mean, &p->scale, &p->shift},
+           *of_chunk[] = {&p->chunk_shift, &p->chunk_sum, &p->chunk_squares};
     for (int i = 0; i < 3; i++) {
         need(p, of_channel[i], each);
         need(p, of_chunk[i], each * chunks);
@@ -177,16 +195,17 @@ static void fill_problem(problem *p)
 
 static void close_problem(problem *p)
 {
-    buffer *all[] = {&p->operand[X], &p->operand[WEIGHT], &p->operand[Y], &p->workspace,   &p->skip,      &p->mean,
-                     &p->scale,      &p->shift,           &p->count,      &p->chunk_shift, &p->chunk_sum, &p->chunk_squares,
-                     &p->sdf_weight, &p->sdf_bias,        &p->seg_weight, &p->seg_bias,    &p->logits,    &p->sdf};
+    buffer *all[] = {&p->operand[X], &p->operand[WEIGHT], &p->operand[Y], &p->workspace, &p->skip,
+                     &p->mean,       &p->scale,           &p->shift,      &p->count,     &p->chunk_shift,
+                     &p->chunk_sum,  &p->chunk_squares,   &p->sdf_weight, &p->sdf_bias,  &p->seg_weight,
+                     &p->seg_bias,   &p->logits,          &p->sdf};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]->host);
     dbi_arena_close(&p->arena);
 }
 
-/* Computes p's target, by the kernels to be judged or by the direct ones, whatever was there. Each time in another order of warps and blocks: no byte may
- * depend on it. */
+/* Computes p's target, by the kernels to be judged or by the direct ones, whatever was there. Each time in another
+ * order of warps and blocks: no byte may depend on it. */
 static void run(problem *p, bool direct, const dbi_conv_extra *extra)
 {
     dbi_error error = {""};
@@ -195,9 +214,10 @@ static void run(problem *p, bool direct, const dbi_conv_extra *extra)
     poison(&p->operand[p->target]);
     poison(&p->workspace);
     device_backwards(backwards = !backwards);
-    const int status = direct      ? dbi_direct(p->pass, true, &p->sides, test_stream, x, weight, y, &error)
-                       : p->spread ? dbi_spread(&p->spreading, test_stream, x, weight, y, extra, &error)
-                                   : dbi_tiled(&p->tiles, test_stream, x, weight, y, extra, p->workspace.device, &error);
+    const int status = direct ? dbi_direct(p->pass, true, &p->sides, test_stream, x, weight, y, &error)
+                       : p->spread
+                           ? dbi_spread(&p->spreading, test_stream, x, weight, y, extra, &error)
+                           : dbi_tiled(&p->tiles, test_stream, x, weight, y, extra, p->workspace.device, &error);
     if (status)
         fail_msg("%s: %s", p->name, error.text);
     get(p, &p->operand[p->target]);
@@ -217,7 +237,8 @@ static void assert_same(const problem *p, const char *what, const void *a, const
         fail_msg("%s: %s: bytes differ", p->name, what);
 }
 
-/* Both are sums in single precision, rounded once: no value differs by more than one step of bfloat16, but for what cancels. */
+/* Both are sums in single precision, rounded once: no value differs by more than one step of bfloat16, but for what
+ * cancels. */
 static void compare(const problem *p, const dbi_bf16 *got, const dbi_bf16 *want)
 {
     const size_t count = count_of(p, p->target);
@@ -258,8 +279,8 @@ static void check_pass(problem *p)
     free(again);
 }
 
-/* Under compute-sanitizer: one small size, and for the kernels that have two tiles in memory one of several tiles for a block. The emulation has few
- * multiprocessors: small sizes have several tiles for a block there. */
+/* Under compute-sanitizer: one small size, and for the kernels that have two tiles in memory one of several tiles for a
+ * block. The emulation has few multiprocessors: small sizes have several tiles for a block there. */
 static bool left_out(int channels, int size)
 {
     return on_gpu() ? sanitized() && size != 0 && !(size == 4 && channels == TILED - 1) : tiled_sizes[size][1] > 13;
@@ -302,7 +323,8 @@ static void tiled_agrees(void **state)
     each_tiled(DBI_CONV_TO_WEIGHT, check_pass);
 }
 
-/* What only the emulation can show: the kernels for devices with less shared memory, A100s among them, and that no load of a matrix meets a bank twice. */
+/* What only the emulation can show: the kernels for devices with less shared memory, A100s among them, and that no load
+ * of a matrix meets a bank twice. */
 static void tiled_with_less_memory(void **state)
 {
     (void)state;
@@ -341,7 +363,8 @@ static void tiled_meets_no_bank_twice(void **state)
             dbi_emulated_loads = dbi_emulated_conflicts = 0;
             run(&p, false, NULL);
             if (dbi_emulated_loads == 0 || dbi_emulated_conflicts)
-                fail_msg("%s: %lld of %lld loads of matrices", p.name, (long long)dbi_emulated_conflicts, (long long)dbi_emulated_loads);
+                fail_msg("%s: %lld of %lld loads of matrices", p.name, (long long)dbi_emulated_conflicts,
+                         (long long)dbi_emulated_loads);
             close_problem(&p);
         }
 #else
@@ -355,14 +378,16 @@ static void spread_agrees(void **state)
     each_spread(check_pass);
 }
 
-/* ---- Moments: all chunks together give the outputs' number, mean and squares of differences from it, computed in double ---- */
+/* ---- Moments: all chunks together give the outputs' number, mean and squares of differences from it, computed in
+ * double ---- */
 
 static void check_moments(problem *p)
 {
     buffer *chunk[] = {&p->count, &p->chunk_shift, &p->chunk_sum, &p->chunk_squares};
     void *first[4];
     fill_problem(p);
-    const dbi_conv_extra extra = {.moments = {p->count.device, p->chunk_shift.device, p->chunk_sum.device, p->chunk_squares.device}};
+    const dbi_conv_extra extra = {
+        .moments = {p->count.device, p->chunk_shift.device, p->chunk_sum.device, p->chunk_squares.device}};
     dbi_bf16 *plain = result(p, false, NULL), *z = NULL;
     for (int again = 0; again < 2; again++) {
         for (int i = 0; i < 4; i++)
@@ -398,7 +423,8 @@ static void check_moments(problem *p)
         if (count != (double)p->voxels)
             fail_msg("%s: %g values, not %g", p->name, count, (double)p->voxels);
         if (!(fabs(sum / count) <= 1e-5 * deviation + 1e-7 * fabs(mean[c])))
-            fail_msg("%s: channel %d: the mean is %g off %g, deviation %g", p->name, c, sum / count, mean[c], deviation);
+            fail_msg("%s: channel %d: the mean is %g off %g, deviation %g", p->name, c, sum / count, mean[c],
+                     deviation);
         if (!(fabs(all - squares[c]) <= 1e-5 * squares[c] + 1e-12 * mean[c] * mean[c]))
             fail_msg("%s: channel %d: squares %g, not %g", p->name, c, all, squares[c]);
     }
@@ -442,7 +468,8 @@ static void check_normalized(problem *p)
         dbi_bf16 *got = result(p, false, &extra), *again = result(p, false, &extra);
         for (int64_t i = 0; i < p->voxels * p->channels; i++) {
             const double added = skip ? dbi_bf16_to_float(halves(&p->skip)[i]) : 0;
-            const double want = activated(p, (int)(i % p->channels), dbi_bf16_to_float(z[i])) + added, a = dbi_bf16_to_float(got[i]);
+            const double want = activated(p, (int)(i % p->channels), dbi_bf16_to_float(z[i])) + added,
+                         a = dbi_bf16_to_float(got[i]);
             if (!(fabs(a - want) <= 0x1p-8 * fabs(want) + 1e-5)) /* rounded once, and what single precision loses */
                 fail_msg("%s, %s: element %lld: %g, not %g", p->name, skip ? "skip" : "no skip", (long long)i, a, want);
         }
@@ -481,7 +508,8 @@ static void check_outputs(const problem *p, const dbi_bf16 *z, int classes, int 
         }
         const double logit = floats(&p->logits)[i], distance = floats(&p->sdf)[i];
         if (!(fabs(logit - seg) <= 4e-5 * (1 + fabs(seg)) && fabs(distance - tanh(sdf)) <= 4e-5))
-            fail_msg("%s, class %d of %d: output %lld: %g, %g, not %g, %g", p->name, (int)k, classes, (long long)i, logit, distance, seg, tanh(sdf));
+            fail_msg("%s, class %d of %d: output %lld: %g, %g, not %g, %g", p->name, (int)k, classes, (long long)i,
+                     logit, distance, seg, tanh(sdf));
     }
 }
 
@@ -495,7 +523,8 @@ static void check_heads(int classes, const int channels[2], const int64_t size[4
         return;
     }
     const int there = p.channels - 3;
-    buffer *weight[] = {&p.sdf_weight, &p.seg_weight}, *bias[] = {&p.sdf_bias, &p.seg_bias}, *out[] = {&p.logits, &p.sdf}, *y = &p.operand[Y];
+    buffer *weight[] = {&p.sdf_weight, &p.seg_weight}, *bias[] = {&p.sdf_bias, &p.seg_bias},
+           *out[] = {&p.logits, &p.sdf}, *y = &p.operand[Y];
     for (int i = 0; i < 2; i++) {
         need(&p, weight[i], (size_t)(classes * there) * sizeof(float));
         need(&p, bias[i], (size_t)classes * sizeof(float));
@@ -506,9 +535,9 @@ static void check_heads(int classes, const int channels[2], const int64_t size[4
         draw(weight[i], false, 7 + 2 * i, 1, 0);
         draw(bias[i], false, 8 + 2 * i, 1, 0);
     }
-    const dbi_conv_extra extra = {
-        .norm = norm_of(&p, false),
-        .heads = {p.sdf_weight.device, p.sdf_bias.device, p.seg_weight.device, p.seg_bias.device, p.logits.device, p.sdf.device, classes, there}};
+    const dbi_conv_extra extra = {.norm = norm_of(&p, false),
+                                  .heads = {p.sdf_weight.device, p.sdf_bias.device, p.seg_weight.device,
+                                            p.seg_bias.device, p.logits.device, p.sdf.device, classes, there}};
     dbi_bf16 *z = result(&p, false, NULL);
     void *first[2];
     for (int again = 0; again < 2; again++) {
@@ -621,7 +650,7 @@ static void spread_refuses(void **state)
     bad[3].x_channels = 24;
     bad[4].y_channels = 16;
     bad[5].batch = 0;
-    bad[6].x_size[2]++;                                                                 /* of an odd size: voxels that have none of y */
+    bad[6].x_size[2]++; /* of an odd size: voxels that have none of y */
     bad[7] = sides_of(true, (int[]){16, 32}, (int64_t[]){1, 1 << 10, 1 << 10, 1 << 8}); /* 2^31 voxels of x */
     bad[8] = sides_of(true, (int[]){16, 32}, (int64_t[]){1 << 20, 1 << 20, 1 << 20, 1 << 20});
     assert_true(has_spread(&good));
@@ -633,10 +662,18 @@ static void spread_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiled_agrees),     cmocka_unit_test(tiled_with_less_memory), cmocka_unit_test(tiled_meets_no_bank_twice),
-        cmocka_unit_test(spread_agrees),    cmocka_unit_test(tiled_takes_moments),    cmocka_unit_test(spread_takes_moments),
-        cmocka_unit_test(tiled_normalizes), cmocka_unit_test(spread_normalizes),      cmocka_unit_test(tiled_makes_the_outputs),
-        cmocka_unit_test(enough_kernels),   cmocka_unit_test(tiled_refuses),          cmocka_unit_test(spread_refuses),
+        cmocka_unit_test(tiled_agrees),
+        cmocka_unit_test(tiled_with_less_memory),
+        cmocka_unit_test(tiled_meets_no_bank_twice),
+        cmocka_unit_test(spread_agrees),
+        cmocka_unit_test(tiled_takes_moments),
+        cmocka_unit_test(spread_takes_moments),
+        cmocka_unit_test(tiled_normalizes),
+        cmocka_unit_test(spread_normalizes),
+        cmocka_unit_test(tiled_makes_the_outputs),
+        cmocka_unit_test(enough_kernels),
+        cmocka_unit_test(tiled_refuses),
+        cmocka_unit_test(spread_refuses),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

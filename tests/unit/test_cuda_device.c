@@ -1,4 +1,5 @@
-/* The small parts of the CUDA device: precisions, memory, division among threads, conversions, random numbers, the file of convolutions. */
+/* The small parts of the CUDA device: precisions, memory, division among threads, conversions, random numbers, the file
+ * of convolutions. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,7 +90,8 @@ static void test_tilings(void **state)
                 continue;
             assert_int_equal(t.groups * DBI_GROUP, dbi_padded(channels[c]));
             assert_true(t.lanes <= DBI_MOST_LANES && t.lanes * t.rows == DBI_BLOCK && (t.lanes & (t.lanes - 1)) == 0);
-            assert_true(t.chunks <= DBI_MOST_PARTIALS && t.tiles * t.lanes >= t.groups && (t.tiles - 1) * t.lanes < t.groups);
+            assert_true(t.chunks <= DBI_MOST_PARTIALS && t.tiles * t.lanes >= t.groups &&
+                        (t.tiles - 1) * t.lanes < t.groups);
             unsigned char *seen = calloc((size_t)(voxels[v] * t.groups), 1);
             assert_non_null(seen);
             for (int64_t block = 0; block < dbi_tiling_blocks(&t); block++)
@@ -114,7 +116,8 @@ static void test_tilings(void **state)
             for (int64_t block = 0; block < dbi_tiling_run_blocks(&t); block++)
                 for (int thread = 0; thread < DBI_BLOCK; thread++) {
                     const dbi_place p = dbi_tiling_place(&t, block, thread);
-                    for (int k = 0; p.group < t.groups && p.first < voxels[v] && k < dbi_tiling_rounds(&t, p.first); k++)
+                    for (int k = 0; p.group < t.groups && p.first < voxels[v] && k < dbi_tiling_rounds(&t, p.first);
+                         k++)
                         seen[(p.first + k * t.rows) * t.groups + p.group]++;
                 }
             for (int64_t i = 0; i < voxels[v] * t.groups; i++)
@@ -170,7 +173,8 @@ static void test_bf16(void **state)
             assert_int_equal(dbi_bf16_from_float(from_bits(bits << 16 | 0x8001)).bits, bits + 1);
         }
     }
-    assert_true(isnan(dbi_bf16_to_float(dbi_bf16_from_float(from_bits(0x7f800001))))); /* a NaN whose upper half is infinity */
+    assert_true(
+        isnan(dbi_bf16_to_float(dbi_bf16_from_float(from_bits(0x7f800001))))); /* a NaN whose upper half is infinity */
 }
 
 static void test_random_numbers_are_the_hosts(void **state)
@@ -264,17 +268,18 @@ static void test_bad_lines_are_passed_over(void **state)
     char endless[1024];
     memset(endless, 'x', sizeof endless - 1);
     endless[sizeof endless - 1] = 0;
-    snprintf(
-        text, sizeof text,
-        "good\t5\nno number\nno number\t\nnegative\t-1\nspace\t 1\ntail\t1 2\nhuge\t99999999999999999999\nlarge\t1000001\n\t3\n%s\t4\nbin\x01\t1\n"
-        "last good\t1000000\n\n%s\t8\ncut off\t12",
-        endless, endless);
+    snprintf(text, sizeof text,
+             "good\t5\nno number\nno number\t\nnegative\t-1\nspace\t 1\ntail\t1 "
+             "2\nhuge\t99999999999999999999\nlarge\t1000001\n\t3\n%s\t4\nbin\x01\t1\n"
+             "last good\t1000000\n\n%s\t8\ncut off\t12",
+             endless, endless);
     write_text(in_folder("bad"), text);
     dbi_algorithms *a = dbi_algorithms_open(in_folder("bad"), &error);
     assert_non_null(a);
     assert_int_equal(dbi_algorithms_find(a, "good"), 5);
     assert_int_equal(dbi_algorithms_find(a, "last good"), 1000000);
-    static const char *const absent[] = {"no number", "negative", "space", "tail", "huge", "large", "", "bin\x01", "cut off", "x"};
+    static const char *const absent[] = {"no number", "negative", "space",   "tail",    "huge",
+                                         "large",     "",         "bin\x01", "cut off", "x"};
     for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
         assert_int_equal(dbi_algorithms_find(a, absent[i]), -1);
     for (const char *p = endless; *p; p++)

@@ -20,7 +20,8 @@
 #include "distance/normalize.h"
 #include "distance/transform.real.h"
 
-static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip3 = {.kind = DBI_NORMALIZE_CLIP, .t = 3}, maximum = {.kind = DBI_NORMALIZE_MAX};
+static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip3 = {.kind = DBI_NORMALIZE_CLIP, .t = 3},
+                           maximum = {.kind = DBI_NORMALIZE_MAX};
 static const dbi_normalize *const normalizations[] = {&none, &clip3, &maximum};
 static const char *const transforms[] = {"exact", "levelset", "conv:0.7,3", "conv:2,30", "conv:0.02,3", "conv:0.35,6"};
 enum { TRANSFORMS = sizeof transforms / sizeof *transforms, MAPS = 3 };
@@ -55,8 +56,10 @@ static void fill(enum kind kind, uint32_t stream, const int64_t shape[3], float 
     dbi_random_start(&r, 11, DBI_ROLE_TEST, (uint32_t)kind, stream);
     for (int64_t i = 0; i < count_of(shape); i++) {
         const double x = (double)(i / (shape[1] * shape[2])) - 0.48 * (double)shape[0],
-                     y = (double)(i / shape[2] % shape[1]) - 0.46 * (double)shape[1], z = (double)(i % shape[2]) - 0.47 * (double)shape[2];
-        const double radius = 0.31 * (double)shape[0] + 0.2 * sin(1.1 * x + stream) + 0.3 * sin(1.7 * y + z), d = sqrt(x * x + y * y + z * z);
+                     y = (double)(i / shape[2] % shape[1]) - 0.46 * (double)shape[1],
+                     z = (double)(i % shape[2]) - 0.47 * (double)shape[2];
+        const double radius = 0.31 * (double)shape[0] + 0.2 * sin(1.1 * x + stream) + 0.3 * sin(1.7 * y + z),
+                     d = sqrt(x * x + y * y + z * z);
         const uint32_t draw = dbi_random_below(&r, 40);
         switch (kind) {
         case BALL:
@@ -139,7 +142,8 @@ static void random_weights(float *w, int64_t count, uint32_t stream)
         w[i] = (float)dbi_random_normal(&r);
 }
 
-static void expect(const dbi_transform *t, const dbi_normalize *n, const int64_t shape[3], const float *p, const float *ds, float *s, float *dp)
+static void expect(const dbi_transform *t, const dbi_normalize *n, const int64_t shape[3], const float *p,
+                   const float *ds, float *s, float *dp)
 {
     dbi_tape_f32 *tape;
     dbi_error error;
@@ -151,7 +155,8 @@ static void expect(const dbi_transform *t, const dbi_normalize *n, const int64_t
 
 /* Values voxel by voxel, gradients too, but relative to the largest one of the map. The soft distance adds many
  * floats, in another order. */
-static void check_map(const char *what, int kind, int64_t count, const float *s, const float *dp, const float *want_s, const float *want_dp)
+static void check_map(const char *what, int kind, int64_t count, const float *s, const float *dp, const float *want_s,
+                      const float *want_dp)
 {
     const float tolerance = strncmp(what, "conv", 4) ? 1e-5f : 1e-4f;
     double largest = 0;
@@ -159,10 +164,11 @@ static void check_map(const char *what, int kind, int64_t count, const float *s,
         largest = fmax(largest, fabs((double)want_dp[i]));
     for (int64_t i = 0; i < count; i++) {
         if (!(fabsf(s[i] - want_s[i]) <= tolerance * (1 + fabsf(want_s[i]))))
-            fail_msg("%s, input %d, voxel %lld: distance %.9g, expected %.9g", what, kind, (long long)i, (double)s[i], (double)want_s[i]);
+            fail_msg("%s, input %d, voxel %lld: distance %.9g, expected %.9g", what, kind, (long long)i, (double)s[i],
+                     (double)want_s[i]);
         if (!(fabs((double)dp[i] - (double)want_dp[i]) <= (double)tolerance * largest))
-            fail_msg("%s, input %d, voxel %lld: gradient %.9g, expected %.9g of %g", what, kind, (long long)i, (double)dp[i], (double)want_dp[i],
-                     largest);
+            fail_msg("%s, input %d, voxel %lld: gradient %.9g, expected %.9g of %g", what, kind, (long long)i,
+                     (double)dp[i], (double)want_dp[i], largest);
     }
 }
 
@@ -171,8 +177,8 @@ static void check_shape(const int64_t shape[3], int t, const dbi_normalize *n)
     const int64_t count = count_of(shape);
     const dbi_transform transform = parsed(transforms[t]);
     float *p = zeros((size_t)(MAPS * count), sizeof *p), *ds = zeros((size_t)(MAPS * count), sizeof *p),
-          *s = zeros((size_t)(MAPS * count), sizeof *p), *dp = zeros((size_t)(MAPS * count), sizeof *p), *want_s = zeros((size_t)count, sizeof *p),
-          *want_dp = zeros((size_t)count, sizeof *p);
+          *s = zeros((size_t)(MAPS * count), sizeof *p), *dp = zeros((size_t)(MAPS * count), sizeof *p),
+          *want_s = zeros((size_t)count, sizeof *p), *want_dp = zeros((size_t)count, sizeof *p);
     device d;
     device_open(&d, &transform, n, shape, MAPS);
     random_weights(ds, MAPS * count, 1);
@@ -183,7 +189,8 @@ static void check_shape(const int64_t shape[3], int t, const dbi_normalize *n)
         for (int m = 0; m < MAPS; m++) {
             char what[96], text[64];
             dbi_normalize_format(n, text);
-            snprintf(what, sizeof what, "%s, %s, [%d,%d,%d]", transforms[t], text, (int)shape[0], (int)shape[1], (int)shape[2]);
+            snprintf(what, sizeof what, "%s, %s, [%d,%d,%d]", transforms[t], text, (int)shape[0], (int)shape[1],
+                     (int)shape[2]);
             expect(&transform, n, shape, p + m * count, ds + m * count, want_s, want_dp);
             check_map(what, (first + m) % KINDS, count, s + m * count, dp + m * count, want_s, want_dp);
         }
@@ -212,8 +219,11 @@ static void limits_cut_nothing_off(void **state)
 {
     (void)state;
     static const int64_t shape[3] = {20, 19, 17};
-    static const dbi_normalize clips[] = {
-        {DBI_NORMALIZE_CLIP, 0.4}, {DBI_NORMALIZE_CLIP, 1}, {DBI_NORMALIZE_CLIP, 7.25}, {DBI_NORMALIZE_CLIP, 1e6}, {DBI_NORMALIZE_MAX, 0}};
+    static const dbi_normalize clips[] = {{DBI_NORMALIZE_CLIP, 0.4},
+                                          {DBI_NORMALIZE_CLIP, 1},
+                                          {DBI_NORMALIZE_CLIP, 7.25},
+                                          {DBI_NORMALIZE_CLIP, 1e6},
+                                          {DBI_NORMALIZE_MAX, 0}};
     for (size_t n = 0; n < sizeof clips / sizeof *clips; n++)
         for (int t = 0; t < 2; t++)
             check_shape(shape, t, &clips[n]);
@@ -351,7 +361,9 @@ static void labels_agree_with_the_library(void **state)
         dbi_random r;
         dbi_random_start(&r, 14, DBI_ROLE_TEST, 0, (uint32_t)k);
         for (int64_t i = 0; i < SAMPLES * count; i++)
-            label[i] = (uint8_t)(dbi_random_below(&r, 30) ? 0 : 1 + dbi_random_below(&r, 2)); /* of the third class there is none */
+            label[i] = (uint8_t)(dbi_random_below(&r, 30)
+                                     ? 0
+                                     : 1 + dbi_random_below(&r, 2)); /* of the third class there is none */
         dbi_cuda_sdf *sdf = dbi_cuda_sdf_new(shape, spacing, n, SAMPLES, CLASSES, &arena, &error);
         if (!sdf)
             fail_msg("%s", error.text);
@@ -363,7 +375,9 @@ static void labels_agree_with_the_library(void **state)
             fail_msg("%s", error.text);
         device_get(out, to, values * sizeof *to);
         for (int m = 0; m < SAMPLES * CLASSES; m++) {
-            assert_int_equal(dbi_signed_distance(label + m / CLASSES * count, (uint8_t)(m % CLASSES + 1), shape, spacing, n, want, &error), 0);
+            assert_int_equal(dbi_signed_distance(label + m / CLASSES * count, (uint8_t)(m % CLASSES + 1), shape,
+                                                 spacing, n, want, &error),
+                             0);
             for (int64_t i = 0; i < count; i++)
                 assert_true(fabsf(out[m * count + i] - want[i]) <= 1e-6f * (1 + fabsf(want[i])));
         }
@@ -425,7 +439,8 @@ static void geometry(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    static const int64_t bad[][4] = {{2000, 2000, 2000, 1}, {-1, 2, 3, 1}, {INT64_MAX, 2, 2, 1}, {1000, 1000, 1000, 100000}, {4, 4, 4, -1}};
+    static const int64_t bad[][4] = {
+        {2000, 2000, 2000, 1}, {-1, 2, 3, 1}, {INT64_MAX, 2, 2, 1}, {1000, 1000, 1000, 100000}, {4, 4, 4, -1}};
     static const double ones[3] = {1, 1, 1}, flat[3] = {1, 0, 1};
     const dbi_transform t = parsed("levelset");
     dbi_arena arena = {0};
@@ -457,7 +472,8 @@ static void fixed_point(void **state)
             const double most = scalbn(steepest * (double)sizes[i] * voxels[j], exponent);
             assert_true(most < 0x1p62 && most > 0x1p58);
             const double value = -0.3 * steepest * (double)sizes[i];
-            assert_true(fabs(dbi_from_fixed(dbi_to_fixed(value, exponent), exponent) - value) <= scalbn(0.5, -exponent));
+            assert_true(fabs(dbi_from_fixed(dbi_to_fixed(value, exponent), exponent) - value) <=
+                        scalbn(0.5, -exponent));
         }
     assert_true(scalbn(1, -dbi_fixed_exponent(1, 1u << 20)) < steepest * 0x1p-38);
 }

@@ -1,5 +1,6 @@
-/* The CUDA device's loss against the library's, for every preset and every term alone: its kernels in their order, without a GPU run on the host
- * (emulated.h); the teacher's noise and mask against the library's random numbers and the formula. What that cannot show is what CUDA itself does. */
+/* The CUDA device's loss against the library's, for every preset and every term alone: its kernels in their order,
+ * without a GPU run on the host (emulated.h); the teacher's noise and mask against the library's random numbers and the
+ * formula. What that cannot show is what CUDA itself does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +21,15 @@
 #include "distance/normalize.h"
 
 /* Large enough for a second chunk of sums, and a last block that is not full. */
-enum { X = 18, Y = 17, Z = 15, V = X * Y * Z, MOST_SAMPLES = 4, MOST_CLASSES = 3, MOST = MOST_SAMPLES * MOST_CLASSES * V };
+enum {
+    X = 18,
+    Y = 17,
+    Z = 15,
+    V = X * Y * Z,
+    MOST_SAMPLES = 4,
+    MOST_CLASSES = 3,
+    MOST = MOST_SAMPLES * MOST_CLASSES * V
+};
 
 /* Everything that a step may need, for any shape. */
 typedef struct fields {
@@ -74,11 +83,13 @@ static int crossings_of(const float *p, crossing *to)
     return count;
 }
 
-/* Does the gradient through the level set jump within a rounding of these logits: a voxel on the surface, one with two feet equally far, or one at a distance
- * where the slope changes? */
+/* Does the gradient through the level set jump within a rounding of these logits: a voxel on the surface, one with two
+ * feet equally far, or one at a distance where the slope changes? */
 static bool rounding_decides(const float *z)
 {
-    static const double kinks[] = {0.25, 1, 3.7415082721930926}; /* of the way from the foot on to a centre; both together 4, where clip:4 cuts off */
+    static const double kinks[] = {
+        0.25, 1,
+        3.7415082721930926}; /* of the way from the foot on to a centre; both together 4, where clip:4 cuts off */
     static crossing feet[3 * V];
     static float p[V];
     static double d[3 * V];
@@ -214,7 +225,8 @@ static void close_to(double got, double want, double tolerance, const char *what
 }
 
 /* Values, and the gradients by their norm and voxel by voxel relative to the largest one. */
-static void compare(const dbi_method *m, const dbi_loss_shape *shape, const fields *f, given g, double tolerance, const char *what)
+static void compare(const dbi_method *m, const dbi_loss_shape *shape, const fields *f, given g, double tolerance,
+                    const char *what)
 {
     static outcome got, want;
     on_device(m, shape, f, g, &got);
@@ -237,11 +249,13 @@ static void compare(const dbi_method *m, const dbi_loss_shape *shape, const fiel
             fail_msg("%s: gradient of output %d: relative difference %g", what, side, sqrt(wrong / all));
         for (int64_t i = 0; i < shape->batch * shape->classes * V; i++)
             if (!(fabs((double)a[i] - (double)b[i]) <= 10 * tolerance * largest))
-                fail_msg("%s: gradient of output %d at %lld: %g, expected %g", what, side, (long long)i, (double)a[i], (double)b[i]);
+                fail_msg("%s: gradient of output %d at %lld: %g, expected %g", what, side, (long long)i, (double)a[i],
+                         (double)b[i]);
     }
 }
 
-static const dbi_loss_shape shapes[] = {{4, 2, 1, {X, Y, Z}}, {3, 1, 2, {X, Y, Z}}, {2, 2, 3, {X, Y, Z}}, {2, 0, 1, {X, Y, Z}}};
+static const dbi_loss_shape shapes[] = {
+    {4, 2, 1, {X, Y, Z}}, {3, 1, 2, {X, Y, Z}}, {2, 2, 3, {X, Y, Z}}, {2, 0, 1, {X, Y, Z}}};
 
 static void every_preset_agrees(void **state)
 {
@@ -275,7 +289,8 @@ static void every_term_agrees(void **state)
             dbi_method m;
             dbi_error error;
             char what[128];
-            if (k && term >= 0 && !dbi_term_needs(term, DBI_OF_S) && !dbi_term_needs(term, DBI_OF_PSEUDO_DISTANCE) && k != 3)
+            if (k && term >= 0 && !dbi_term_needs(term, DBI_OF_S) && !dbi_term_needs(term, DBI_OF_PSEUDO_DISTANCE) &&
+                k != 3)
                 continue;
             fields *f = make_fields((int)shape->classes);
             assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);
@@ -284,7 +299,8 @@ static void every_term_agrees(void **state)
             m.cross_entropy = k >= 3;
             for (int t = 0; t < DBI_TERMS; t++)
                 m.weight[t] = term < 0 ? 0.5 + 0.1 * t : t == term;
-            snprintf(what, sizeof what, "%s, %s, variant %d", term < 0 ? "all" : dbi_terms[term].name, transforms[k % 3], k);
+            snprintf(what, sizeof what, "%s, %s, variant %d", term < 0 ? "all" : dbi_terms[term].name,
+                     transforms[k % 3], k);
             compare(&m, shape, f, (given){true, true, true}, 1e-5, what);
             free(f);
         }
@@ -402,7 +418,8 @@ static void noise_is_the_library_s(void **state)
             image[i] = (float)(i - 500) / 100;
         device_put(&side->parameters, &parameters, sizeof parameters);
         device_put(side->from, image, sizeof image);
-        assert_int_equal(dbi_cuda_noise(test_stream, side->from, COUNT, sigma, pass, &side->parameters, side->to, &error), 0);
+        assert_int_equal(
+            dbi_cuda_noise(test_stream, side->from, COUNT, sigma, pass, &side->parameters, side->to, &error), 0);
         device_get(to, side->to, sizeof to);
         dbi_random_start(&random, parameters.seed, DBI_ROLE_TEACHER_NOISE, parameters.step, pass);
         for (int i = 0; i < COUNT; i++) {
@@ -421,7 +438,8 @@ static void noise_is_the_library_s(void **state)
         assert_true(fabs(dbi_normal_of(9, DBI_ROLE_TEACHER_NOISE, 3, 2, places[i]) - want) <= 1e-12 * (1 + fabs(want)));
     }
     dbi_error error;
-    assert_int_equal(dbi_cuda_noise(test_stream, side->from, (int64_t)1 << 33, 1, 0, &side->parameters, side->to, &error), -1);
+    assert_int_equal(
+        dbi_cuda_noise(test_stream, side->from, (int64_t)1 << 33, 1, 0, &side->parameters, side->to, &error), -1);
     dbi_arena_close(&arena);
 }
 
@@ -466,8 +484,9 @@ static void mask_is_the_entropy_s(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    static const dbi_loss_shape bad[] = {{0, 0, 1, {4, 4, 4}},  {2, 3, 1, {4, 4, 4}},         {2, -1, 1, {4, 4, 4}},        {2, 1, 0, {4, 4, 4}},
-                                         {2, 1, 1, {4, -4, 4}}, {2, 1, 1, {INT64_MAX, 2, 4}}, {2, 1, 1, {2000, 2000, 2000}}};
+    static const dbi_loss_shape bad[] = {
+        {0, 0, 1, {4, 4, 4}},  {2, 3, 1, {4, 4, 4}},         {2, -1, 1, {4, 4, 4}},        {2, 1, 0, {4, 4, 4}},
+        {2, 1, 1, {4, -4, 4}}, {2, 1, 1, {INT64_MAX, 2, 4}}, {2, 1, 1, {2000, 2000, 2000}}};
     dbi_method m;
     dbi_error error;
     assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);
@@ -480,9 +499,15 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_preset_agrees),     cmocka_unit_test(every_term_agrees),     cmocka_unit_test(what_is_missing_is_left_out),
-        cmocka_unit_test(saturated_outputs_agree), cmocka_unit_test(not_finite_shows),      cmocka_unit_test(order_changes_nothing),
-        cmocka_unit_test(noise_is_the_library_s),  cmocka_unit_test(mask_is_the_entropy_s), cmocka_unit_test(refusals),
+        cmocka_unit_test(every_preset_agrees),
+        cmocka_unit_test(every_term_agrees),
+        cmocka_unit_test(what_is_missing_is_left_out),
+        cmocka_unit_test(saturated_outputs_agree),
+        cmocka_unit_test(not_finite_shows),
+        cmocka_unit_test(order_changes_nothing),
+        cmocka_unit_test(noise_is_the_library_s),
+        cmocka_unit_test(mask_is_the_entropy_s),
+        cmocka_unit_test(refusals),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, open_device, close_device);

@@ -1,5 +1,6 @@
-/* The CUDA device's network without a GPU: its kernels and the order of its passes, run on the host (emulated.h), against the reference in double. What this
- * cannot show is what CUDA and cuDNN themselves do: `make check-gpu` runs the same tests on the device. */
+/* The CUDA device's network without a GPU: its kernels and the order of its passes, run on the host (emulated.h),
+ * against the reference in double. What this cannot show is what CUDA and cuDNN themselves do: `make check-gpu` runs
+ * the same tests on the device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,9 +20,9 @@
 #include "net/weights.real.h"
 #include "record/stream.h"
 
-#define BATCH                                                                                                                                        \
-    {                                                                                                                                                \
-        DBI_NORM_BATCH, 0                                                                                                                            \
+#define BATCH                                                                                                          \
+    {                                                                                                                  \
+        DBI_NORM_BATCH, 0                                                                                              \
     }
 
 typedef struct sample_case {
@@ -32,9 +33,10 @@ typedef struct sample_case {
     double shift; /* of the normalizations, up in most channels and down in the others; 0: as they are at first */
 } sample_case;
 
-/* A rounded value on the other side of ReLU's kink changes the gradient by what no rounding is: with a batch's statistics, which at the lowest level are those
- * of a dozen values, one voxel shows in all that lies above. So these statistics are judged where hardly a value comes near the kink, shifted by four
- * deviations: some channels then are on nearly everywhere, the others off. The kink itself is judged with running statistics, and less closely with both. */
+/* A rounded value on the other side of ReLU's kink changes the gradient by what no rounding is: with a batch's
+ * statistics, which at the lowest level are those of a dozen values, one voxel shows in all that lies above. So these
+ * statistics are judged where hardly a value comes near the kink, shifted by four deviations: some channels then are on
+ * nearly everywhere, the others off. The kink itself is judged with running statistics, and less closely with both. */
 static const sample_case cases[] = {
     {{1, 1, 1, BATCH}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 0},
     {{3, 2, 3, BATCH}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 0},
@@ -57,8 +59,9 @@ static bool at_the_kink(const sample_case *c)
 typedef struct result {
     dbi_layout layout;
     size_t in, out;
-    double *image, *dlogits, *dsdf, *nudge;                   /* given; nudge: relative changes of the parameters */
-    double *logits, *sdf, *evaluated, *gradient, *statistics; /* computed; evaluated: the logits of a second pass, with running statistics */
+    double *image, *dlogits, *dsdf, *nudge; /* given; nudge: relative changes of the parameters */
+    double *logits, *sdf, *evaluated, *gradient,
+        *statistics; /* computed; evaluated: the logits of a second pass, with running statistics */
 } result;
 
 static void *zeros(size_t count, size_t size)
@@ -96,7 +99,8 @@ static void result_new(result *r, const sample_case *c)
 
 static void result_free(result *r)
 {
-    double *arrays[] = {r->image, r->dlogits, r->dsdf, r->logits, r->sdf, r->evaluated, r->gradient, r->statistics, r->nudge};
+    double *arrays[] = {r->image,     r->dlogits,  r->dsdf,       r->logits, r->sdf,
+                        r->evaluated, r->gradient, r->statistics, r->nudge};
     for (int i = 0; i < 9; i++)
         free(arrays[i]);
 }
@@ -113,63 +117,63 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
     return fresh->parameters[i];
 }
 
-#define DEFINE_RUN(SUFFIX, REAL)                                                                                                                     \
-    static void run_##SUFFIX(result *r, const sample_case *c, const char *device)                                                                    \
-    {                                                                                                                                                \
-        dbi_error error = {""};                                                                                                                      \
-        dbi_weights_f32 fresh;                                                                                                                       \
-        dbi_weights_##SUFFIX w;                                                                                                                      \
-        assert_int_equal(dbi_weights_new_f32(&fresh, &r->layout, false, &error), 0);                                                                 \
-        dbi_weights_init_f32(&fresh, 5);                                                                                                             \
-        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &r->layout, false, &error), 0);                                                                \
-        for (size_t i = 0; i < r->layout.parameters; i++)                                                                                            \
-            w.parameters[i] = (REAL)(parameter(&r->layout, &fresh, c, i) * (1 + r->nudge[i]));                                                       \
-        for (size_t i = 0; i < r->layout.statistics; i++)                                                                                            \
-            w.statistics[i] = (REAL)(float)(1 + 0.3 * cos((double)i));                                                                               \
-        REAL *image = zeros(r->in, sizeof *image), *outs = zeros(4 * r->out, sizeof *outs);                                                          \
-        REAL *gradient = zeros(r->layout.parameters, sizeof *gradient);                                                                              \
-        for (size_t i = 0; i < r->in; i++)                                                                                                           \
-            image[i] = (REAL)r->image[i];                                                                                                            \
-        net_##SUFFIX *net = net_open_##SUFFIX(&r->layout, device, c->batch, c->size, true, &error);                                                  \
-        if (!net)                                                                                                                                    \
-            fail_msg("%s", error.text);                                                                                                              \
-        dbi_pass pass = {.statistics = c->statistics,                                                                                                \
-                         .update_running = true,                                                                                                     \
-                         .keep = true,                                                                                                               \
-                         .dropout = c->dropout,                                                                                                      \
-                         .seed = 0x123456789abcdef,                                                                                                  \
-                         .role = DBI_ROLE_DROPOUT,                                                                                                   \
-                         .step = 7};                                                                                                                 \
-        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                               \
-        assert_int_equal(w.batches, dbi_layout_has(&r->layout, DBI_RUNNING_MEAN));                                                                   \
-        for (size_t i = 0; i < r->out; i++) {                                                                                                        \
-            r->logits[i] = outs[i];                                                                                                                  \
-            r->sdf[i] = outs[r->out + i];                                                                                                            \
-            outs[2 * r->out + i] = (REAL)r->dlogits[i];                                                                                              \
-            outs[3 * r->out + i] = (REAL)r->dsdf[i];                                                                                                 \
-        }                                                                                                                                            \
-        assert_int_equal(net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), 0);                                 \
-        assert_int_equal(net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), -1);                                \
-        net_close_##SUFFIX(net);                                                                                                                     \
-        for (size_t i = 0; i < r->layout.parameters; i++)                                                                                            \
-            r->gradient[i] = gradient[i];                                                                                                            \
-        for (size_t i = 0; i < r->layout.statistics; i++)                                                                                            \
-            r->statistics[i] = w.statistics[i];                                                                                                      \
-        net = net_open_##SUFFIX(&r->layout, device, c->batch, c->size, false, &error); /* buffers are shared now */                                  \
-        assert_non_null(net);                                                                                                                        \
-        pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};                                                                                     \
-        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                               \
-        memset(outs, 0, r->out * sizeof *outs);                                                                                                      \
-        pass.same_weights = true;                                                                                                                    \
-        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                                               \
-        for (size_t i = 0; i < r->out; i++)                                                                                                          \
-            r->evaluated[i] = outs[i];                                                                                                               \
-        net_close_##SUFFIX(net);                                                                                                                     \
-        dbi_weights_free_##SUFFIX(&w);                                                                                                               \
-        dbi_weights_free_f32(&fresh);                                                                                                                \
-        free(image);                                                                                                                                 \
-        free(outs);                                                                                                                                  \
-        free(gradient);                                                                                                                              \
+#define DEFINE_RUN(SUFFIX, REAL)                                                                                       \
+    static void run_##SUFFIX(result *r, const sample_case *c, const char *device)                                      \
+    {                                                                                                                  \
+        dbi_error error = {""};                                                                                        \
+        dbi_weights_f32 fresh;                                                                                         \
+        dbi_weights_##SUFFIX w;                                                                                        \
+        assert_int_equal(dbi_weights_new_f32(&fresh, &r->layout, false, &error), 0);                                   \
+        dbi_weights_init_f32(&fresh, 5);                                                                               \
+        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &r->layout, false, &error), 0);                                  \
+        for (size_t i = 0; i < r->layout.parameters; i++)                                                              \
+            w.parameters[i] = (REAL)(parameter(&r->layout, &fresh, c, i) * (1 + r->nudge[i]));                         \
+        for (size_t i = 0; i < r->layout.statistics; i++)                                                              \
+            w.statistics[i] = (REAL)(float)(1 + 0.3 * cos((double)i));                                                 \
+        REAL *image = zeros(r->in, sizeof *image), *outs = zeros(4 * r->out, sizeof *outs);                            \
+        REAL *gradient = zeros(r->layout.parameters, sizeof *gradient);                                                \
+        for (size_t i = 0; i < r->in; i++)                                                                             \
+            image[i] = (REAL)r->image[i];                                                                              \
+        net_##SUFFIX *net = net_open_##SUFFIX(&r->layout, device, c->batch, c->size, true, &error);                    \
+        if (!net)                                                                                                      \
+            fail_msg("%s", error.text);                                                                                \
+        dbi_pass pass = {.statistics = c->statistics,                                                                  \
+                         .update_running = true,                                                                       \
+                         .keep = true,                                                                                 \
+                         .dropout = c->dropout,                                                                        \
+                         .seed = 0x123456789abcdef,                                                                    \
+                         .role = DBI_ROLE_DROPOUT,                                                                     \
+                         .step = 7};                                                                                   \
+        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                 \
+        assert_int_equal(w.batches, dbi_layout_has(&r->layout, DBI_RUNNING_MEAN));                                     \
+        for (size_t i = 0; i < r->out; i++) {                                                                          \
+            r->logits[i] = outs[i];                                                                                    \
+            r->sdf[i] = outs[r->out + i];                                                                              \
+            outs[2 * r->out + i] = (REAL)r->dlogits[i];                                                                \
+            outs[3 * r->out + i] = (REAL)r->dsdf[i];                                                                   \
+        }                                                                                                              \
+        assert_int_equal(net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), 0);   \
+        assert_int_equal(net_backward_##SUFFIX(net, &w, outs + 2 * r->out, outs + 3 * r->out, gradient, &error), -1);  \
+        net_close_##SUFFIX(net);                                                                                       \
+        for (size_t i = 0; i < r->layout.parameters; i++)                                                              \
+            r->gradient[i] = gradient[i];                                                                              \
+        for (size_t i = 0; i < r->layout.statistics; i++)                                                              \
+            r->statistics[i] = w.statistics[i];                                                                        \
+        net = net_open_##SUFFIX(&r->layout, device, c->batch, c->size, false, &error); /* buffers are shared now */    \
+        assert_non_null(net);                                                                                          \
+        pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};                                                       \
+        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                 \
+        memset(outs, 0, r->out * sizeof *outs);                                                                        \
+        pass.same_weights = true;                                                                                      \
+        assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                 \
+        for (size_t i = 0; i < r->out; i++)                                                                            \
+            r->evaluated[i] = outs[i];                                                                                 \
+        net_close_##SUFFIX(net);                                                                                       \
+        dbi_weights_free_##SUFFIX(&w);                                                                                 \
+        dbi_weights_free_f32(&fresh);                                                                                  \
+        free(image);                                                                                                   \
+        free(outs);                                                                                                    \
+        free(gradient);                                                                                                \
     }
 DEFINE_RUN(f32, float)
 DEFINE_RUN(f64, double)
@@ -196,7 +200,8 @@ static bool is_idle(const dbi_layout *layout, int tensor, dbi_statistics_mode st
 {
     for (int l = 0; l < layout->layers; l++)
         if (tensor == layout->layer[l].tensor + DBI_CONV_BIAS)
-            return dbi_norm_own(layout, statistics) && (!layout->layer[l].groups || layout->layer[l].groups == layout->layer[l].out);
+            return dbi_norm_own(layout, statistics) &&
+                   (!layout->layer[l].groups || layout->layer[l].groups == layout->layer[l].out);
     return false;
 }
 
@@ -228,7 +233,8 @@ static verdict judge(const result *narrow, const result *wide, const sample_case
     for (int t = 0; t < wide->layout.tensors; t++) {
         const dbi_named *tensor = &wide->layout.tensor[t];
         if (tensor->role == DBI_PARAMETER && !is_idle(&wide->layout, t, c->statistics))
-            look_at(&v, narrow->gradient + tensor->offset, wide->gradient + tensor->offset, tensor->count, most->tensor, tensor->name);
+            look_at(&v, narrow->gradient + tensor->offset, wide->gradient + tensor->offset, tensor->count, most->tensor,
+                    tensor->name);
     }
     return v;
 }
@@ -242,16 +248,19 @@ static void reference(result *r, const sample_case *c, int number)
     run_f64(r, c, "reference");
 }
 
-/* The limits of cases with running statistics, and of those with a batch's away from the kink and at it. At the kink, where one value on its other side changes
- * the gradient by some percent, a reference whose parameters are a rounding away may have the device's signs; its gradient then agrees as closely as any. */
+/* The limits of cases with running statistics, and of those with a batch's away from the kink and at it. At the kink,
+ * where one value on its other side changes the gradient by some percent, a reference whose parameters are a rounding
+ * away may have the device's signs; its gradient then agrees as closely as any. */
 static void compare(const char *device, const limits *running, const limits *shifted, const limits *kink)
 {
     enum { NEIGHBOURS = 24 };
     for (int i = 0; i < CASES; i++) {
-        if (sanitized() && i % 3 != 2) /* leaves one with running statistics and one with a batch's, dropout and several classes */
+        if (sanitized() &&
+            i % 3 != 2) /* leaves one with running statistics and one with a batch's, dropout and several classes */
             continue;
         const bool at_kink = at_the_kink(&cases[i]);
-        const bool constants = cases[i].statistics == DBI_RUNNING_STATISTICS && cases[i].arch.norm.kind == DBI_NORM_BATCH;
+        const bool constants =
+            cases[i].statistics == DBI_RUNNING_STATISTICS && cases[i].arch.norm.kind == DBI_NORM_BATCH;
         const limits *most = constants ? running : at_kink ? kink : shifted;
         result narrow;
         verdict first = {""}, v = {""};
@@ -280,12 +289,13 @@ static void test_fp32_agrees_with_the_reference(void **state)
     compare("cuda", &sharp, &sharp, &kink);
 }
 
-/* Activations of 8 bits of mantissa. Gradients of single tensors, where much cancels, hold for running statistics alone, and none at the kink: the next test
- * judges them. */
+/* Activations of 8 bits of mantissa. Gradients of single tensors, where much cancels, hold for running statistics
+ * alone, and none at the kink: the next test judges them. */
 static void test_bf16_agrees_with_the_reference(void **state)
 {
     (void)state;
-    static const limits running = {1e-2, 0.15, 0.3}, shifted = {2e-2, 3e-2, (double)INFINITY}, kink = {0.1, (double)INFINITY, (double)INFINITY};
+    static const limits running = {1e-2, 0.15, 0.3}, shifted = {2e-2, 3e-2, (double)INFINITY},
+                        kink = {0.1, (double)INFINITY, (double)INFINITY};
     compare("cuda:0,bf16", &running, &shifted, &kink);
 }
 
@@ -298,8 +308,9 @@ static void same_bytes(const result *a, const result *b)
     assert_memory_equal(a->statistics, b->statistics, a->layout.statistics * sizeof(double));
 }
 
-/* A reference of bfloat16 that computes in another order is of no use: a last bit of one activation that comes out differently spreads, layer by layer, until
- * all differ by rounding. But the code for float, which is judged above, with its activations rounded where bfloat16 rounds them, gives equal bytes. */
+/* A reference of bfloat16 that computes in another order is of no use: a last bit of one activation that comes out
+ * differently spreads, layer by layer, until all differ by rounding. But the code for float, which is judged above,
+ * with its activations rounded where bfloat16 rounds them, gives equal bytes. */
 static void test_bf16_is_rounded_float(void **state)
 {
     (void)state;
@@ -319,7 +330,8 @@ static void test_bf16_is_rounded_float(void **state)
     }
 }
 
-/* The order in which a block's threads run within a phase must not matter, and nothing may depend on what ran before; on a GPU: equal bytes when run again. */
+/* The order in which a block's threads run within a phase must not matter, and nothing may depend on what ran before;
+ * on a GPU: equal bytes when run again. */
 static void test_no_races(void **state)
 {
     (void)state;
@@ -342,8 +354,8 @@ static void test_no_races(void **state)
     }
 }
 
-/* PyTorch's outputs of the fixture. The limits of tf32 and bf16 are those that the device promises; with the batch's statistics, which at the lowest level are
- * those of 16 values here, rounding to 8 bits shows more. */
+/* PyTorch's outputs of the fixture. The limits of tf32 and bf16 are those that the device promises; with the batch's
+ * statistics, which at the lowest level are those of 16 values here, rounding to 8 bits shows more. */
 static void test_outputs_agree_with_pytorch(void **state)
 {
     (void)state;
@@ -370,7 +382,8 @@ static void test_outputs_agree_with_pytorch(void **state)
         snprintf(name, sizeof name, "state.%s", tensor->name);
         const dbi_tensor *from = dbi_record_find(fixture, name);
         assert_true(from && from->count == tensor->count);
-        memcpy((tensor->role == DBI_PARAMETER ? w.parameters : w.statistics) + tensor->offset, from->data, tensor->count * sizeof(float));
+        memcpy((tensor->role == DBI_PARAMETER ? w.parameters : w.statistics) + tensor->offset, from->data,
+               tensor->count * sizeof(float));
     }
     float *out = zeros(2 * count, sizeof *out);
     double *got = zeros(count, sizeof *got), *expected = zeros(count, sizeof *expected);
@@ -380,7 +393,8 @@ static void test_outputs_agree_with_pytorch(void **state)
             if (!net)
                 fail_msg("%s", error.text);
             const dbi_pass pass = {.statistics = mode ? DBI_BATCH_STATISTICS : DBI_RUNNING_STATISTICS};
-            assert_int_equal(net_forward_f32(net, &w, &pass, dbi_record_find(fixture, "image")->data, out, out + count, &error), 0);
+            assert_int_equal(
+                net_forward_f32(net, &w, &pass, dbi_record_find(fixture, "image")->data, out, out + count, &error), 0);
             net_close_f32(net);
             for (int o = 0; o < 2; o++) {
                 snprintf(name, sizeof name, "%s.%s", modes[mode], o ? "sdf" : "logits");
@@ -438,17 +452,22 @@ static void test_direct_convolutions(void **state)
                     assert_int_equal(dbi_cuda_put(NULL, device[a], array[a], counts[a] * size, &error), 0);
                 for (int way = 0; way < 2; way++) {
                     if (way == 0)
-                        assert_int_equal(dbi_emulated_conv((dbi_conv_pass)pass, bf16, &s, array[1], array[2], array[0], &error), 0);
+                        assert_int_equal(
+                            dbi_emulated_conv((dbi_conv_pass)pass, bf16, &s, array[1], array[2], array[0], &error), 0);
                     else
-                        assert_true(!dbi_direct((dbi_conv_pass)pass, bf16, &s, NULL, device[1], device[2], device[0], &error) &&
-                                    !dbi_cuda_get(NULL, array[pass], device[pass], counts[pass] * size, &error) && !dbi_cuda_wait(NULL, &error));
+                        assert_true(
+                            !dbi_direct((dbi_conv_pass)pass, bf16, &s, NULL, device[1], device[2], device[0], &error) &&
+                            !dbi_cuda_get(NULL, array[pass], device[pass], counts[pass] * size, &error) &&
+                            !dbi_cuda_wait(NULL, &error));
                     results[way] = zeros(counts[pass], sizeof(double));
                     for (size_t e = 0; e < counts[pass]; e++)
-                        results[way][e] = bf16 ? dbi_bf16_to_float(((dbi_bf16 *)array[pass])[e]) : ((float *)array[pass])[e];
+                        results[way][e] =
+                            bf16 ? dbi_bf16_to_float(((dbi_bf16 *)array[pass])[e]) : ((float *)array[pass])[e];
                     memset(array[pass], 0xff, counts[pass] * size);
                 }
                 dbi_arena_close(&arena);
-                below(distance(results[1], results[0], counts[pass]), bf16 ? 4e-3 : 1e-5, (int)i, bf16 ? "bf16" : "fp32",
+                below(distance(results[1], results[0], counts[pass]), bf16 ? 4e-3 : 1e-5, (int)i,
+                      bf16 ? "bf16" : "fp32",
                       pass == 0   ? "to y"
                       : pass == 1 ? "to x"
                                   : "to weight");
@@ -477,7 +496,8 @@ static void test_bad_passes(void **state)
     dbi_weights_f32 w;
     assert_int_equal(dbi_weights_new_f32(&w, &layout, false, &error), 0);
     float *image = zeros(4096, sizeof *image), *logits = zeros(4096, sizeof *logits), *sdf = zeros(4096, sizeof *sdf);
-    assert_int_equal(net_forward_f32(net, &w, &(dbi_pass){.statistics = DBI_BATCH_STATISTICS}, image, logits, sdf, &error), -1);
+    assert_int_equal(
+        net_forward_f32(net, &w, &(dbi_pass){.statistics = DBI_BATCH_STATISTICS}, image, logits, sdf, &error), -1);
     assert_int_equal(net_forward_f32(net, &w, &(dbi_pass){.dropout = 1}, image, logits, sdf, &error), -1);
     net_close_f32(net);
     net = net_open_f32(&layout, "cuda", 1, size, false, &error);

@@ -1,5 +1,6 @@
-/* Sliding windows on the CUDA device, run on the host (emulated.h): the same bytes as dbi_slide_run gives with the same network, however many windows
- * are taken at once, and what happens where the device has no room. `make check-gpu` runs the same tests on a GPU, where results agree to rounding. */
+/* Sliding windows on the CUDA device, run on the host (emulated.h): the same bytes as dbi_slide_run gives with the same
+ * network, however many windows are taken at once, and what happens where the device has no room. `make check-gpu` runs
+ * the same tests on a GPU, where results agree to rounding. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -119,19 +120,26 @@ static void note(void *context, int64_t done, int64_t total)
 
 static int see(void *context, const float *image, float *logits, float *sdf, dbi_error *error)
 {
-    return net_forward_f32(context, &checkpoint->weights, &(dbi_pass){.statistics = DBI_RUNNING_STATISTICS}, image, logits, sdf, error);
+    return net_forward_f32(context, &checkpoint->weights, &(dbi_pass){.statistics = DBI_RUNNING_STATISTICS}, image,
+                           logits, sdf, error);
 }
 
 /* batch 0: by dbi_slide_run, one window after another. */
 static int run(scan *s, const char *device, int64_t batch, dbi_error *error)
 {
-    dbi_window_means scores = {s->wanted[0] ? s->score[0] : NULL, s->wanted[1] ? s->score[1] : NULL, s->wanted[2] ? s->score[2] : NULL,
-                               s->wanted[3] ? s->score[3] : NULL};
+    dbi_window_means scores = {s->wanted[0] ? s->score[0] : NULL, s->wanted[1] ? s->score[1] : NULL,
+                               s->wanted[2] ? s->score[2] : NULL, s->wanted[3] ? s->score[3] : NULL};
     net_f32 *net = net_open_f32(&checkpoint->layout, device, batch ? batch : 1, s->layout->window, false, error);
     if (!net)
         fail_msg("%s", error->text);
-    const dbi_slide slide = {
-        .windows = &s->windows, .channels = C, .classes = K, .k = 7.3, .function = see, .context = net, .progress = note, .progress_context = s};
+    const dbi_slide slide = {.windows = &s->windows,
+                             .channels = C,
+                             .classes = K,
+                             .k = 7.3,
+                             .function = see,
+                             .context = net,
+                             .progress = note,
+                             .progress_context = s};
     s->calls = s->done = 0;
     for (int i = 0; i < SCORES; i++)
         memset(s->score[i], 0, (size_t)(K * s->voxels) * sizeof(float));
@@ -152,7 +160,8 @@ static double distance(const float *a, const float *b, int64_t count)
     return sqrt(difference / norm);
 }
 
-/* Emulated: equal bytes. On a GPU e^x has other last bits, and for a batch of another size cuDNN may take another algorithm. */
+/* Emulated: equal bytes. On a GPU e^x has other last bits, and for a batch of another size cuDNN may take another
+ * algorithm. */
 static void compare(const scan *got, const scan *expected, double on_gpu_limit, const char *what, int number)
 {
     for (int i = 0; i < SCORES; i++) {
@@ -162,7 +171,8 @@ static void compare(const scan *got, const scan *expected, double on_gpu_limit, 
                 assert_true(got->score[i][v] == 0);
         } else if (on_gpu()) {
             if (!(distance(got->score[i], expected->score[i], count) <= on_gpu_limit))
-                fail_msg("%s %d: %s: %g", what, number, score_names[i], distance(got->score[i], expected->score[i], count));
+                fail_msg("%s %d: %s: %g", what, number, score_names[i],
+                         distance(got->score[i], expected->score[i], count));
         } else if (memcmp(got->score[i], expected->score[i], (size_t)count * sizeof(float))) {
             fail_msg("%s %d: %s", what, number, score_names[i]);
         }
@@ -206,7 +216,8 @@ static void test_label(void **state)
     }
     for (int head = DBI_HEAD_SEG; head <= DBI_HEAD_BOTH; head++) {
         const double threshold = 0.5; /* both classes are above it in many voxels */
-        const dbi_slide_label with = {(dbi_head)head, threshold, label[0]}, without = {(dbi_head)head, threshold, label[1]};
+        const dbi_slide_label with = {(dbi_head)head, threshold, label[0]},
+                              without = {(dbi_head)head, threshold, label[1]};
         int64_t count[K + 1] = {0};
         s.label = &with;
         for (int i = 0; i < SCORES; i++)
@@ -246,7 +257,9 @@ static void test_new_weights(void **state)
     const dbi_window_means scores = {.logits = logits};
     for (int i = 0; i < 4; i++) {
         const bool same = i == 1 || i == 3;
-        assert_int_equal(dbi_net_slide(net, i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image, &scores, NULL, &error), 0);
+        assert_int_equal(dbi_net_slide(net, i == 0 || i == 3 ? &others : &checkpoint->weights, same, &slide, s.image,
+                                       &scores, NULL, &error),
+                         0);
         if (i == 0 || i == 2)
             assert_memory_not_equal(logits, kept, K * sizeof(float));
         else
@@ -258,7 +271,8 @@ static void test_new_weights(void **state)
     free_scan(&s);
 }
 
-/* Another order of threads, and memory that was used before; on a GPU another run. Each precision; scores that are not wanted take no memory. */
+/* Another order of threads, and memory that was used before; on a GPU another run. Each precision; scores that are not
+ * wanted take no memory. */
 static void test_equal_bytes(void **state)
 {
     (void)state;
@@ -311,7 +325,9 @@ static void test_not_finite(void **state)
 
 /* ---- The predictor ---- */
 
-enum { OUTPUTS = DBI_PREDICT_LABEL | DBI_PREDICT_PROB | DBI_PREDICT_LOGITS | DBI_PREDICT_SDF | DBI_PREDICT_UNCERTAINTY };
+enum {
+    OUTPUTS = DBI_PREDICT_LABEL | DBI_PREDICT_PROB | DBI_PREDICT_LOGITS | DBI_PREDICT_SDF | DBI_PREDICT_UNCERTAINTY
+};
 
 static dbi_predictor *open_predictor(dbi_window_choice choice, size_t memory)
 {
@@ -378,7 +394,10 @@ static void test_room(void **state)
     const struct {
         size_t limit;
         bool on_host;
-    } rooms[] = {{bytes_of(16) + room, false}, {bytes_of(16) + room / 2, false}, {bytes_of(1) + room, false}, {bytes_of(1) + room / 2, true}};
+    } rooms[] = {{bytes_of(16) + room, false},
+                 {bytes_of(16) + room / 2, false},
+                 {bytes_of(1) + room, false},
+                 {bytes_of(1) + room / 2, true}};
     for (int i = 0; i < 4; i++) {
         predictor = open_predictor(DBI_WINDOW_GIVEN, 0);
         dbi_emulated_limit = rooms[i].limit;
@@ -431,8 +450,9 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_label), cmocka_unit_test(test_new_weights), cmocka_unit_test(test_equal_bytes),
-        cmocka_unit_test(test_not_finite),     cmocka_unit_test(test_room),  cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_label),      cmocka_unit_test(test_new_weights),
+        cmocka_unit_test(test_equal_bytes),    cmocka_unit_test(test_not_finite), cmocka_unit_test(test_room),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, free_checkpoint);
 }

@@ -1,4 +1,5 @@
-/* The CUDA device's training step without a GPU, run on the host (emulated.h): whole steps of every preset against the reference in double. */
+/* The CUDA device's training step without a GPU, run on the host (emulated.h): whole steps of every preset against the
+ * reference in double. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,8 +56,9 @@ static int make_samples(void **state)
     return 0;
 }
 
-/* Fresh weights, but for normalizations that are shifted by two deviations, up in most channels and down in the others: few values come so near to ReLU's
- * kink that rounding takes them to its other side, where the gradient is another one (see test_cuda_net.c). */
+/* Fresh weights, but for normalizations that are shifted by two deviations, up in most channels and down in the others:
+ * few values come so near to ReLU's kink that rounding takes them to its other side, where the gradient is another one
+ * (see test_cuda_net.c). */
 static void draw_weights(dbi_weights_f32 *weights)
 {
     const dbi_layout *layout = weights->layout;
@@ -86,73 +88,75 @@ static void outcome_free(outcome *o)
 }
 
 /* together: two steps are under way at once, and the weights are fetched at the end alone. */
-#define DEFINE_RUN(SUFFIX, REAL)                                                                                                                     \
-    static void copy_##SUFFIX(const dbi_weights_##SUFFIX *w, double *to)                                                                             \
-    {                                                                                                                                                \
-        for (size_t i = 0; i < w->layout->parameters; i++)                                                                                           \
-            to[i] = w->parameters[i];                                                                                                                \
-        for (size_t i = 0; i < w->layout->statistics; i++)                                                                                           \
-            to[w->layout->parameters + i] = w->statistics[i];                                                                                        \
-    }                                                                                                                                                \
-    static void run_##SUFFIX(outcome *o, const dbi_method *method, const char *device, double average, bool together, bool with_truth)               \
-    {                                                                                                                                                \
-        dbi_error error = {""};                                                                                                                      \
-        dbi_weights_f32 fresh;                                                                                                                       \
-        dbi_weights_##SUFFIX student, teacher;                                                                                                       \
-        const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}};                                                                        \
-        assert_int_equal(dbi_layout_make(&arch, &o->layout, &error), 0);                                                                             \
-        assert_int_equal(dbi_weights_new_f32(&fresh, &o->layout, false, &error), 0);                                                                 \
-        assert_int_equal(dbi_weights_new_##SUFFIX(&student, &o->layout, true, &error), 0);                                                           \
-        assert_int_equal(dbi_weights_new_##SUFFIX(&teacher, &o->layout, false, &error), 0);                                                          \
-        draw_weights(&fresh);                                                                                                                        \
-        for (size_t i = 0; i < o->layout.parameters; i++) {                                                                                          \
-            student.parameters[i] = (REAL)fresh.parameters[i];                                                                                       \
-            teacher.parameters[i] = (REAL)(float)(fresh.parameters[i] * (1 + 0.1 * sin((double)i)));                                                 \
-        }                                                                                                                                            \
-        student.batches = 5;                                                                                                                         \
-        trainer_##SUFFIX *trainer = trainer_open_##SUFFIX(method, TOTAL, 11, &o->layout, device, &shape, &error);                                    \
-        if (!trainer)                                                                                                                                \
-            fail_msg("%s", error.text);                                                                                                              \
-        if (average >= 0)                                                                                                                            \
-            trainer_average_##SUFFIX(trainer, average, false);                                                                                       \
-        REAL *given = calloc(BATCH * VOXELS, sizeof *given);                                                                                         \
-        assert_non_null(given);                                                                                                                      \
-        dbi_weights_##SUFFIX *t = dbi_method_needs_teacher(method) ? &teacher : NULL;                                                                \
-        assert_int_equal(trainer_finish_##SUFFIX(trainer, &o->log[0], &error), -1);                                                                  \
-        for (int step = 0; step < STEPS; step++) {                                                                                                   \
-            for (int i = 0; i < BATCH * VOXELS; i++)                                                                                                 \
-                given[i] = (REAL)image[step][i];                                                                                                     \
-            const dbi_samples_##SUFFIX samples = {given, label, label_sdf, with_truth || step == 1 ? truth : NULL};                                  \
-            if (together ? trainer_submit_##SUFFIX(trainer, &student, t, &samples, step, &error) ||                                                  \
-                               (step && trainer_finish_##SUFFIX(trainer, &o->log[step - 1], &error))                                                 \
-                         : trainer_step_##SUFFIX(trainer, &student, t, &samples, step, &o->log[step], &error))                                       \
-                fail_msg("%s", error.text);                                                                                                          \
-            for (int i = 0; i < BATCH * VOXELS; i++) /* the samples are free again */                                                                \
-                given[i] = 1e9f;                                                                                                                     \
-        }                                                                                                                                            \
-        if (together && (trainer_finish_##SUFFIX(trainer, &o->log[STEPS - 1], &error) || trainer_fetch_##SUFFIX(trainer, &student, t, &error)))      \
-            fail_msg("%s", error.text);                                                                                                              \
-        o->student = zeros(o->layout.parameters + o->layout.statistics);                                                                             \
-        o->teacher = zeros(o->layout.parameters + o->layout.statistics);                                                                             \
-        o->momentum = zeros(o->layout.parameters);                                                                                                   \
-        o->gradient = zeros(o->layout.parameters);                                                                                                   \
-        copy_##SUFFIX(&student, o->student);                                                                                                         \
-        copy_##SUFFIX(&teacher, o->teacher);                                                                                                         \
-        REAL *own = calloc(o->layout.parameters, sizeof *own);                                                                                       \
-        const REAL *gradient = trainer_gradient_##SUFFIX(trainer, own);                                                                              \
-        assert_non_null(gradient);                                                                                                                   \
-        for (size_t i = 0; i < o->layout.parameters; i++) {                                                                                          \
-            o->momentum[i] = student.momentum[i];                                                                                                    \
-            o->gradient[i] = gradient[i];                                                                                                            \
-        }                                                                                                                                            \
-        free(own);                                                                                                                                   \
-        o->batches[0] = student.batches;                                                                                                             \
-        o->batches[1] = teacher.batches;                                                                                                             \
-        trainer_close_##SUFFIX(trainer);                                                                                                             \
-        dbi_weights_free_##SUFFIX(&student);                                                                                                         \
-        dbi_weights_free_##SUFFIX(&teacher);                                                                                                         \
-        dbi_weights_free_f32(&fresh);                                                                                                                \
-        free(given);                                                                                                                                 \
+#define DEFINE_RUN(SUFFIX, REAL)                                                                                       \
+    static void copy_##SUFFIX(const dbi_weights_##SUFFIX *w, double *to)                                               \
+    {                                                                                                                  \
+        for (size_t i = 0; i < w->layout->parameters; i++)                                                             \
+            to[i] = w->parameters[i];                                                                                  \
+        for (size_t i = 0; i < w->layout->statistics; i++)                                                             \
+            to[w->layout->parameters + i] = w->statistics[i];                                                          \
+    }                                                                                                                  \
+    static void run_##SUFFIX(outcome *o, const dbi_method *method, const char *device, double average, bool together,  \
+                             bool with_truth)                                                                          \
+    {                                                                                                                  \
+        dbi_error error = {""};                                                                                        \
+        dbi_weights_f32 fresh;                                                                                         \
+        dbi_weights_##SUFFIX student, teacher;                                                                         \
+        const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}};                                          \
+        assert_int_equal(dbi_layout_make(&arch, &o->layout, &error), 0);                                               \
+        assert_int_equal(dbi_weights_new_f32(&fresh, &o->layout, false, &error), 0);                                   \
+        assert_int_equal(dbi_weights_new_##SUFFIX(&student, &o->layout, true, &error), 0);                             \
+        assert_int_equal(dbi_weights_new_##SUFFIX(&teacher, &o->layout, false, &error), 0);                            \
+        draw_weights(&fresh);                                                                                          \
+        for (size_t i = 0; i < o->layout.parameters; i++) {                                                            \
+            student.parameters[i] = (REAL)fresh.parameters[i];                                                         \
+            teacher.parameters[i] = (REAL)(float)(fresh.parameters[i] * (1 + 0.1 * sin((double)i)));                   \
+        }                                                                                                              \
+        student.batches = 5;                                                                                           \
+        trainer_##SUFFIX *trainer = trainer_open_##SUFFIX(method, TOTAL, 11, &o->layout, device, &shape, &error);      \
+        if (!trainer)                                                                                                  \
+            fail_msg("%s", error.text);                                                                                \
+        if (average >= 0)                                                                                              \
+            trainer_average_##SUFFIX(trainer, average, false);                                                         \
+        REAL *given = calloc(BATCH * VOXELS, sizeof *given);                                                           \
+        assert_non_null(given);                                                                                        \
+        dbi_weights_##SUFFIX *t = dbi_method_needs_teacher(method) ? &teacher : NULL;                                  \
+        assert_int_equal(trainer_finish_##SUFFIX(trainer, &o->log[0], &error), -1);                                    \
+        for (int step = 0; step < STEPS; step++) {                                                                     \
+            for (int i = 0; i < BATCH * VOXELS; i++)                                                                   \
+                given[i] = (REAL)image[step][i];                                                                       \
+            const dbi_samples_##SUFFIX samples = {given, label, label_sdf, with_truth || step == 1 ? truth : NULL};    \
+            if (together ? trainer_submit_##SUFFIX(trainer, &student, t, &samples, step, &error) ||                    \
+                               (step && trainer_finish_##SUFFIX(trainer, &o->log[step - 1], &error))                   \
+                         : trainer_step_##SUFFIX(trainer, &student, t, &samples, step, &o->log[step], &error))         \
+                fail_msg("%s", error.text);                                                                            \
+            for (int i = 0; i < BATCH * VOXELS; i++) /* the samples are free again */                                  \
+                given[i] = 1e9f;                                                                                       \
+        }                                                                                                              \
+        if (together && (trainer_finish_##SUFFIX(trainer, &o->log[STEPS - 1], &error) ||                               \
+                         trainer_fetch_##SUFFIX(trainer, &student, t, &error)))                                        \
+            fail_msg("%s", error.text);                                                                                \
+        o->student = zeros(o->layout.parameters + o->layout.statistics);                                               \
+        o->teacher = zeros(o->layout.parameters + o->layout.statistics);                                               \
+        o->momentum = zeros(o->layout.parameters);                                                                     \
+        o->gradient = zeros(o->layout.parameters);                                                                     \
+        copy_##SUFFIX(&student, o->student);                                                                           \
+        copy_##SUFFIX(&teacher, o->teacher);                                                                           \
+        REAL *own = calloc(o->layout.parameters, sizeof *own);                                                         \
+        const REAL *gradient = trainer_gradient_##SUFFIX(trainer, own);                                                \
+        assert_non_null(gradient);                                                                                     \
+        for (size_t i = 0; i < o->layout.parameters; i++) {                                                            \
+            o->momentum[i] = student.momentum[i];                                                                      \
+            o->gradient[i] = gradient[i];                                                                              \
+        }                                                                                                              \
+        free(own);                                                                                                     \
+        o->batches[0] = student.batches;                                                                               \
+        o->batches[1] = teacher.batches;                                                                               \
+        trainer_close_##SUFFIX(trainer);                                                                               \
+        dbi_weights_free_##SUFFIX(&student);                                                                           \
+        dbi_weights_free_##SUFFIX(&teacher);                                                                           \
+        dbi_weights_free_f32(&fresh);                                                                                  \
+        free(given);                                                                                                   \
     }
 DEFINE_RUN(f32, float)
 DEFINE_RUN(f64, double)
@@ -201,17 +205,22 @@ static void compare(const dbi_method *method, const char *device, double loss, d
     for (int step = 0; step < STEPS; step++) {
         close_to(got.log[step].loss.total, expected.log[step].loss.total, loss, method->name, "total");
         for (int t = 0; t < DBI_TERMS; t++)
-            close_to(got.log[step].loss.term[t], expected.log[step].loss.term[t], 5 * loss, method->name, dbi_terms[t].name);
-        close_to(got.log[step].loss.voxel_weight, expected.log[step].loss.voxel_weight, loss, method->name, "voxel weight");
-        close_to(got.log[step].loss.pseudo_dice, expected.log[step].loss.pseudo_dice, 10 * loss, method->name, "pseudo-Dice");
+            close_to(got.log[step].loss.term[t], expected.log[step].loss.term[t], 5 * loss, method->name,
+                     dbi_terms[t].name);
+        close_to(got.log[step].loss.voxel_weight, expected.log[step].loss.voxel_weight, loss, method->name,
+                 "voxel weight");
+        close_to(got.log[step].loss.pseudo_dice, expected.log[step].loss.pseudo_dice, 10 * loss, method->name,
+                 "pseudo-Dice");
         close_to(got.log[step].rate, expected.log[step].rate, 0, method->name, "rate");
         close_to(got.log[step].ramp, expected.log[step].ramp, 0, method->name, "ramp");
     }
     below(distance(got.student, expected.student, parameters), update / 10, method->name, "student");
-    below(distance(got.student + parameters, expected.student + parameters, expected.layout.statistics), update / 10, method->name, "statistics");
+    below(distance(got.student + parameters, expected.student + parameters, expected.layout.statistics), update / 10,
+          method->name, "statistics");
     below(distance(got.momentum, expected.momentum, parameters), update, method->name, "momentum");
     below(distance(got.gradient, expected.gradient, parameters), update, method->name, "gradient");
-    below(distance(got.teacher, expected.teacher, parameters + expected.layout.statistics), update / 10, method->name, "teacher");
+    below(distance(got.teacher, expected.teacher, parameters + expected.layout.statistics), update / 10, method->name,
+          "teacher");
     assert_int_equal(got.batches[0], dbi_layout_has(&got.layout, DBI_RUNNING_MEAN) ? 5 + STEPS : 5);
     assert_int_equal(got.batches[1], expected.batches[1]);
     outcome_free(&expected);
@@ -223,7 +232,8 @@ static void test_presets_agree_with_the_reference(void **state)
     (void)state;
     for (int i = 0; dbi_method_preset_name(i); i++) {
         const dbi_method method = preset(dbi_method_preset_name(i));
-        if (sanitized() && strcmp(method.name, "dbisl") && strcmp(method.name, "ua-mt")) /* what the others have these two have */
+        if (sanitized() && strcmp(method.name, "dbisl") &&
+            strcmp(method.name, "ua-mt")) /* what the others have these two have */
             continue;
         compare(&method, "cuda", 2e-5, 1e-3);
     }
@@ -248,8 +258,8 @@ static void same_bytes(const outcome *a, const outcome *b)
     assert_memory_equal(a->gradient, b->gradient, parameters * sizeof(double));
 }
 
-/* Against the reference as far as rounding allows, and, in the emulation, to the last bit against the code for float with activations rounded (see
- * test_cuda_net.c). */
+/* Against the reference as far as rounding allows, and, in the emulation, to the last bit against the code for float
+ * with activations rounded (see test_cuda_net.c). */
 static void test_bf16(void **state)
 {
     (void)state;
@@ -270,7 +280,8 @@ static void test_bf16(void **state)
     outcome_free(&rounded);
 }
 
-/* Equal bytes, whether steps are done one by one or in a row, whatever the order of threads; and averages as dbisl-ema makes them. */
+/* Equal bytes, whether steps are done one by one or in a row, whatever the order of threads; and averages as dbisl-ema
+ * makes them. */
 static void test_one_by_one_or_in_a_row(void **state)
 {
     (void)state;
@@ -296,7 +307,8 @@ static void test_one_by_one_or_in_a_row(void **state)
 
 enum { SMALL = 16, MANY = 5 };
 
-/* MANY steps of small batches, two under way at once; what each leaves in `log` and in the end in `weights` [student, momentum, teacher], of `all` bytes. */
+/* MANY steps of small batches, two under way at once; what each leaves in `log` and in the end in `weights` [student,
+ * momentum, teacher], of `all` bytes. */
 static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *weights)
 {
     dbi_error error;
@@ -317,13 +329,15 @@ static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *w
         for (int i = 0; i < BATCH * VOXELS; i++)
             given[i] = image[0][i] * (float)(1 + step);
         const dbi_samples_f32 samples = {given, label + VOXELS / 2, label_sdf + VOXELS / 2, NULL};
-        if (trainer_submit_f32(trainer, &student, &teacher, &samples, step, &error) || (step && trainer_finish_f32(trainer, &log[step - 1], &error)))
+        if (trainer_submit_f32(trainer, &student, &teacher, &samples, step, &error) ||
+            (step && trainer_finish_f32(trainer, &log[step - 1], &error)))
             fail_msg("%s", error.text);
         memset(given, 0xff, BATCH * VOXELS * sizeof *given);
     }
     if (trainer_finish_f32(trainer, &log[MANY - 1], &error) || trainer_fetch_f32(trainer, &student, &teacher, &error))
         fail_msg("%s", error.text);
-    const float *const parts[] = {student.parameters, student.momentum, teacher.parameters, student.statistics, teacher.statistics};
+    const float *const parts[] = {student.parameters, student.momentum, teacher.parameters, student.statistics,
+                                  teacher.statistics};
     for (int i = 0; i < 5; i++) {
         const size_t count = i < 3 ? layout.parameters : layout.statistics;
         memcpy(weights, parts[i], count * sizeof *weights);
@@ -405,7 +419,8 @@ static void test_update_is_the_hosts(void **state)
         dbi_weights_free_f32(all[i]);
 }
 
-/* A loss that is not finite is an error that names the step; neither that step nor one submitted after it changes the weights. */
+/* A loss that is not finite is an error that names the step; neither that step nor one submitted after it changes the
+ * weights. */
 static void test_infinite_loss(void **state)
 {
     (void)state;

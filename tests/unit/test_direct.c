@@ -1,5 +1,6 @@
-/* The direct convolutions, and those by Winograd's algorithm, against plain loops in double: all three kinds, channels that fill their blocks and that do
- * not, blocks of 8 and 16, and rows of every length that their tiles divide differently. */
+/* The direct convolutions, and those by Winograd's algorithm, against plain loops in double: all three kinds, channels
+ * that fill their blocks and that do not, blocks of 8 and 16, and rows of every length that their tiles divide
+ * differently. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,7 +66,8 @@ static float *random_blocked(const dbi_blocked *at, int lanes, dbi_random *r)
     return array;
 }
 
-/* The voxel of a that tap t of voxel v of the coarser grid (for `same`: of b) sees, and the one of b; false: outside. */
+/* The voxel of a that tap t of voxel v of the coarser grid (for `same`: of b) sees, and the one of b; false: outside.
+ */
 static bool pair_of(const dbi_direct *d, const int64_t v[3], int t, int64_t *in_a, int64_t *in_b)
 {
     const int edge = d->kind == DBI_DIRECT_SAME ? 3 : 2;
@@ -94,7 +96,8 @@ static int64_t weight_at(const dbi_direct *d, int i, int o, int tap)
 }
 
 /* b from a (want != NULL), and the gradient of the weights from a and b's gradient (dwant != NULL). */
-static void plain(const dbi_direct *d, const float *a, const float *weight, double *want, const float *db, double *dwant)
+static void plain(const dbi_direct *d, const float *a, const float *weight, double *want, const float *db,
+                  double *dwant)
 {
     const int64_t *grid = d->kind == DBI_DIRECT_SCATTER ? d->a.size : d->b.size;
     for (int64_t n = 0; n < d->a.batch; n++)
@@ -113,11 +116,13 @@ static void plain(const dbi_direct *d, const float *a, const float *weight, doub
             }
 }
 
-/* What is computed is near to what is wanted; what fills the blocks up is zero, as is all that the plain loops leave alone. */
+/* What is computed is near to what is wanted; what fills the blocks up is zero, as is all that the plain loops leave
+ * alone. */
 static void assert_near(const float *array, const double *want, size_t count, double most)
 {
     for (size_t i = 0; i < count; i++)
-        assert_true(fabs(array[i] - want[i]) < most); /* false for what is not a number, so all of it has been written */
+        assert_true(fabs(array[i] - want[i]) <
+                    most); /* false for what is not a number, so all of it has been written */
 }
 
 static void check(const dbi_direct *d, uint32_t stream)
@@ -126,8 +131,9 @@ static void check(const dbi_direct *d, uint32_t stream)
     const double most = 1e-6 * (d->a.channels * 27 + 64), most_weight = 1e-6 * (double)(voxels(&d->b) + 64);
     dbi_random r;
     dbi_random_start(&r, 7, DBI_ROLE_TEST, 0, stream);
-    float *a = random_blocked(&d->a, d->a_lanes, &r), *db = random_blocked(&d->b, d->b_lanes, &r), *weight = allocate(weights),
-          *dweight = allocate(weights), *b = allocate(outputs), *packed = working(dbi_direct_packed(d)), *partial = working(dbi_direct_partials(d));
+    float *a = random_blocked(&d->a, d->a_lanes, &r), *db = random_blocked(&d->b, d->b_lanes, &r),
+          *weight = allocate(weights), *dweight = allocate(weights), *b = allocate(outputs),
+          *packed = working(dbi_direct_packed(d)), *partial = working(dbi_direct_partials(d));
     double *want = calloc(outputs, sizeof *want), *dwant = calloc(weights, sizeof *dwant);
     for (size_t i = 0; i < weights; i++)
         weight[i] = (float)dbi_random_normal(&r);
@@ -139,7 +145,8 @@ static void check(const dbi_direct *d, uint32_t stream)
             dweight[i] = NAN;
         if (winograd) {
             const int threads = 1 + (int)(stream % 4);
-            float *own = working(dbi_winograd_apply_floats(d, threads)), *sums = working(dbi_winograd_weights_floats(d, threads));
+            float *own = working(dbi_winograd_apply_floats(d, threads)),
+                  *sums = working(dbi_winograd_weights_floats(d, threads));
             dbi_winograd_apply(d, threads, a, weight, own, b);
             dbi_winograd_weights(d, threads, a, db, sums, dweight);
             free(own);
@@ -253,9 +260,11 @@ static void check_threads(const dbi_direct *d, bool winograd)
 static void test_large(void **state)
 {
     (void)state;
-    const dbi_direct large = {DBI_DIRECT_SAME, {2, {12, 40, 48}, 16}, {2, {12, 40, 48}, 8}, 8, 8, 27, 27 * 16, false, false};
+    const dbi_direct large = {
+        DBI_DIRECT_SAME, {2, {12, 40, 48}, 16}, {2, {12, 40, 48}, 8}, 8, 8, 27, 27 * 16, false, false};
     /* So many channels that a thread takes part of a row at a time, and gradients of some blocks of b. */
-    const dbi_direct deep = {DBI_DIRECT_SAME, {1, {5, 13, 46}, 40}, {1, {5, 13, 46}, 40}, 8, 8, 27, 27 * 40, true, false};
+    const dbi_direct deep = {
+        DBI_DIRECT_SAME, {1, {5, 13, 46}, 40}, {1, {5, 13, 46}, 40}, 8, 8, 27, 27 * 40, true, false};
     check(&large, 99);
     check(&deep, 98);
     for (int winograd = 0; winograd < 2; winograd++) {

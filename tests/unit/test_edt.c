@@ -53,7 +53,8 @@ static void brute(const uint8_t *label, const int64_t shape[3], const double spa
     for (int64_t a = 0, j = 0; a < shape[0]; a++)
         for (int64_t b = 0; b < shape[1]; b++)
             for (int64_t c = 0; c < shape[2]; c++, j++) {
-                const double dx = (double)(a - x) * spacing[0], dy = (double)(b - y) * spacing[1], dz = (double)(c - z) * spacing[2];
+                const double dx = (double)(a - x) * spacing[0], dy = (double)(b - y) * spacing[1],
+                             dz = (double)(c - z) * spacing[2];
                 const double d = sqrt(dx * dx + dy * dy + dz * dz);
                 nearest[label[j]] = fmin(nearest[label[j]], d);
             }
@@ -76,16 +77,21 @@ static void check_brute(const int64_t shape[3], const double spacing[3], unsigne
     for (int64_t i = 0; i < count; i++)
         label[i] = dbi_random_below(&r, 100) < percent;
     assert_int_equal(dbi_edt(label, shape, spacing, edt, &error), 0);
-    assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, &(dbi_normalize){.kind = DBI_NORMALIZE_NONE}, none, &error), 0);
-    assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, &(dbi_normalize){.kind = DBI_NORMALIZE_CLIP, .t = 1.75}, clipped, &error), 0);
-    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1], z = (double)shape[2] * spacing[2];
+    assert_int_equal(
+        dbi_signed_distance(label, 1, shape, spacing, &(dbi_normalize){.kind = DBI_NORMALIZE_NONE}, none, &error), 0);
+    assert_int_equal(dbi_signed_distance(label, 1, shape, spacing,
+                                         &(dbi_normalize){.kind = DBI_NORMALIZE_CLIP, .t = 1.75}, clipped, &error),
+                     0);
+    const double x = (double)shape[0] * spacing[0], y = (double)shape[1] * spacing[1],
+                 z = (double)shape[2] * spacing[2];
     for (int64_t i = 0; i < count; i++) {
         double nearest[2];
         brute(label, shape, spacing, i, nearest);
         const double want = fmin(label[i] ? nearest[0] : nearest[1], sqrt(x * x + y * y + z * z)) * (label[i] ? 1 : -1);
         assert_true(isinf(nearest[1]) ? isinf(edt[i]) : fabs(edt[i] - nearest[1]) < 1e-5);
         assert_true(fabs(none[i] - want) < 1e-5);
-        assert_true(fabs(clipped[i] - (isinf(label[i] ? nearest[0] : nearest[1]) ? (label[i] ? 1 : -1) : clip(want / 1.75))) < 1e-5);
+        assert_true(fabs(clipped[i] -
+                         (isinf(label[i] ? nearest[0] : nearest[1]) ? (label[i] ? 1 : -1) : clip(want / 1.75))) < 1e-5);
     }
     free(label);
     free(edt);
@@ -96,7 +102,8 @@ static void check_brute(const int64_t shape[3], const double spacing[3], unsigne
 static void test_brute_force(void **state)
 {
     (void)state;
-    static const int64_t shapes[][3] = {{7, 8, 19}, {1, 13, 17}, {17, 1, 5}, {6, 18, 1}, {1, 1, 9}, {30, 3, 3}, {1, 1, 1}};
+    static const int64_t shapes[][3] = {{7, 8, 19}, {1, 13, 17}, {17, 1, 5}, {6, 18, 1},
+                                        {1, 1, 9},  {30, 3, 3},  {1, 1, 1}};
     static const double spacings[][3] = {{1, 1, 1}, {0.625, 0.625, 1.25}, {3, 0.1, 0.7}};
     static const unsigned densities[] = {0, 1, 10, 50, 97, 100};
     uint32_t stream = 0;
@@ -125,7 +132,8 @@ static void test_far(void **state)
         assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, &none, s, &error), 0);
         assert_int_equal(dbi_signed_distance(label, 1, shape, spacing, &clip, clipped, &error), 0);
         for (int64_t i = 0; i < count; i++) {
-            const int64_t to[3] = {i / shape[2] / shape[1] - at[0], i / shape[2] % shape[1] - at[1], i % shape[2] - at[2]};
+            const int64_t to[3] = {i / shape[2] / shape[1] - at[0], i / shape[2] % shape[1] - at[1],
+                                   i % shape[2] - at[2]};
             double square = 0;
             for (int a = 0; a < 3; a++)
                 square += (double)(to[a] * to[a]) * spacing[a] * spacing[a];
@@ -177,16 +185,21 @@ static void test_scipy(void **state)
 {
     (void)state;
     static const double spacings[2][3] = {{1, 1, 1}, {0.625, 0.625, 1.25}};
-    static const char *const inside[2] = {"edt_inside", "edt_inside_mm"}, *const outside[2] = {"edt_outside", "edt_outside_mm"};
+    static const char *const inside[2] = {"edt_inside", "edt_inside_mm"}, *const outside[2] = {"edt_outside",
+                                                                                               "edt_outside_mm"};
     const dbi_tensor *label = dbi_record_find(fixture, "label");
     float *s = malloc(label->count * sizeof *s);
     dbi_error error;
     for (int mm = 0; mm < 2; mm++) {
-        assert_int_equal(dbi_signed_distance(label->data, 1, label->shape, spacings[mm], &(dbi_normalize){.kind = DBI_NORMALIZE_NONE}, s, &error), 0);
+        assert_int_equal(dbi_signed_distance(label->data, 1, label->shape, spacings[mm],
+                                             &(dbi_normalize){.kind = DBI_NORMALIZE_NONE}, s, &error),
+                         0);
         for (size_t i = 0; i < label->count; i++)
             assert_true(fabsf(s[i] - (tensor(inside[mm])[i] - tensor(outside[mm])[i])) < 1e-4f);
     }
-    assert_int_equal(dbi_signed_distance(label->data, 1, label->shape, spacings[0], &(dbi_normalize){.kind = DBI_NORMALIZE_MAX}, s, &error), 0);
+    assert_int_equal(dbi_signed_distance(label->data, 1, label->shape, spacings[0],
+                                         &(dbi_normalize){.kind = DBI_NORMALIZE_MAX}, s, &error),
+                     0);
     for (size_t i = 0; i < label->count; i++)
         assert_true(fabsf(s[i] - tensor("sdf_normalized")[i]) < 1e-4f);
     free(s);
@@ -201,8 +214,9 @@ static void test_one_side(void **state)
     const struct {
         dbi_normalize normalize;
         float empty, full;
-    } cases[] = {
-        {{.kind = DBI_NORMALIZE_NONE}, -sqrtf(29), sqrtf(29)}, {{.kind = DBI_NORMALIZE_CLIP, .t = 100}, -1, 1}, {{.kind = DBI_NORMALIZE_MAX}, 0, 0}};
+    } cases[] = {{{.kind = DBI_NORMALIZE_NONE}, -sqrtf(29), sqrtf(29)},
+                 {{.kind = DBI_NORMALIZE_CLIP, .t = 100}, -1, 1},
+                 {{.kind = DBI_NORMALIZE_MAX}, 0, 0}};
     uint8_t label[24];
     float s[24];
     dbi_error error;
@@ -261,7 +275,8 @@ static void test_texts(void **state)
 {
     (void)state;
     static const char *const good[] = {"none", "max", "clip:10", "clip:0.3", "clip:2.125"};
-    static const char *const bad[] = {"", "clip", "clip:", "clip:0", "clip:-1", "clip:nan", "clip:inf", "clip:3x", "maximum", "NONE"};
+    static const char *const bad[] = {"",         "clip",     "clip:",   "clip:0",  "clip:-1",
+                                      "clip:nan", "clip:inf", "clip:3x", "maximum", "NONE"};
     dbi_normalize n;
     dbi_error error;
     char text[64];
@@ -273,7 +288,8 @@ static void test_texts(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(dbi_normalize_parse(bad[i], &n, &error), -1);
     static const char *const transforms[] = {"exact", "levelset", "conv:0.35,10", "conv:1,all"};
-    static const char *const wrong[] = {"", "conv", "conv:1", "conv:0,3", "conv:1,0", "conv:1,2x", "conv:x,2", "conv:nan,4", "levelsets"};
+    static const char *const wrong[] = {"",          "conv",     "conv:1",     "conv:0,3", "conv:1,0",
+                                        "conv:1,2x", "conv:x,2", "conv:nan,4", "levelsets"};
     dbi_transform t;
     for (size_t i = 0; i < sizeof transforms / sizeof *transforms; i++) {
         assert_int_equal(dbi_transform_parse(transforms[i], &t, &error), 0);
@@ -287,8 +303,9 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_brute_force), cmocka_unit_test(test_far),     cmocka_unit_test(test_wanted),    cmocka_unit_test(test_scipy),
-        cmocka_unit_test(test_one_side),    cmocka_unit_test(test_threads), cmocka_unit_test(test_bad_grids), cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_brute_force), cmocka_unit_test(test_far),      cmocka_unit_test(test_wanted),
+        cmocka_unit_test(test_scipy),       cmocka_unit_test(test_one_side), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_bad_grids),   cmocka_unit_test(test_texts),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, load_fixture, free_fixture);

@@ -48,7 +48,8 @@ static float *ramp(const int64_t n[3], double a, double b, double c)
 static void test_linear_keeps_ramps(void **state)
 {
     (void)state;
-    const double steps[][3] = {{1, 1, 1}, {0.5, 0.7, 0.31}, {1.5, 2, 3.3}, {0.4, 1, 2.7}, {1.01, 0.99, 1}, {1.1, 7.7, 1.4}};
+    const double steps[][3] = {{1, 1, 1},     {0.5, 0.7, 0.31}, {1.5, 2, 3.3},
+                               {0.4, 1, 2.7}, {1.01, 0.99, 1},  {1.1, 7.7, 1.4}};
     const int64_t n[3] = {40, 30, 20};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
         int64_t to[3];
@@ -275,7 +276,8 @@ static void test_preparation_text(void **state)
     assert_int_equal(dbi_preparation_parse(text, &q, NULL), 0);
     char *again = dbi_preparation_format(&q, NULL);
     assert_string_equal(text, again);
-    assert_true(q.resample && q.spacing[2] == p.spacing[2] && q.intensity.high == p.intensity.high && q.crop == 25 && q.downsample == 2);
+    assert_true(q.resample && q.spacing[2] == p.spacing[2] && q.intensity.high == p.intensity.high && q.crop == 25 &&
+                q.downsample == 2);
     free(text);
     free(again);
     static const char *const wrong[] = {
@@ -373,7 +375,12 @@ static void test_source_metadata(void **state)
     static const int codes[] = {0, 4, 255, 256, DBI_MOST_CODE, DBI_MOST_CODE + 1, INT_MAX, -1};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         dbi_error error;
-        dbi_source back, source = {.grid = {.shape = {X, Y, Z}}, .format = "nifti2", .sform_code = codes[i], .qform_code = 1, .qfac = 1, .units = 2};
+        dbi_source back, source = {.grid = {.shape = {X, Y, Z}},
+                                   .format = "nifti2",
+                                   .sform_code = codes[i],
+                                   .qform_code = 1,
+                                   .qfac = 1,
+                                   .units = 2};
         for (int a = 0; a < 4; a++)
             source.grid.affine[a][a] = 1;
         dbi_record *record = dbi_record_new(NULL);
@@ -422,8 +429,9 @@ static void test_intensity_text(void **state)
 {
     (void)state;
     static const char *const right[] = {"zscore", "zscore:foreground", "none", "window:-100,240.5"};
-    static const char *const wrong[] = {"",           "z",          "window:",      "window:1",     "window:1,",   "window:2,1",
-                                        "window:1,1", "window:a,b", "window:1,2,3", "window:nan,2", "window:1,inf"};
+    static const char *const wrong[] = {
+        "",           "z",          "window:",      "window:1",     "window:1,",   "window:2,1",
+        "window:1,1", "window:a,b", "window:1,2,3", "window:nan,2", "window:1,inf"};
     dbi_intensity i;
     dbi_error error;
     char text[80];
@@ -469,7 +477,8 @@ static void test_intensity_stays_finite(void **state)
         dbi_error error;
         float v[4];
         memcpy(v, values[i], sizeof v);
-        assert_int_equal(dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_FOREGROUND}, v, 4, &result, &error), -1);
+        assert_int_equal(dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_FOREGROUND}, v, 4, &result, &error),
+                         -1);
         memcpy(v, values[i], sizeof v);
         int bad = dbi_intensity_apply(&(dbi_intensity){.kind = DBI_INTENSITY_NONE}, v, 4, &result, &error);
         assert_int_equal(bad, i ? -1 : 0);
@@ -519,7 +528,8 @@ static void test_scarce_memory(void **state)
     dbi_volume_free(&volume);
     json_decref(dbi_json_parse("1", 1, NULL)); /* sets its own functions once */
     json_set_alloc_funcs(scarce_malloc, free);
-    static const char *const keys[] = {"kind", "id", "affine", "spacing", "source", "geometry", "preprocessing", "normalization", "history"};
+    static const char *const keys[] = {
+        "kind", "id", "affine", "spacing", "source", "geometry", "preprocessing", "normalization", "history"};
     bool failed;
     int count = 0;
     dbi_record *whole = small_case(path, INT_MAX, &failed), *record;

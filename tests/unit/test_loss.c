@@ -142,8 +142,8 @@ static void every_term_has_its_gradient(void **state)
     }
 }
 
-/* The level set's gradient is bounded where p hardly changes across it; there it is not the derivative, so the field of this test must be steep
- * wherever it crosses 1/2. */
+/* The level set's gradient is bounded where p hardly changes across it; there it is not the derivative, so the field of
+ * this test must be steep wherever it crosses 1/2. */
 static void assert_steep(const fields *f)
 {
     const int stride[3] = {Y * Z, Z, 1}, size[3] = {X, Y, Z};
@@ -174,7 +174,8 @@ static void float_agrees_with_double(void **state)
 {
     (void)state;
     static fields f;
-    static float logits[COUNT], sdf[COUNT], teacher_logits[THEIRS], teacher_sdf[THEIRS], mask[THEIRS], dlogits[COUNT], dsdf[COUNT];
+    static float logits[COUNT], sdf[COUNT], teacher_logits[THEIRS], teacher_sdf[THEIRS], mask[THEIRS], dlogits[COUNT],
+        dsdf[COUNT];
     static double dlogits64[COUNT], dsdf64[COUNT];
     make_fields(&f, 0.7);
     /* both start from the same single-precision numbers */
@@ -234,7 +235,8 @@ static void distances_of(const dbi_method *m, const double *p, int maps, double 
     dbi_error error;
     const int64_t size[3] = {X, Y, Z};
     for (int i = 0; i < maps; i++)
-        assert_int_equal(dbi_transform_forward_f64(&m->transform, &m->normalize, size, p + i * V, to + i * V, NULL, &error), 0);
+        assert_int_equal(
+            dbi_transform_forward_f64(&m->transform, &m->normalize, size, p + i * V, to + i * V, NULL, &error), 0);
 }
 
 static void define(const dbi_method *m, const fields *f, quantities *q)
@@ -285,9 +287,11 @@ static double dice_of(const double *q, const double *y, const double *w, int sam
 static double value_of(int t, const dbi_method *m, const quantities *all)
 {
     const dbi_term_info *term = &dbi_terms[t];
-    const int first = term->samples == DBI_SAMPLES_UNLABELED ? M : 0, samples = term->samples == DBI_SAMPLES_LABELED ? M : N - first;
+    const int first = term->samples == DBI_SAMPLES_UNLABELED ? M : 0,
+              samples = term->samples == DBI_SAMPLES_LABELED ? M : N - first;
     const int from = first * K * V, count = samples * K * V;
-    const double *q = all->of[term->what] + from, *y = all->of[term->against] + from, *w = all->weight[term->voxels] + from;
+    const double *q = all->of[term->what] + from, *y = all->of[term->against] + from,
+                 *w = all->weight[term->voxels] + from;
     double squares = 0, entropy = 0, weights = 0, dice = 0;
     for (int i = 0; i < count; i++) {
         squares += w[i] * (q[i] - y[i]) * (q[i] - y[i]);
@@ -329,7 +333,8 @@ static void every_term_is_its_formula(void **state)
                 const double want = m.weight[t] > 0 ? value_of(t, &m, &all) : 0;
                 if (!(fabs(values.term[t] - want) <= 1e-12 * fabs(want)))
                     fail_msg("%s, variant %d: %.15g, expected %.15g", dbi_terms[t].name, variant, values.term[t], want);
-                total += m.weight[t] * (dbi_terms[t].times & DBI_TIMES_LAMBDA ? 0.7 : 1) * (dbi_terms[t].times & DBI_TIMES_BETA ? m.beta : 1) * want;
+                total += m.weight[t] * (dbi_terms[t].times & DBI_TIMES_LAMBDA ? 0.7 : 1) *
+                         (dbi_terms[t].times & DBI_TIMES_BETA ? m.beta : 1) * want;
             }
             assert_true(fabs(values.total - total) <= 1e-12 * total);
         }

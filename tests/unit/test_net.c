@@ -19,9 +19,9 @@
 #include "net/weights.real.h"
 #include "record/stream.h"
 
-#define BATCH                                                                                                                                        \
-    {                                                                                                                                                \
-        DBI_NORM_BATCH, 0                                                                                                                            \
+#define BATCH                                                                                                          \
+    {                                                                                                                  \
+        DBI_NORM_BATCH, 0                                                                                              \
     }
 
 /* One forward and backward pass, everything in double whatever the device computes in. */
@@ -52,7 +52,8 @@ static void *zeros(size_t count, size_t size)
     return p;
 }
 
-static void job_new(job *j, const char *device, bool wide, const dbi_arch *arch, int64_t batch, int64_t x, int64_t y, int64_t z)
+static void job_new(job *j, const char *device, bool wide, const dbi_arch *arch, int64_t batch, int64_t x, int64_t y,
+                    int64_t z)
 {
     dbi_error error;
     *j = (job){.device = device, .wide = wide, .batch = batch, .size = {x, y, z}};
@@ -75,47 +76,48 @@ static void job_free(job *j)
 }
 
 /* The forward pass, then `losses` (may be NULL) fills dlogits and dsdf, then the backward pass. */
-#define DEFINE_RUN(SUFFIX, REAL)                                                                                                                     \
-    static void run_##SUFFIX(job *j, void (*losses)(job *, const void *), const void *context)                                                       \
-    {                                                                                                                                                \
-        dbi_error error = {""};                                                                                                                      \
-        dbi_weights_##SUFFIX w;                                                                                                                      \
-        size_t in = inputs(j), out = outputs(j);                                                                                                     \
-        REAL *image = zeros(in, sizeof *image), *outs = zeros(4 * out, sizeof *outs), *gradient = zeros(j->layout.parameters, sizeof *gradient);     \
-        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &j->layout, false, &error), 0);                                                                \
-        for (size_t i = 0; i < j->layout.parameters; i++)                                                                                            \
-            w.parameters[i] = (REAL)j->parameters[i];                                                                                                \
-        for (size_t i = 0; i < j->layout.statistics; i++)                                                                                            \
-            w.statistics[i] = (REAL)j->statistics[i];                                                                                                \
-        for (size_t i = 0; i < in; i++)                                                                                                              \
-            image[i] = (REAL)j->image[i];                                                                                                            \
-        net_##SUFFIX *net = net_open_##SUFFIX(&j->layout, j->device, j->batch, j->size, j->pass.keep, &error);                                       \
-        if (!net)                                                                                                                                    \
-            fail_msg("%s", error.text);                                                                                                              \
-        if (net_forward_##SUFFIX(net, &w, &j->pass, image, outs, outs + out, &error))                                                                \
-            fail_msg("%s", error.text);                                                                                                              \
-        for (size_t i = 0; i < out; i++) {                                                                                                           \
-            j->logits[i] = outs[i];                                                                                                                  \
-            j->sdf[i] = outs[out + i];                                                                                                               \
-        }                                                                                                                                            \
-        for (size_t i = 0; i < j->layout.statistics; i++)                                                                                            \
-            j->statistics[i] = w.statistics[i];                                                                                                      \
-        if (losses) {                                                                                                                                \
-            losses(j, context);                                                                                                                      \
-            for (size_t i = 0; i < out; i++) {                                                                                                       \
-                outs[2 * out + i] = (REAL)j->dlogits[i];                                                                                             \
-                outs[3 * out + i] = (REAL)j->dsdf[i];                                                                                                \
-            }                                                                                                                                        \
-            if (net_backward_##SUFFIX(net, &w, outs + 2 * out, outs + 3 * out, gradient, &error))                                                    \
-                fail_msg("%s", error.text);                                                                                                          \
-            for (size_t i = 0; i < j->layout.parameters; i++)                                                                                        \
-                j->gradient[i] = gradient[i];                                                                                                        \
-        }                                                                                                                                            \
-        net_close_##SUFFIX(net);                                                                                                                     \
-        dbi_weights_free_##SUFFIX(&w);                                                                                                               \
-        free(image);                                                                                                                                 \
-        free(outs);                                                                                                                                  \
-        free(gradient);                                                                                                                              \
+#define DEFINE_RUN(SUFFIX, REAL)                                                                                       \
+    static void run_##SUFFIX(job *j, void (*losses)(job *, const void *), const void *context)                         \
+    {                                                                                                                  \
+        dbi_error error = {""};                                                                                        \
+        dbi_weights_##SUFFIX w;                                                                                        \
+        size_t in = inputs(j), out = outputs(j);                                                                       \
+        REAL *image = zeros(in, sizeof *image), *outs = zeros(4 * out, sizeof *outs),                                  \
+             *gradient = zeros(j->layout.parameters, sizeof *gradient);                                                \
+        assert_int_equal(dbi_weights_new_##SUFFIX(&w, &j->layout, false, &error), 0);                                  \
+        for (size_t i = 0; i < j->layout.parameters; i++)                                                              \
+            w.parameters[i] = (REAL)j->parameters[i];                                                                  \
+        for (size_t i = 0; i < j->layout.statistics; i++)                                                              \
+            w.statistics[i] = (REAL)j->statistics[i];                                                                  \
+        for (size_t i = 0; i < in; i++)                                                                                \
+            image[i] = (REAL)j->image[i];                                                                              \
+        net_##SUFFIX *net = net_open_##SUFFIX(&j->layout, j->device, j->batch, j->size, j->pass.keep, &error);         \
+        if (!net)                                                                                                      \
+            fail_msg("%s", error.text);                                                                                \
+        if (net_forward_##SUFFIX(net, &w, &j->pass, image, outs, outs + out, &error))                                  \
+            fail_msg("%s", error.text);                                                                                \
+        for (size_t i = 0; i < out; i++) {                                                                             \
+            j->logits[i] = outs[i];                                                                                    \
+            j->sdf[i] = outs[out + i];                                                                                 \
+        }                                                                                                              \
+        for (size_t i = 0; i < j->layout.statistics; i++)                                                              \
+            j->statistics[i] = w.statistics[i];                                                                        \
+        if (losses) {                                                                                                  \
+            losses(j, context);                                                                                        \
+            for (size_t i = 0; i < out; i++) {                                                                         \
+                outs[2 * out + i] = (REAL)j->dlogits[i];                                                               \
+                outs[3 * out + i] = (REAL)j->dsdf[i];                                                                  \
+            }                                                                                                          \
+            if (net_backward_##SUFFIX(net, &w, outs + 2 * out, outs + 3 * out, gradient, &error))                      \
+                fail_msg("%s", error.text);                                                                            \
+            for (size_t i = 0; i < j->layout.parameters; i++)                                                          \
+                j->gradient[i] = gradient[i];                                                                          \
+        }                                                                                                              \
+        net_close_##SUFFIX(net);                                                                                       \
+        dbi_weights_free_##SUFFIX(&w);                                                                                 \
+        free(image);                                                                                                   \
+        free(outs);                                                                                                    \
+        free(gradient);                                                                                                \
     }
 DEFINE_RUN(f32, float)
 DEFINE_RUN(f64, double)
@@ -148,13 +150,13 @@ static double largest(const double *a, size_t count)
     return most;
 }
 
-#define assert_below(value, limit, ...)                                                                                                              \
-    do {                                                                                                                                             \
-        double value_ = (value), limit_ = (limit);                                                                                                   \
-        if (!(value_ <= limit_)) {                                                                                                                   \
-            print_error("%g > %g: ", value_, limit_);                                                                                                \
-            fail_msg(__VA_ARGS__);                                                                                                                   \
-        }                                                                                                                                            \
+#define assert_below(value, limit, ...)                                                                                \
+    do {                                                                                                               \
+        double value_ = (value), limit_ = (limit);                                                                     \
+        if (!(value_ <= limit_)) {                                                                                     \
+            print_error("%g > %g: ", value_, limit_);                                                                  \
+            fail_msg(__VA_ARGS__);                                                                                     \
+        }                                                                                                              \
     } while (0)
 
 /* The bias of a convolution before a normalization of single channels by what they hold: its gradient is truly 0. */
@@ -162,13 +164,15 @@ static bool is_idle_bias(const dbi_layout *layout, int tensor, dbi_statistics_mo
 {
     for (int l = 0; l < layout->layers; l++)
         if (tensor == layout->layer[l].tensor + DBI_CONV_BIAS)
-            return dbi_norm_own(layout, statistics) && (!layout->layer[l].groups || layout->layer[l].groups == layout->layer[l].out);
+            return dbi_norm_own(layout, statistics) &&
+                   (!layout->layer[l].groups || layout->layer[l].groups == layout->layer[l].out);
     return false;
 }
 
 /* ---- PyTorch's numbers ---- */
 
-static dbi_record *fixture, *norms; /* norms: outputs and gradients by instance and by group, of the same image and weights */
+static dbi_record *fixture,
+    *norms; /* norms: outputs and gradients by instance and by group, of the same image and weights */
 
 static const float *floats_of(const dbi_record *record, const char *name, size_t count)
 {
@@ -272,7 +276,8 @@ static void supervised(job *j, const void *context)
 }
 
 /* Against "PREFIX.grad.TENSOR" of the record. */
-static void compare_gradients(const job *j, const dbi_record *record, const char *prefix, double whole, double each, double idle)
+static void compare_gradients(const job *j, const dbi_record *record, const char *prefix, double whole, double each,
+                              double idle)
 {
     double *expected = zeros(j->layout.parameters, sizeof(double));
     char name[96];
@@ -285,7 +290,8 @@ static void compare_gradients(const job *j, const dbi_record *record, const char
         if (is_idle_bias(&j->layout, t, j->pass.statistics))
             assert_below(largest(j->gradient + tensor->offset, tensor->count), idle, "%s %s", j->device, name);
         else
-            assert_below(distance(j->gradient + tensor->offset, expected + tensor->offset, tensor->count), each, "%s %s", j->device, name);
+            assert_below(distance(j->gradient + tensor->offset, expected + tensor->offset, tensor->count), each,
+                         "%s %s", j->device, name);
     }
     assert_below(distance(j->gradient, expected, j->layout.parameters), whole, "%s, all gradients", j->device);
     free(expected);
@@ -301,12 +307,14 @@ static void compare_statistics(const job *j, double limit)
         double *expected = zeros(tensor->count, sizeof(double));
         snprintf(name, sizeof name, "supervised.after1.%s", tensor->name);
         widen(expected, name, tensor->count);
-        assert_below(distance(j->statistics + tensor->offset, expected, tensor->count), limit, "%s %s", j->device, name);
+        assert_below(distance(j->statistics + tensor->offset, expected, tensor->count), limit, "%s %s", j->device,
+                     name);
         free(expected);
     }
 }
 
-static void check_fixture(const char *device, bool wide, double output, double whole, double each, double idle, double statistics)
+static void check_fixture(const char *device, bool wide, double output, double whole, double each, double idle,
+                          double statistics)
 {
     job j;
     fixture_job(&j, device, wide, (dbi_normalization)BATCH);
@@ -417,9 +425,9 @@ static void linear(job *j, const void *context)
     draw(j->dsdf, outputs(j), 1002, 1 / sqrt((double)outputs(j)), 0);
 }
 
-#define BATCH                                                                                                                                        \
-    {                                                                                                                                                \
-        DBI_NORM_BATCH, 0                                                                                                                            \
+#define BATCH                                                                                                          \
+    {                                                                                                                  \
+        DBI_NORM_BATCH, 0                                                                                              \
     }
 
 typedef struct sample_case {
@@ -432,16 +440,21 @@ typedef struct sample_case {
 static void run_random(job *j, const sample_case *c)
 {
     random_job(j);
-    j->pass = (dbi_pass){
-        .statistics = c->statistics, .update_running = true, .keep = true, .dropout = c->dropout, .seed = 3, .role = DBI_ROLE_DROPOUT, .step = 7};
+    j->pass = (dbi_pass){.statistics = c->statistics,
+                         .update_running = true,
+                         .keep = true,
+                         .dropout = c->dropout,
+                         .seed = 3,
+                         .role = DBI_ROLE_DROPOUT,
+                         .step = 7};
     run(j, linear, NULL);
 }
 
 enum { WOBBLES = 2 };
 
-/* How far the gradients move when the image is off by what single precision leaves of a layer's sums: the largest of some tries, for all of the gradient
- * and per tensor. That is no small number where few voxels make a batch's statistics: a value near the kink of a ReLU may fall to its other side, and
- * its gradient comes or goes as a whole. */
+/* How far the gradients move when the image is off by what single precision leaves of a layer's sums: the largest of
+ * some tries, for all of the gradient and per tensor. That is no small number where few voxels make a batch's
+ * statistics: a value near the kink of a ReLU may fall to its other side, and its gradient comes or goes as a whole. */
 static void wobble(const sample_case *c, const job *wide, double *whole, double *tensor)
 {
     for (uint32_t k = 0; k < WOBBLES; k++) {
@@ -458,7 +471,8 @@ static void wobble(const sample_case *c, const job *wide, double *whole, double 
         for (int t = 0; t < wide->layout.tensors; t++) {
             const dbi_named *at = &wide->layout.tensor[t];
             if (at->role == DBI_PARAMETER)
-                tensor[t] = fmax(tensor[t], distance(off.gradient + at->offset, wide->gradient + at->offset, at->count));
+                tensor[t] =
+                    fmax(tensor[t], distance(off.gradient + at->offset, wide->gradient + at->offset, at->count));
         }
         job_free(&off);
     }
@@ -470,7 +484,8 @@ static void compare_jobs(const job *narrow, const job *wide, double whole, const
     assert_below(distance(narrow->logits, wide->logits, outputs(wide)), 1e-4, "%s: logits", text);
     assert_below(distance(narrow->sdf, wide->sdf, outputs(wide)), 1e-4, "%s: sdf", text);
     assert_below(distance(narrow->statistics, wide->statistics, wide->layout.statistics), 1e-4, "%s: statistics", text);
-    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), (kinks ? 2e-3 : 1e-4) + 2 * whole, "%s: gradient", text);
+    assert_below(distance(narrow->gradient, wide->gradient, wide->layout.parameters), (kinks ? 2e-3 : 1e-4) + 2 * whole,
+                 "%s: gradient", text);
     for (int t = 0; t < wide->layout.tensors; t++) {
         const dbi_named *tensor = &wide->layout.tensor[t];
         bool idle = is_idle_bias(&wide->layout, t, wide->pass.statistics);
@@ -480,8 +495,8 @@ static void compare_jobs(const job *narrow, const job *wide, double whole, const
     }
 }
 
-/* A batch's statistics of few values are ill-conditioned, in every precision: the smallest grid, 1/16 of the size, has at least 12 voxels here, or the
- * statistics are the running ones. */
+/* A batch's statistics of few values are ill-conditioned, in every precision: the smallest grid, 1/16 of the size, has
+ * at least 12 voxels here, or the statistics are the running ones. */
 static void test_devices_agree(void **state)
 {
     (void)state;
@@ -509,7 +524,8 @@ static void test_devices_agree(void **state)
         if (dbi_norm_own(&wide.layout, c->statistics))
             wobble(c, &wide, &whole, wobbles);
         for (int d = 0; d < (is_child() ? 1 : 2); d++) {
-            snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters", devices[d], c->arch.channels, c->arch.classes, c->arch.filters);
+            snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters", devices[d], c->arch.channels,
+                     c->arch.classes, c->arch.filters);
             job_new(&narrow, devices[d], false, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
             run_random(&narrow, c);
             compare_jobs(&narrow, &wide, whole, wobbles, text);
@@ -552,7 +568,8 @@ static double linear_loss(const job *j)
 static double moved_loss(const job *base, size_t offset, const double *direction, size_t count, double by)
 {
     job j = *base;
-    double *parameters = zeros(j.layout.parameters, sizeof(double)), *statistics = zeros(j.layout.statistics, sizeof(double));
+    double *parameters = zeros(j.layout.parameters, sizeof(double)),
+           *statistics = zeros(j.layout.statistics, sizeof(double));
     memcpy(parameters, base->parameters, j.layout.parameters * sizeof(double));
     memcpy(statistics, base->statistics, j.layout.statistics * sizeof(double));
     j.parameters = parameters;
@@ -568,18 +585,21 @@ static double moved_loss(const job *base, size_t offset, const double *direction
 
 static double slope_of(const job *j, const dbi_named *tensor, const double *direction, double step)
 {
-    return (moved_loss(j, tensor->offset, direction, tensor->count, step) - moved_loss(j, tensor->offset, direction, tensor->count, -step)) /
+    return (moved_loss(j, tensor->offset, direction, tensor->count, step) -
+            moved_loss(j, tensor->offset, direction, tensor->count, -step)) /
            (2 * step);
 }
 
-/* Every tensor along a random direction: the slope is the gradient's component. All kinds of layers and normalizations, dropout, skips and heads. */
+/* Every tensor along a random direction: the slope is the gradient's component. All kinds of layers and normalizations,
+ * dropout, skips and heads. */
 static void check_slopes(dbi_normalization norm, dbi_statistics_mode statistics, int64_t size)
 {
     job j;
     const dbi_arch arch = {2, 2, norm.kind == DBI_NORM_GROUP ? 2 : 1, norm};
     job_new(&j, "reference", true, &arch, 2, size, 32, 32);
     random_job(&j);
-    j.pass = (dbi_pass){.statistics = statistics, .keep = true, .dropout = 0.25, .seed = 3, .role = DBI_ROLE_DROPOUT, .step = 7};
+    j.pass = (dbi_pass){
+        .statistics = statistics, .keep = true, .dropout = 0.25, .seed = 3, .role = DBI_ROLE_DROPOUT, .step = 7};
     run_f64(&j, linear, NULL);
     double *direction = zeros(j.layout.parameters, sizeof(double));
     for (int t = 0; t < j.layout.tensors; t++) {
@@ -642,8 +662,11 @@ static void test_impossible_nets_are_refused(void **state)
         int64_t batch, size[3];
         const char *text;
     } wrong[] = {
-        {"cpu", 1, {24, 16, 16}, "multiples of 16"}, {"cpu", 1, {0, 16, 16}, "multiples of 16"},        {"cpu", 0, {16, 16, 16}, "batch"},
-        {"cpu", 1, {INT64_C(1) << 40, 16, 16}, ""},  {"cpu", INT64_C(1) << 60, {16, 16, 16}, "beyond"},
+        {"cpu", 1, {24, 16, 16}, "multiples of 16"},
+        {"cpu", 1, {0, 16, 16}, "multiples of 16"},
+        {"cpu", 0, {16, 16, 16}, "batch"},
+        {"cpu", 1, {INT64_C(1) << 40, 16, 16}, ""},
+        {"cpu", INT64_C(1) << 60, {16, 16, 16}, "beyond"},
     };
     dbi_arch arch = {1, 1, .filters = 2};
     dbi_layout layout;
@@ -683,7 +706,8 @@ static void test_impossible_passes_are_refused(void **state)
     dbi_pass keep = {.keep = true}, dropout = {.dropout = 1}, batch = {.statistics = DBI_BATCH_STATISTICS}, plain = {0};
     assert_int_equal(net_forward_f32(net, &weights, &keep, array, array, array, &error), -1);
     assert_int_equal(net_forward_f32(net, &weights, &dropout, array, array, array, &error), -1);
-    assert_int_equal(net_forward_f32(net, &weights, &batch, array, array, array, &error), -1); /* one value per channel at the deepest level */
+    assert_int_equal(net_forward_f32(net, &weights, &batch, array, array, array, &error),
+                     -1); /* one value per channel at the deepest level */
     float *outs = zeros(8192, sizeof(float));
     assert_int_equal(net_forward_f32(net, &weights, &plain, array, outs, outs + 4096, &error), 0);
     assert_int_equal(net_backward_f32(net, &weights, array, array, gradient, &error), -1);

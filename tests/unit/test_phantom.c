@@ -188,7 +188,8 @@ static void test_knobs(void **state)
             brightness(&p, &in[high], &out[high], &deviation[high]);
             dbi_phantom_free(&p);
         }
-        assert_true(pow(deviation[1] / in[1], 2) > pow(deviation[0] / in[0], 2) + 0.01); /* sigma is at least 0.15, before the bias field */
+        assert_true(pow(deviation[1] / in[1], 2) >
+                    pow(deviation[0] / in[0], 2) + 0.01); /* sigma is at least 0.15, before the bias field */
     }
 }
 
@@ -251,8 +252,9 @@ static double centre_of(const dbi_volume *v, uint8_t value, double centre[3])
     return largest;
 }
 
-/* However the voxels are stored, the affine puts the anatomy where it belongs: without variation the chamber lies in the same direction from the body in
- * every scan, to the left, to the front and below. And vessels are labelled only near the body: they reach 47 mm. */
+/* However the voxels are stored, the affine puts the anatomy where it belongs: without variation the chamber lies in
+ * the same direction from the body in every scan, to the left, to the front and below. And vessels are labelled only
+ * near the body: they reach 47 mm. */
 static void test_affine_and_anatomy_agree(void **state)
 {
     (void)state;
@@ -316,9 +318,9 @@ static void test_impossible_settings(void **state)
     (void)state;
     dbi_phantom p;
     dbi_phantom_settings good = small_settings(), s;
-#define REFUSED(change)                                                                                                                              \
-    s = good;                                                                                                                                        \
-    change;                                                                                                                                          \
+#define REFUSED(change)                                                                                                \
+    s = good;                                                                                                          \
+    change;                                                                                                            \
     assert_int_equal(dbi_phantom_make(&s, 0, &p, &error), -1)
     REFUSED(s.size = 15);
     REFUSED(s.size = 513);

@@ -18,7 +18,8 @@ static void test_heads(void **state)
 {
     (void)state;
     /* two classes, five voxels; a mean that rounding pushed beyond 1 */
-    const float seg[10] = {0, 1, 0.5f, 0.9f, 1.0000001f, 0.2f, 1, 0.5f, 0.4f, 0}, step[10] = {0, 1, 0.5f, 0.3f, 1, 0.8f, 0, 0.1f, 0.4f, 1e-7f};
+    const float seg[10] = {0, 1, 0.5f, 0.9f, 1.0000001f, 0.2f, 1, 0.5f, 0.4f, 0},
+                step[10] = {0, 1, 0.5f, 0.3f, 1, 0.8f, 0, 0.1f, 0.4f, 1e-7f};
     for (int head = 0; head < 3; head++) {
         float prob[10], uncertainty[5];
         dbi_fuse_heads((dbi_head)head, 2, 5, seg, step, prob, uncertainty);
@@ -59,7 +60,8 @@ static void test_in_place(void **state)
 static void test_label(void **state)
 {
     (void)state;
-    const float prob[12] = {0.5f, 0.6f, 0.2f, 0.9f, /* class 1 */ 0.4f, 0.7f, 0.3f, 0.9f, /* class 2 */ 0.1f, 0.65f, 0.51f, 0.8f /* class 3 */};
+    const float prob[12] = {0.5f,  0.6f,  0.2f, 0.9f, /* class 1 */ 0.4f, 0.7f, 0.3f, 0.9f, /* class 2 */ 0.1f,
+                            0.65f, 0.51f, 0.8f /* class 3 */};
     const uint8_t half[4] = {0, 2, 3, 1}, high[4] = {0, 0, 0, 1}, none[4] = {0, 0, 0, 0}, all[4] = {1, 2, 3, 1};
     uint8_t label[4];
     dbi_label_probabilities(prob, 3, 4, 0.5, label);
@@ -87,7 +89,7 @@ static void test_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_heads), cmocka_unit_test(test_in_place), cmocka_unit_test(test_label),
-                                       cmocka_unit_test(test_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_heads), cmocka_unit_test(test_in_place),
+                                       cmocka_unit_test(test_label), cmocka_unit_test(test_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

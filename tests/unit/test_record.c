@@ -169,7 +169,13 @@ static void test_impossible_tensors(void **state)
     static const struct {
         int ndim;
         int64_t shape[DBI_MAX_DIMS];
-    } bad[] = {{1, {-1}}, {2, {1LL << 40, 1LL << 40}}, {1, {INT64_MAX}}, {3, {INT64_MAX, 2, 0}}, {2, {1LL << 31, 1LL << 30}}, {9, {1}}, {-1, {0}}};
+    } bad[] = {{1, {-1}},
+               {2, {1LL << 40, 1LL << 40}},
+               {1, {INT64_MAX}},
+               {3, {INT64_MAX, 2, 0}},
+               {2, {1LL << 31, 1LL << 30}},
+               {9, {1}},
+               {-1, {0}}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_null(dbi_record_add(record, "t", DBI_F64, bad[i].ndim, bad[i].shape, &error));
         assert_said("tensor \"t\"");
@@ -248,7 +254,8 @@ static void test_metadata_numbers(void **state)
     dbi_meta_set(record, "v", "[[1,2],[3,[4]]]", &error);
     assert_int_equal(dbi_meta_get_numbers(record, "v", back, 4, &error), 0);
     assert_true(back[0] == 1 && back[3] == 4);
-    static const char *const not_four[] = {"[1,2,3]", "[1,2,3,4,5]", "[1,2,3,\"4\"]", "[1,2,3,null]", "{}", "[1,2,3", "[1,2,3,1e999]", "[1,2,3,NaN]"};
+    static const char *const not_four[] = {"[1,2,3]", "[1,2,3,4,5]", "[1,2,3,\"4\"]", "[1,2,3,null]",
+                                           "{}",      "[1,2,3",      "[1,2,3,1e999]", "[1,2,3,NaN]"};
     for (size_t i = 0; i < sizeof not_four / sizeof *not_four; i++) {
         dbi_meta_set(record, "v", not_four[i], &error);
         assert_int_equal(dbi_meta_get_numbers(record, "v", back, 4, &error), -1);
@@ -553,7 +560,8 @@ static void test_no_waiting(void **state)
     }
 }
 
-/* A reader with records that nobody takes is closed at once: one that waits for a pipe, one that has read its record, one that never ran. */
+/* A reader with records that nobody takes is closed at once: one that waits for a pipe, one that has read its record,
+ * one that never ran. */
 static void test_close_early(void **state)
 {
     (void)state;
@@ -679,7 +687,9 @@ static void test_hostile_headers(void **state)
         {TENSOR("[2]", "[0,8]"), 8, NULL},
         {TENSOR("[]", "[0,4]"), 4, NULL},
         {TENSOR("[5,0]", "[0,0]"), 0, NULL},
-        {"{\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[2,5]},\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 5, NULL},
+        {"{\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[2,5]},\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[0,2]}}",
+         5, NULL},
         {" {}", 0, "does not begin with {"},
         {"[]", 0, "does not begin with {"},
         {"{]", 0, "JSON"},
@@ -687,8 +697,9 @@ static void test_hostile_headers(void **state)
         {"{\"a\\u0000b\":{}}", 0, "JSON"},
         {"{\"t\":{}}", 0, "has no dtype"},
         {"{\"t\":3}", 0, "not described by an object"},
-        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"t\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}", 16,
-         "duplicate"},
+        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"t\":{\"dtype\":\"F32\",\"shape\":[2],"
+         "\"data_offsets\":[8,16]}}",
+         16, "duplicate"},
         {"{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "duplicate"},
         {"{\"__metadata__\":{\"a\":1}}", 0, "metadata \"a\" is not a string"},
         {"{\"__metadata__\":[]}", 0, "__metadata__ is not an object"},
@@ -710,11 +721,15 @@ static void test_hostile_headers(void **state)
         {TENSOR("[1099511627776]", "[0,4398046511104]"), 100, "memory"},
         {TENSOR("[268435456]", "[0,1073741824]"), 100, "end in the middle"},
         {TENSOR("[2]", "[4,12]"), 12, "leaves a hole"},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[4,6]}}", 6, "hole"},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}", 5,
-         "overlaps"},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]}}", 6,
-         "overlaps"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[4,6]}}",
+         6, "hole"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[2,4]}}",
+         5, "overlaps"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_"
+         "offsets\":[0,3]}}",
+         6, "overlaps"},
         {TENSOR("[2]", "[0,8]"), 7, "end in the middle"},
         {TENSOR("[2]", "[0,8]"), 9, "record 1: the data end in the middle"},
     };
@@ -801,10 +816,12 @@ static void test_json_cost(void **state)
 {
     (void)state;
     static const char *const text[][3] = {
-        {"[", "[]", "]"},         {"[", "{}", "]"},          {"[", "1", "]"},
-        {"[", "-1.5e3", "]"},     {"[", "\"\"", "]"},        {"[", "\"\\\"]\\\\\"", "]"},
-        {"[", "[1,2,3]", "]"},    {"[", "{\"a\":1}", "]"},   {"[\"", "abcdefg", "\"]"},
-        {"[", "[[[[[]]]]]", "]"}, {" [ ", " null\n", " ] "}, {"[", "{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[100,124]}", "]"},
+        {"[", "[]", "]"},          {"[", "{}", "]"},
+        {"[", "1", "]"},           {"[", "-1.5e3", "]"},
+        {"[", "\"\"", "]"},        {"[", "\"\\\"]\\\\\"", "]"},
+        {"[", "[1,2,3]", "]"},     {"[", "{\"a\":1}", "]"},
+        {"[\"", "abcdefg", "\"]"}, {"[", "[[[[[]]]]]", "]"},
+        {" [ ", " null\n", " ] "}, {"[", "{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[100,124]}", "]"},
     };
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         for (size_t count = 0; count < 100000; count = 3 * count + 1) {
@@ -972,13 +989,14 @@ static void test_flipped(void **state)
     dbi_record_free(record);
 }
 
-/* Damage at random, of plain and of compressed files, and of what is inside a frame with a right checksum: no crash, no hang, and any record that
- * comes can be written again. */
+/* Damage at random, of plain and of compressed files, and of what is inside a frame with a right checksum: no crash, no
+ * hang, and any record that comes can be written again. */
 static void test_fuzz(void **state)
 {
     (void)state;
-    static const char *const bits[] = {"-1", "0",           "{",       "}",         "[",       "]",   ",",
-                                       "\"", "99999999999", "\"F64\"", "\"shape\"", "\\u0000", "1e9", "\x28\xb5\x2f\xfd"};
+    static const char *const bits[] = {
+        "-1", "0",           "{",       "}",         "[",       "]",   ",",
+        "\"", "99999999999", "\"F64\"", "\"shape\"", "\\u0000", "1e9", "\x28\xb5\x2f\xfd"};
     dbi_record *record = sample(6);
     uint8_t *plain, *packed;
     size_t plain_size, packed_size;
@@ -1145,13 +1163,16 @@ static void test_not_together(void **state)
     for (int way = 0; way < 3; way++) {
         unlink("second");
         put_file("first", "old", 3);
-        dbi_sink *sinks[] = {prepared("first"), prepared("second"), way ? prepared("last") : dbi_sink_open("last", &error)};
+        dbi_sink *sinks[] = {prepared("first"), prepared("second"),
+                             way ? prepared("last") : dbi_sink_open("last", &error)};
         if (way == 1)
             assert_int_equal(mkdir("last", 0777), 0);
         if (way == 2)
             assert_int_equal(unlink(".last.part"), 0); /* what cannot be foreseen */
         assert_int_equal(dbi_sink_publish(sinks, 3, &error), -1);
-        assert_said(way == 0 ? "last: not written completely" : way == 1 ? "last: Is a directory" : "last: No such file");
+        assert_said(way == 0   ? "last: not written completely"
+                    : way == 1 ? "last: Is a directory"
+                               : "last: No such file");
         assert_holds("first", "old");
         assert_int_equal(access("second", F_OK), -1);
         assert_int_equal(access(".first.part", F_OK) & access(".second.part", F_OK) & access(".last.part", F_OK), -1);
@@ -1331,7 +1352,8 @@ static void test_summary(void **state)
     (void)state;
     dbi_summary s = summary_of(DBI_F32, (float[]){1, NAN, -4, INFINITY, 6}, 5);
     assert_true(s.min == -4 && s.max == 6 && s.mean == 1 && s.nonfinite == 2);
-    s = summary_of(DBI_F16, (uint16_t[]){0x3c00, 0xc000, 0x0001, 0x7bff, 0x7c00, 0x7e00}, 6); /* 1, -2, 2^-24, 65504, infinite, NaN */
+    s = summary_of(DBI_F16, (uint16_t[]){0x3c00, 0xc000, 0x0001, 0x7bff, 0x7c00, 0x7e00},
+                   6); /* 1, -2, 2^-24, 65504, infinite, NaN */
     assert_true(s.min == -2 && s.max == 65504 && s.nonfinite == 2);
     s = summary_of(DBI_F16, (uint16_t[]){0x0001, 0x8000}, 2);
     assert_true(s.max == ldexp(1, -24) && s.min == 0);

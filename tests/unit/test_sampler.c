@@ -1,4 +1,5 @@
-/* Batches: pure functions of seed and number, image, label and distance moved together, and nothing of what must not be in them. */
+/* Batches: pure functions of seed and number, image, label and distance moved together, and nothing of what must not be
+ * in them. */
 #include <ftw.h>
 #include <math.h>
 #include <setjmp.h>
@@ -41,9 +42,10 @@ static int remove_directory(void **state)
     return chdir("/") || nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Every voxel of a test case says where it is: the image holds 1 + its index in the case plus a million for each case, label and distance are
- * functions of that number. */
-static const int64_t shapes[CASES][3] = {{14, 11, 9}, {9, 13, 12}, {5, 14, 6}, {12, 12, 8}, {13, 6, 10}, {7, 9, 5}, {16, 10, 9}};
+/* Every voxel of a test case says where it is: the image holds 1 + its index in the case plus a million for each case,
+ * label and distance are functions of that number. */
+static const int64_t shapes[CASES][3] = {{14, 11, 9}, {9, 13, 12}, {5, 14, 6}, {12, 12, 8},
+                                         {13, 6, 10}, {7, 9, 5},   {16, 10, 9}};
 
 static uint8_t label_of(int64_t number)
 {
@@ -100,7 +102,8 @@ static dbi_manifest make_cohort(void)
         snprintf(path, sizeof path, "case%d.st.zst", c);
         snprintf(id, sizeof id, "case%d", c);
         save(make_case(c, true), path);
-        assert_int_equal(dbi_manifest_add(&manifest, path, id, c < LABELED ? DBI_PART_LABELED : DBI_PART_UNLABELED, &error), 0);
+        assert_int_equal(
+            dbi_manifest_add(&manifest, path, id, c < LABELED ? DBI_PART_LABELED : DBI_PART_UNLABELED, &error), 0);
     }
     return manifest;
 }
@@ -129,7 +132,8 @@ static dbi_record *batch_of(dbi_sampler *sampler, uint32_t step)
     return batch;
 }
 
-static void checksum_of(const dbi_manifest *manifest, const dbi_sampler_settings *settings, uint32_t step, char text[33])
+static void checksum_of(const dbi_manifest *manifest, const dbi_sampler_settings *settings, uint32_t step,
+                        char text[33])
 {
     dbi_sampler *sampler = open_sampler(manifest, settings);
     dbi_record *batch = batch_of(sampler, step);
@@ -227,7 +231,8 @@ static void test_all_tensors_move_together(void **state)
                 assert_true(mine[voxels + v] == -mine[v]);
                 assert_int_equal(l[v], mine[v] != 0 ? label_of((int64_t)mine[v]) : 0);
                 for (int k = 0; i < 2 && k < CLASSES; k++)
-                    assert_true(sdf[((size_t)i * CLASSES + (size_t)k) * voxels + v] == (mine[v] != 0 ? distance_of((int64_t)mine[v], k) : -1));
+                    assert_true(sdf[((size_t)i * CLASSES + (size_t)k) * voxels + v] ==
+                                (mine[v] != 0 ? distance_of((int64_t)mine[v], k) : -1));
             }
         }
         assert_int_not_equal(which[0], which[1]);
@@ -270,7 +275,8 @@ static void test_padding_of_an_unclipped_distance(void **state)
     dbi_manifest_free(&manifest);
 }
 
-/* Which of the 16 ways to lay a case into a patch occur: bit 0 the swap of the first two axes, bits 1 to 3 the mirrored patch axes. */
+/* Which of the 16 ways to lay a case into a patch occur: bit 0 the swap of the first two axes, bits 1 to 3 the mirrored
+ * patch axes. */
 static unsigned ways(const dbi_manifest *manifest, const dbi_sampler_settings *s, int counts[16])
 {
     unsigned all = 0;
@@ -418,7 +424,8 @@ static void test_labeled_samples_do_not_depend_on_the_others(void **state)
             assert_memory_equal(floats(batch[0], "sdf"), floats(batch[i], "sdf"), 2 * CLASSES * voxels * sizeof(float));
         }
         /* and the unlabelled ones not on the labelled ones */
-        assert_memory_equal(floats(batch[0], "image") + 2 * 2 * voxels, floats(batch[2], "image") + 3 * 2 * voxels, 2 * 2 * voxels * sizeof(float));
+        assert_memory_equal(floats(batch[0], "image") + 2 * 2 * voxels, floats(batch[2], "image") + 3 * 2 * voxels,
+                            2 * 2 * voxels * sizeof(float));
         assert_null(dbi_record_find(batch[1], "truth"));
         for (int i = 0; i < 3; i++)
             dbi_record_free(batch[i]);
@@ -426,7 +433,8 @@ static void test_labeled_samples_do_not_depend_on_the_others(void **state)
     dbi_manifest_free(&manifest);
 }
 
-/* The labels of unlabelled cases can be anything, or missing, and no byte of a batch changes; those of labelled cases cannot. */
+/* The labels of unlabelled cases can be anything, or missing, and no byte of a batch changes; those of labelled cases
+ * cannot. */
 static void test_unlabeled_labels_stay_out(void **state)
 {
     (void)state;
@@ -468,7 +476,8 @@ static void test_unlabeled_labels_stay_out(void **state)
         size_t voxels = (size_t)(s.patch[0] * s.patch[1] * s.patch[2]);
         for (size_t i = 0; i < 2; i++)
             for (size_t v = 0; v < voxels; v++)
-                differs |= label[i * voxels + v] != (image[i * 2 * voxels + v] != 0 ? label_of((int64_t)image[i * 2 * voxels + v]) : 0);
+                differs |= label[i * voxels + v] !=
+                           (image[i * 2 * voxels + v] != 0 ? label_of((int64_t)image[i * 2 * voxels + v]) : 0);
         dbi_record_free(changed);
     }
     assert_true(differs);
@@ -602,7 +611,8 @@ static void test_ahead(void **state)
 enum { AHEAD = 24 };
 
 /* How many batches come, and their checksums. */
-static int take_all(const dbi_manifest *manifest, const dbi_sampler_settings *s, int threads, int size, char (*text)[33])
+static int take_all(const dbi_manifest *manifest, const dbi_sampler_settings *s, int threads, int size,
+                    char (*text)[33])
 {
     dbi_set_threads(threads);
     dbi_sampler *sampler = open_sampler(manifest, s);
@@ -619,7 +629,8 @@ static int take_all(const dbi_manifest *manifest, const dbi_sampler_settings *s,
     return n;
 }
 
-/* Whatever the number of threads: the same batches, in order; and where a case is damaged, all before the first that needs it, and its error. */
+/* Whatever the number of threads: the same batches, in order; and where a case is damaged, all before the first that
+ * needs it, and its error. */
 static void test_ahead_with_threads(void **state)
 {
     (void)state;
@@ -749,7 +760,8 @@ static void test_faults_of_cases(void **state)
         spoil spoil;
         const char *text;
     } faults[] = {
-        {spoil_preprocessing, "prepared with {\"normalize\":\"none\"}, but case0.st.zst with {\"normalize\":\"zscore\"}"},
+        {spoil_preprocessing,
+         "prepared with {\"normalize\":\"none\"}, but case0.st.zst with {\"normalize\":\"zscore\"}"},
         {spoil_classes, "2 classes, but the cases before it have 3"},
         {spoil_classes_text, "classes"},
         {spoil_kind, "not a case, but prediction"},

@@ -1,4 +1,5 @@
-/* Scores against scipy's (tests/fixtures/metrics.safetensors) and against what can be worked out by hand; order statistics and the bootstrap. */
+/* Scores against scipy's (tests/fixtures/metrics.safetensors) and against what can be worked out by hand; order
+ * statistics and the bootstrap. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,7 +85,8 @@ static void test_boxes(void **state)
     assert_true(fabs(s.value[DBI_METRIC_DICE] - 54.0 / 152) < 1e-12);
     assert_true(fabs(s.value[DBI_METRIC_JACCARD] - 27.0 / 125) < 1e-12);
     assert_true(s.value[DBI_METRIC_PRECISION] == 1 && fabs(s.value[DBI_METRIC_RECALL] - 27.0 / 125) < 1e-12);
-    assert_true(s.value[DBI_METRIC_VOLUME] == 54 && s.value[DBI_METRIC_REFERENCE_VOLUME] == 250 && s.value[DBI_METRIC_VOLUME_DIFFERENCE] == -196);
+    assert_true(s.value[DBI_METRIC_VOLUME] == 54 && s.value[DBI_METRIC_REFERENCE_VOLUME] == 250 &&
+                s.value[DBI_METRIC_VOLUME_DIFFERENCE] == -196);
     assert_true(fabs(s.value[DBI_METRIC_HD] - sqrt(6)) < 1e-6); /* from a corner, with an x step of 2 */
     /* Of the 26 predicted surface voxels the two in the middle of the x faces are 2 away, the others 1. */
     assert_true(fabs(s.value[DBI_METRIC_ASD] - 28.0 / 26) < 1e-6);
@@ -131,7 +133,8 @@ static void test_empty(void **state)
     assert_int_equal(of_nothing.empty, DBI_EMPTY_BOTH);
     check_same(&of_nothing);
     for (int lost = 0; lost < 2; lost++) {
-        assert_int_equal(dbi_score(lost ? nothing : something, lost ? something : nothing, 1, shape, voxels, 1, &s, &error), 0);
+        assert_int_equal(
+            dbi_score(lost ? nothing : something, lost ? something : nothing, 1, shape, voxels, 1, &s, &error), 0);
         assert_int_equal(s.empty, lost ? DBI_EMPTY_PREDICTION : DBI_EMPTY_REFERENCE);
         for (int m = 0; m < DBI_METRICS; m++)
             assert_true(isfinite(s.value[m]));

@@ -1,4 +1,5 @@
-/* What is written as JSON while memory runs out: whichever allocation of jansson's fails, there is an error, or what there would be otherwise. */
+/* What is written as JSON while memory runs out: whichever allocation of jansson's fails, there is an error, or what
+ * there would be otherwise. */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,8 +64,9 @@ static int limit_jansson(void **state)
 static dbi_record *two_tensors(dbi_error *error)
 {
     dbi_record *record = dbi_record_new(error);
-    if (!dbi_record_add(record, "a", DBI_F32, 3, (int64_t[]){2, 3, 4}, error) || !dbi_record_add(record, "b", DBI_U8, 0, NULL, error) ||
-        dbi_meta_set(record, "kind", "case", error) || dbi_meta_set(record, "id", "x", error))
+    if (!dbi_record_add(record, "a", DBI_F32, 3, (int64_t[]){2, 3, 4}, error) ||
+        !dbi_record_add(record, "b", DBI_U8, 0, NULL, error) || dbi_meta_set(record, "kind", "case", error) ||
+        dbi_meta_set(record, "id", "x", error))
         fail();
     return record;
 }
@@ -85,7 +87,8 @@ static char *history(dbi_error *error)
 {
     dbi_record *record = two_tensors(error);
     json_t *settings = json_pack("{s:o}", "seed", dbi_json_seed(UINT64_MAX));
-    int status = settings ? dbi_history_add(record, "two", settings, error, "scan", "00ff", NULL) : dbi_fail(error, "out of memory");
+    int status = settings ? dbi_history_add(record, "two", settings, error, "scan", "00ff", NULL)
+                          : dbi_fail(error, "out of memory");
     json_decref(settings);
     char *text = status ? NULL : strdup(dbi_meta_get(record, "history"));
     dbi_record_free(record);
@@ -95,7 +98,8 @@ static char *history(dbi_error *error)
 static char *numbers(dbi_error *error)
 {
     dbi_record *record = two_tensors(error);
-    char *text = dbi_meta_set_numbers(record, "v", (double[]){1, 2.5, 3}, 3, error) ? NULL : strdup(dbi_meta_get(record, "v"));
+    char *text =
+        dbi_meta_set_numbers(record, "v", (double[]){1, 2.5, 3}, 3, error) ? NULL : strdup(dbi_meta_get(record, "v"));
     dbi_record_free(record);
     return text;
 }
@@ -221,8 +225,9 @@ static void test_cohort(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_checksum), cmocka_unit_test(test_history), cmocka_unit_test(test_numbers), cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_run),      cmocka_unit_test(test_scores),  cmocka_unit_test(test_cohort),
+        cmocka_unit_test(test_checksum), cmocka_unit_test(test_history), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_run),     cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_cohort),
     };
     return cmocka_run_group_tests(tests, limit_jansson, NULL);
 }

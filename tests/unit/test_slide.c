@@ -1,4 +1,5 @@
-/* Sliding windows over made-up functions, whose means are known: constants stay, what does not look around stays, what does is averaged as written. */
+/* Sliding windows over made-up functions, whose means are known: constants stay, what does not look around stays, what
+ * does is averaged as written. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,7 +49,8 @@ static int mix(void *context, const float *image, float *logits, float *sdf, dbi
     return 0;
 }
 
-/* Depends on where in the window a voxel lies, and on its six neighbours in the window (0 beyond it), each with a weight of its own. */
+/* Depends on where in the window a voxel lies, and on its six neighbours in the window (0 beyond it), each with a
+ * weight of its own. */
 static float look(const view *v, const float *image, int64_t i, int64_t j, int64_t k)
 {
     const int64_t step[3] = {v->window[1] * v->window[2], v->window[2], 1}, place[3] = {i, j, k};
@@ -143,7 +145,8 @@ static int run(const scan *s, dbi_window_function function, view *v, dbi_error *
     assert_int_equal(dbi_windows_plan(s->shape, s->window, s->stride, s->weights, &windows, error), 0);
     memcpy(v->window, s->window, sizeof v->window);
     v->voxels = s->window[0] * s->window[1] * s->window[2];
-    const dbi_slide slide = {.windows = &windows, .channels = C, .classes = K, .k = 40, .function = function, .context = v};
+    const dbi_slide slide = {
+        .windows = &windows, .channels = C, .classes = K, .k = 40, .function = function, .context = v};
     int status = dbi_slide_run(&slide, s->image, &s->scores, error);
     if (!status && function == constant)
         assert_int_equal(v->calls, dbi_windows_count(&windows));
@@ -212,10 +215,12 @@ static void direct(const scan *s, double *logits)
     for (int c = 0; c < K; c++) {
         memset(sum, 0, (size_t)s->voxels * sizeof *sum);
         for (int64_t n = 0; n < counts[0] * counts[1] * counts[2]; n++) {
-            int64_t at[3] = {starts[0][n / counts[2] / counts[1]], starts[1][n / counts[2] % counts[1]], starts[2][n % counts[2]]};
+            int64_t at[3] = {starts[0][n / counts[2] / counts[1]], starts[1][n / counts[2] % counts[1]],
+                             starts[2][n % counts[2]]};
             for (int pass = 0; pass < 2; pass++)
                 for (int64_t o = 0; o < v.voxels; o++) {
-                    int64_t in[3] = {o / v.window[2] / v.window[1], o / v.window[2] % v.window[1], o % v.window[2]}, x[3], nearest[3];
+                    int64_t in[3] = {o / v.window[2] / v.window[1], o / v.window[2] % v.window[1], o % v.window[2]},
+                            x[3], nearest[3];
                     bool inside = true;
                     double weight = 1;
                     for (int a = 0; a < 3; a++) {

@@ -1,4 +1,5 @@
-/* Splits and manifests: every case in one part at most, the parts as asked for, and a file that finds its cases again. */
+/* Splits and manifests: every case in one part at most, the parts as asked for, and a file that finds its cases again.
+ */
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +23,8 @@ static dbi_error error;
 static char paths[CASES][32];
 static const char *cases[CASES];
 
-static void save_case(const char *path, const char *id, bool label, int channels, const char *classes, const char *preprocessing)
+static void save_case(const char *path, const char *id, bool label, int channels, const char *classes,
+                      const char *preprocessing)
 {
     dbi_record *record = dbi_record_new(&error);
     assert_non_null(dbi_record_add(record, "image", DBI_F32, 4, (int64_t[]){channels, 2, 3, 4}, &error));
@@ -152,7 +154,8 @@ static void test_by_lists(void **state)
     s.count[DBI_PART_LABELED] = -1;
     write_text("lab", "c01\nc02\n");
     s.list[DBI_PART_UNLABELED] = NULL;
-    expect_fault(cases, CASES, &s, "lab: line 2: an unlabelled case in the labelled list: \"c02\" (cases/c02.st.zst) has no label");
+    expect_fault(cases, CASES, &s,
+                 "lab: line 2: an unlabelled case in the labelled list: \"c02\" (cases/c02.st.zst) has no label");
     write_text("lab", "c01\nc99\n");
     expect_fault(cases, CASES, &s, "lab: line 2: no case has the id \"c99\"");
     write_text("lab", "c01\nc01\n");
@@ -185,7 +188,9 @@ static void test_folds(void **state)
                 assert_int_equal(m.count, CASES);
                 for (size_t i = 0; i < m.count; i++) {
                     parts[m.rows[i].part]++;
-                    seen[atoi(m.rows[i].id + 1)] += m.rows[i].part == DBI_PART_VALIDATION ? 1 : m.rows[i].part == DBI_PART_TEST ? 100 : 0;
+                    seen[atoi(m.rows[i].id + 1)] += m.rows[i].part == DBI_PART_VALIDATION ? 1
+                                                    : m.rows[i].part == DBI_PART_TEST     ? 100
+                                                                                          : 0;
                 }
                 assert_int_equal(parts[DBI_PART_LABELED], 3);
                 assert_int_equal(parts[DBI_PART_TEST], 2);
@@ -291,7 +296,8 @@ static void test_manifest_round_trip(void **state)
     }
     dbi_manifest_free(&again);
     dbi_manifest_free(&m);
-    assert_int_equal(mkdir("moved", 0777) || rename("runs", "moved/runs") || rename("cases", "moved/cases") || chdir("/"), 0);
+    assert_int_equal(
+        mkdir("moved", 0777) || rename("runs", "moved/runs") || rename("cases", "moved/cases") || chdir("/"), 0);
     snprintf(absolute, sizeof absolute, "%s/moved/runs/split.tsv", directory);
     assert_int_equal(dbi_manifest_read(absolute, &again, &error), 0);
     for (size_t i = 0; i < again.count; i++)

@@ -1,5 +1,6 @@
-/* Training steps against PyTorch in double precision (tests/fixtures/network.safetensors, whose metadata says how it was made): losses, gradients,
- * and the weights after one and five steps, on the reference backend in double and on the cpu backend. */
+/* Training steps against PyTorch in double precision (tests/fixtures/network.safetensors, whose metadata says how it
+ * was made): losses, gradients, and the weights after one and five steps, on the reference backend in double and on the
+ * cpu backend. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +22,8 @@ static dbi_layout layout;
 
 enum { MAX_STEPS = 5 };
 
-/* How close: relative, but `zero` absolute for the biases of convolutions before a normalization, whose true gradient is 0. */
+/* How close: relative, but `zero` absolute for the biases of convolutions before a normalization, whose true gradient
+ * is 0. */
 typedef struct tolerances {
     double loss, gradient, each, zero, update1, update5, statistics;
 } tolerances;
@@ -50,7 +52,8 @@ static double expected_loss(const char *method, int step, int column)
 {
     dbi_error error;
     json_t *losses = dbi_meta_get_json(fixture, "losses", &error);
-    const double value = json_number_value(json_array_get(json_array_get(json_object_get(losses, method), (size_t)step), (size_t)column));
+    const double value = json_number_value(
+        json_array_get(json_array_get(json_object_get(losses, method), (size_t)step), (size_t)column));
     json_decref(losses);
     return value;
 }
@@ -64,7 +67,8 @@ static void close_to(double got, double expected, double tolerance, const char *
 #include "trainer_case.f64.h"
 #include "trainer_case.real.h"
 
-static const tolerances exact = {1e-6, 1e-6, 1e-6, 1e-9, 1e-6, 1e-6, 1e-6}, cpu = {1e-4, 2e-3, 2e-2, 1e-6, 2e-3, 0.1, 1e-3};
+static const tolerances exact = {1e-6, 1e-6, 1e-6, 1e-9, 1e-6, 1e-6, 1e-6},
+                        cpu = {1e-4, 2e-3, 2e-2, 1e-6, 2e-3, 0.1, 1e-3};
 
 static void supervised_reference(void **state)
 {

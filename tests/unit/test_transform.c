@@ -23,7 +23,8 @@
 static const int64_t shape[3] = {13, 12, 14};
 enum { COUNT = 13 * 12 * 14 };
 
-static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip3 = {.kind = DBI_NORMALIZE_CLIP, .t = 3}, maximum = {.kind = DBI_NORMALIZE_MAX};
+static const dbi_normalize none = {.kind = DBI_NORMALIZE_NONE}, clip3 = {.kind = DBI_NORMALIZE_CLIP, .t = 3},
+                           maximum = {.kind = DBI_NORMALIZE_MAX};
 
 static dbi_transform parsed(const char *text)
 {
@@ -235,8 +236,8 @@ static void check_feet(const double *p, const int64_t n[3])
         }
         const double want = (p[i] > 0.5 ? 1 : -1) * to_surface(sqrt(d2));
         if (!(fabs(s[i] - want) < 1e-5) || !(fabs(clipped[i] - fmax(-1, fmin(1, want / 3))) < 1e-5))
-            fail_msg("[%lld,%lld,%lld], voxel %lld: %g, clipped %g, not %g", (long long)n[0], (long long)n[1], (long long)n[2], (long long)i, s[i],
-                     clipped[i], want);
+            fail_msg("[%lld,%lld,%lld], voxel %lld: %g, clipped %g, not %g", (long long)n[0], (long long)n[1],
+                     (long long)n[2], (long long)i, s[i], clipped[i], want);
     }
     free(s);
     free(clipped);
@@ -251,7 +252,8 @@ static void test_feet(void **state)
     check_feet(p, shape);
     /* specks, few enough that distances are long; along each axis more voxels than are compared at once, in
      * multiples and not */
-    static const int64_t shapes[][3] = {{13, 12, 14}, {3, 37, 50}, {40, 5, 32}, {34, 35, 3}, {1, 1, 70}, {70, 1, 1}, {2, 64, 16}};
+    static const int64_t shapes[][3] = {{13, 12, 14}, {3, 37, 50}, {40, 5, 32}, {34, 35, 3},
+                                        {1, 1, 70},   {70, 1, 1},  {2, 64, 16}};
     dbi_random r;
     dbi_random_start(&r, 4, DBI_ROLE_TEST, 0, 0);
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
@@ -328,7 +330,8 @@ static void test_closeness(void **state)
     smooth(field, n, 60);
     for (int shape_kind = 0; shape_kind < 2; shape_kind++) {
         for (int64_t i = 0; i < count; i++) {
-            const double x = (double)(i / (44 * 40)) - 23.4, y = (double)(i / 40 % 44) - 21.8, z = (double)(i % 40) - 19.7;
+            const double x = (double)(i / (44 * 40)) - 23.4, y = (double)(i / 40 % 44) - 21.8,
+                         z = (double)(i % 40) - 19.7;
             label[i] = shape_kind ? field[i] > 0.01 : x * x + y * y + z * z < 14 * 14;
         }
         /* one pass: sigma = 0.71 voxels; three: 1.22, which takes the blobs' smallest parts away */
@@ -435,7 +438,10 @@ static void fill_extreme(float p[COUNT], int kind)
     dbi_random r;
     dbi_random_start(&r, 6, DBI_ROLE_TEST, 0, (uint32_t)kind);
     for (int i = 0; i < COUNT; i++)
-        p[i] = kind < 6 ? values[kind] : kind == 6 ? (float)dbi_random_below(&r, 2) : kind == 7 ? values[dbi_random_below(&r, 6)] : i == COUNT / 2;
+        p[i] = kind < 6    ? values[kind]
+               : kind == 6 ? (float)dbi_random_below(&r, 2)
+               : kind == 7 ? values[dbi_random_below(&r, 6)]
+                           : i == COUNT / 2;
 }
 
 /* Whatever the probabilities: finite values and gradients. */
@@ -455,12 +461,14 @@ static void test_finite(void **state)
                 dbi_tape_f32 *tape;
                 fill_extreme(p, kind);
                 memset(dp, 0xff, sizeof dp);
-                assert_int_equal(dbi_transform_forward_f32(&transform, normalizations[n], shape, p, s, &tape, &error), 0);
+                assert_int_equal(dbi_transform_forward_f32(&transform, normalizations[n], shape, p, s, &tape, &error),
+                                 0);
                 assert_int_equal(dbi_transform_backward_f32(tape, ds, dp, &error), 0);
                 dbi_tape_free_f32(tape);
                 for (int i = 0; i < COUNT; i++)
                     if (!isfinite(s[i]) || !isfinite(dp[i]) || (n == 1 && fabsf(s[i]) > 1))
-                        fail_msg("%s, kind %d, normalization %d: %g with gradient %g", transforms[t], kind, n, (double)s[i], (double)dp[i]);
+                        fail_msg("%s, kind %d, normalization %d: %g with gradient %g", transforms[t], kind, n,
+                                 (double)s[i], (double)dp[i]);
             }
 }
 
@@ -582,9 +590,10 @@ static void test_unknown_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_torch),        cmocka_unit_test(test_window),    cmocka_unit_test(test_beyond_window), cmocka_unit_test(test_feet),
-        cmocka_unit_test(test_closeness),    cmocka_unit_test(test_gradients), cmocka_unit_test(test_maximum),       cmocka_unit_test(test_finite),
-        cmocka_unit_test(test_unknown_kind), cmocka_unit_test(test_no_level),  cmocka_unit_test(test_exact),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_torch),       cmocka_unit_test(test_window),    cmocka_unit_test(test_beyond_window),
+        cmocka_unit_test(test_feet),        cmocka_unit_test(test_closeness), cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_maximum),     cmocka_unit_test(test_finite),    cmocka_unit_test(test_unknown_kind),
+        cmocka_unit_test(test_no_level),    cmocka_unit_test(test_exact),     cmocka_unit_test(test_threads),
         cmocka_unit_test(test_overwritten),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */

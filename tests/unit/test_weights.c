@@ -52,7 +52,8 @@ static void test_layout_is_complete(void **state)
         }
 }
 
-/* What each normalization has of its own, and that it goes through a file, with the architecture's metadata and (told where the tensors cannot tell) without. */
+/* What each normalization has of its own, and that it goes through a file, with the architecture's metadata and (told
+ * where the tensors cannot tell) without. */
 static void test_normalizations(void **state)
 {
     (void)state;
@@ -71,7 +72,8 @@ static void test_normalizations(void **state)
         assert_int_equal(c->layout.tensors, c->layout.layers * kinds[i].tensors + 4);
         assert_int_equal(c->layout.statistics > 0, i == 0);
         dbi_record *record = record_of(c);
-        assert_true(!strstr(dbi_meta_get(record, "architecture"), "norm") == (i == 0)); /* files from before there was a choice say nothing */
+        assert_true(!strstr(dbi_meta_get(record, "architecture"), "norm") ==
+                    (i == 0)); /* files from before there was a choice say nothing */
         dbi_checkpoint *back = dbi_checkpoint_from_record(record, &error);
         assert_non_null(back);
         dbi_norm_text(&back->layout.arch.norm, text);
@@ -91,7 +93,8 @@ static void test_normalizations(void **state)
         dbi_record_free(record);
         dbi_checkpoint_free(c);
     }
-    static const char *const wrong[] = {"", "Batch", "group", "group:", "group:0", "group:2x", "group:-1", "group:1000000", "instance:"};
+    static const char *const wrong[] = {"",         "Batch",    "group",         "group:",   "group:0",
+                                        "group:2x", "group:-1", "group:1000000", "instance:"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_int_equal(dbi_norm_parse(wrong[i], &(dbi_normalization){0}, &error), -1);
 }
@@ -101,7 +104,8 @@ static void test_fresh_weights_have_their_spread(void **state)
     (void)state;
     dbi_arch wide = {1, 1, .filters = 8};
     dbi_error error;
-    dbi_checkpoint *c = dbi_checkpoint_new(&wide, false, 1, &error), *same = dbi_checkpoint_new(&wide, false, 1, &error);
+    dbi_checkpoint *c = dbi_checkpoint_new(&wide, false, 1, &error),
+                   *same = dbi_checkpoint_new(&wide, false, 1, &error);
     dbi_checkpoint *other = dbi_checkpoint_new(&wide, false, 2, &error);
     assert_true(c && same && other);
     for (int l = 5; l < c->layout.layers; l++) { /* the first ones are too small to tell */
@@ -239,13 +243,15 @@ static void other_network(dbi_record *record)
 static void huge_network(dbi_record *record)
 {
     dbi_error error;
-    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":3,\"filters\":256}", &error);
+    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":3,\"filters\":256}",
+                 &error);
 }
 
 static void no_number(dbi_record *record)
 {
     dbi_error error;
-    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":\"3\",\"filters\":2}", &error);
+    dbi_meta_set(record, "architecture", "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":\"3\",\"filters\":2}",
+                 &error);
 }
 
 static void other_kind(dbi_record *record)
@@ -341,7 +347,8 @@ static void test_average(void **state)
     assert_int_equal(dbi_meta_set(student->meta, "preprocessing", "{\"a\":1}", &error), 0);
     assert_int_equal(dbi_checkpoint_average(teacher, student, 0.99, true, &error), 0);
     for (size_t i = 0; i < teacher->layout.parameters; i++)
-        assert_true(fabs(teacher->weights.parameters[i] - (0.75 * before->weights.parameters[i] + 0.25 * student->weights.parameters[i])) < 1e-6);
+        assert_true(fabs(teacher->weights.parameters[i] -
+                         (0.75 * before->weights.parameters[i] + 0.25 * student->weights.parameters[i])) < 1e-6);
     for (size_t i = 0; i < teacher->layout.statistics; i++)
         assert_true(fabs(teacher->weights.statistics[i] - (0.75 * before->weights.statistics[i] + 0.25 * 5)) < 1e-6);
     assert_int_equal(teacher->step, 3);

@@ -1,4 +1,5 @@
-/* Where windows lie and how much they count: they cover everything, end with the scan, and their weights sum to 1 at every voxel. */
+/* Where windows lie and how much they count: they cover everything, end with the scan, and their weights sum to 1 at
+ * every voxel. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +31,8 @@ static void check_axis(const dbi_windows *plan, int a)
         if (i) /* on the way, no gap */
             assert_true(start[a] > previous && start[a] - previous <= axis->stride);
         else
-            assert_true(axis->extent >= axis->window ? start[a] == 0 : start[a] == -((axis->window - axis->extent) / 2));
+            assert_true(axis->extent >= axis->window ? start[a] == 0
+                                                     : start[a] == -((axis->window - axis->extent) / 2));
         previous = start[a];
         for (int64_t o = 0; o < axis->window; o++) {
             int64_t x = start[a] + o;
@@ -63,10 +65,13 @@ static void test_axes(void **state)
                     window[a] = windows[w];
                     strides[a] = stride;
                     dbi_windows plan;
-                    assert_int_equal(dbi_windows_plan(shape, window, strides, kind ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM, &plan, &error), 0);
+                    assert_int_equal(dbi_windows_plan(shape, window, strides,
+                                                      kind ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM, &plan, &error),
+                                     0);
                     for (int b = 0; b < 3; b++)
                         check_axis(&plan, b);
-                    assert_int_equal(dbi_windows_count(&plan), plan.axis[0].count * plan.axis[1].count * plan.axis[2].count);
+                    assert_int_equal(dbi_windows_count(&plan),
+                                     plan.axis[0].count * plan.axis[1].count * plan.axis[2].count);
                     dbi_windows_free(&plan);
                 }
 }
@@ -79,11 +84,14 @@ static void test_single(void **state)
     const int64_t shape[3] = {10, 16, 31}, window[3] = {16, 16, 32}, stride[3] = {8, 16, 1};
     for (int kind = 0; kind < 2; kind++) {
         dbi_windows plan;
-        assert_int_equal(dbi_windows_plan(shape, window, stride, kind ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM, &plan, &error), 0);
+        assert_int_equal(
+            dbi_windows_plan(shape, window, stride, kind ? DBI_WEIGHTS_GAUSSIAN : DBI_WEIGHTS_UNIFORM, &plan, &error),
+            0);
         assert_int_equal(dbi_windows_count(&plan), 1);
         for (int a = 0; a < 3; a++)
             for (int64_t o = 0; o < window[a]; o++)
-                assert_true(plan.axis[a].weight[o] == (o >= plan.axis[a].before && o < plan.axis[a].before + shape[a] ? 1.0f : 0.0f));
+                assert_true(plan.axis[a].weight[o] ==
+                            (o >= plan.axis[a].before && o < plan.axis[a].before + shape[a] ? 1.0f : 0.0f));
         dbi_windows_free(&plan);
     }
 }
@@ -113,7 +121,8 @@ static void test_refused(void **state)
         int64_t extent, window, stride;
     } bad[] = {{0, 16, 8}, {-1, 16, 8}, {20, 0, 1}, {20, -16, 1}, {20, 24, 8}, {20, 16, 0}, {20, 16, 17}, {20, 16, -3}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        int64_t shape[3] = {20, 20, bad[i].extent}, window[3] = {16, 16, bad[i].window}, stride[3] = {8, 8, bad[i].stride};
+        int64_t shape[3] = {20, 20, bad[i].extent}, window[3] = {16, 16, bad[i].window},
+                stride[3] = {8, 8, bad[i].stride};
         dbi_windows plan;
         dbi_error error = {""};
         assert_int_equal(dbi_windows_plan(shape, window, stride, DBI_WEIGHTS_UNIFORM, &plan, &error), -1);

@@ -45,9 +45,10 @@ static void compare_gradient_f32(const real *gradient, const char *prefix, const
         fail_msg("%s: relative error of the whole gradient %g", prefix, sqrt(error2 / norm2));
 }
 
-/* The update w_k - w_0 as one vector, and the running statistics as another. The fixture holds single-precision numbers: what their rounding hides does
- * not count. */
-static void compare_update_f32(const dbi_weights_f32 *weights, const char *prefix, double tolerance, const tolerances *tol)
+/* The update w_k - w_0 as one vector, and the running statistics as another. The fixture holds single-precision
+ * numbers: what their rounding hides does not count. */
+static void compare_update_f32(const dbi_weights_f32 *weights, const char *prefix, double tolerance,
+                               const tolerances *tol)
 {
     double error2[2] = {0}, norm2[2] = {0};
     for (int i = 0; i < layout.tensors; i++) {
@@ -93,8 +94,9 @@ static void train_f32(const char *name, const char *device, const tolerances *to
     const float *fixed = tensor_of("", "image");
     for (size_t i = 0; i < count; i++)
         image[i] = fixed[i];
-    const dbi_samples_f32 samples = {
-        .image = image, .label = (const uint8_t *)(const void *)tensor_of("", "label"), .label_sdf = tensor_of("", "sdf")};
+    const dbi_samples_f32 samples = {.image = image,
+                                     .label = (const uint8_t *)(const void *)tensor_of("", "label"),
+                                     .label_sdf = tensor_of("", "sdf")};
     for (int step = 0; step < steps; step++) {
         dbi_step_log log;
         if (trainer_step_f32(trainer, &weights, NULL, &samples, step, &log, &error))

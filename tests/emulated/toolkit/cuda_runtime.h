@@ -1,4 +1,5 @@
-/* What tiled.cu and spread.cu use of the CUDA runtime, on the host: they are compiled as C++ with this in front, as nvcc puts its own header there. */
+/* What tiled.cu and spread.cu use of the CUDA runtime, on the host: they are compiled as C++ with this in front, as
+ * nvcc puts its own header there. */
 #ifndef EMULATED_CUDA_RUNTIME_H
 #define EMULATED_CUDA_RUNTIME_H
 
@@ -14,7 +15,8 @@
 #define __global__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __grid_constant__               &/* arguments lie with the caller: a kernel is then called with their address, whatever their type */
+#define __grid_constant__                                                                                              \
+    &/* arguments lie with the caller: a kernel is then called with their address, whatever their type */
 #define __shared__                      static
 #define threadIdx                       dbi_thread_index
 #define blockIdx                        dbi_block_index
@@ -97,7 +99,8 @@ static inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blo
     return cudaSuccess;
 }
 
-static inline cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared, cudaStream_t)
+static inline cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
+                                           cudaStream_t)
 {
     dbi_warps_launch((void (*)(const void *))kernel, arguments[0], grid.x, block.x, shared);
     return cudaSuccess;
