@@ -239,11 +239,11 @@ END_OF_PROGRAM
     for run in plain-truth scrambled-truth; do
         same plain/dbisl/student.4.st.zst $run/dbisl/student.4.st.zst
         same plain/dbisl/teacher.4.st.zst $run/dbisl/teacher.4.st.zst
-        same <(cut -f1-16 plain/dbisl/log.tsv) <(cut -f1-16 $run/dbisl/log.tsv)
+        same <(rev plain/dbisl/log.tsv | cut -f3- | rev) <(rev $run/dbisl/log.tsv | cut -f3- | rev)
         awk -F'\t' 'NR > 1 && !($(NF - 1) >= 0 && $(NF - 1) <= 1 && $NF != "") { exit 1 }' $run/dbisl/log.tsv
     done
     run ! cmp -s plain-truth/dbisl/log.tsv scrambled-truth/dbisl/log.tsv
-    [ "$(cut -f17-18 plain/dbisl/log.tsv | tail -n +2 | tr -d '\t\n')" = "" ]
+    [ "$(rev plain/dbisl/log.tsv | cut -f1-2 | tail -n +2 | tr -d '\t\n')" = "" ]
 }
 
 @test "transforms: a table of how close they come, from synthetic labels, from one's own and from a network's maps" {

@@ -65,10 +65,11 @@ all_or_error() {
 
 @test "a wrong word for an option is answered with the right ones" {
     local options=("sdf --normalize|none, max or clip:T" "sdf --transform|exact, levelset or conv:H,RADIUS" "init --compress|none, zstd or zstd:LEVEL"
-        "train-step --seg-loss|dice or dice\\+ce" "train-step --method|supervised, mean-teacher, ua-mt, dtc or dbisl"
+        "train-step --seg-loss|dice or dice\\+ce" "train-step --method|supervised, .* or [a-z-]*"
         "train-step --schedule|constant, every:N, at:S.* or poly" "train-step --without|cross, consistency, pseudo or uncertainty"
         "predict --output|any of label, prob, logits, sdf and uncertainty" "predict --head|[a-z]*, [a-z]* or [a-z]*" "predict --weights|uniform or gaussian"
-        "predict --precision|fp32, tf32 or bf16" "predict --format|st.zst, nii.gz or nii" "restore --from|label, prob, sdf or uncertainty")
+        "predict --precision|fp32, tf32 or bf16" "predict --format|st.zst, nii.gz or nii"
+        "predict --device|cpu, cuda, cuda:N, auto or reference" "sdf --device|cpu, cuda, cuda:N or auto" "restore --from|label, prob, sdf or uncertainty")
     local one program option
     for one in "${options[@]}"; do
         read -r program option <<<"${one%|*}"
@@ -81,6 +82,36 @@ all_or_error() {
     expect 0 "$ROOT/scripts/check-options" "$BIN" "$ROOT/man"
 }
 
+# layers EXPECTED: check-layers finds nothing but one line that matches the extended regular expression; ok: nothing.
+layers() {
+    run --separate-stderr tree/scripts/check-layers
+    if [ "$1" = ok ]; then
+        [[ $output =~ ^check-layers:.*\ 0\ faults$ ]] || fail "$output"
+    else
+        [ "${#lines[@]}" -eq 2 ] && [[ ${lines[0]} =~ $1 ]] || fail "not $1: $output"
+    fi
+}
+
+@test "check-layers: what a device is, and who may know it" {
+    cd "$BATS_TEST_TMPDIR"
+    mkdir -p tree/{scripts,tools,lib/{base,cpu,mine}}
+    cp "$ROOT/scripts/check-layers" tree/scripts
+    printf 'base:\ncpu: base\nmine: base\ntools: base cpu mine\n' >tree/lib/layers.txt
+    local name
+    for name in cpu mine; do
+        echo "extern const dbi_device_table dbi_$name;" >tree/lib/$name/$name.h
+        echo "#include \"$name/$name.h\"" >>tree/tools/devices.c
+    done
+    layers ok
+    echo '#include "mine/mine.h"' >tree/tools/info.c
+    layers 'tools/info.c:1: only tools/devices.c knows'
+    rm tree/tools/info.c
+    echo '#include "cpu/cpu.h"' >tree/lib/mine/mine.c
+    layers 'lib/mine/mine.c:1: mine may not include "cpu/cpu.h"'
+    sed -i 's/^mine: base/& cpu/' tree/lib/layers.txt
+    layers 'lib/layers.txt: mine: cpu is a device'
+}
+
 @test "dbisl NAME runs dbisl-NAME beside it, else the one on PATH; the list has every program" {
     expect 0 dbisl info --version
     [[ $output == dbisl-info* ]]
@@ -89,6 +120,7 @@ all_or_error() {
     for program in $(programs); do
         grep -qE "^  ${program#dbisl-} " <<<"$output" || fail "the list lacks $program"
         grep -qF "\`$program\`" "$ROOT/README.md" || fail "the README lacks $program"
+        grep -qx "\.It Xr $program 1" "$ROOT/man/dbisl.1" || fail "man/dbisl.1 lacks $program"
     done
     mkdir "$BATS_TEST_TMPDIR/bin"
     printf '#!/bin/sh\necho "mine: $*"\nexit 7\n' >"$BATS_TEST_TMPDIR/bin/dbisl-mine"

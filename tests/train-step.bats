@@ -208,6 +208,21 @@ edit() {
     grep -q '"k": 1500' "$out/a" && grep -q '"lr": 0.5' "$out/a" && grep -q '"sdf-normalize": "max"' "$out/a"
     need_python json
     "$PYTHON" -m json.tool "$out/a" >/dev/null
+    expect 0 dbisl-train-step --explain --method=dtc --lr=0.5
+    [ "$output" = "$(grep -v total-steps "$out/a")" ] || fail "$output"
+}
+
+@test "every preset is in --help and in the manual page" {
+    local name names
+    expect 2 dbisl-train-step --method foo
+    names=$(sed -n 's/.*"foo": choose //p' <<<"$stderr" | sed 's/,\| or / /g')
+    [ "$(wc -w <<<"$names")" -ge 5 ]
+    for name in $names; do
+        expect 0 dbisl-train-step --explain --method "$name"
+        [[ $output == *"\"method\": \"$name\""* ]] || fail "$output"
+        dbisl-train-step --help | tr -d '\n' | grep -qE -- "--method=NAME[^-]* .*\b$name\b.*--passes" || fail "--help lacks $name"
+        grep -qx "\.It Cm $name" "$ROOT/man/dbisl-train-step.1" || fail "the manual page lacks $name"
+    done
 }
 
 @test "--explain says which terms are in use, and the loss as a formula" {

@@ -1,5 +1,6 @@
 #include "devices.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,12 +21,17 @@ static int no_cuda(const dbi_device *device, dbi_error *error)
 static const dbi_device_table dbi_cuda = {.name = "cuda", .precisions = true, .check = no_cuda};
 #endif
 
+/* The first one is the host: it can always be used. */
 static const struct {
     const dbi_device_table *table;
-    bool numbered; /* there may be several: NAME:N */
-} registry[] = {{&dbi_cpu, false}, {&dbi_reference, false}, {&dbi_cuda, true}};
+    bool numbered;  /* there may be several: NAME:N */
+    bool automatic; /* "auto" takes it where it can be used */
+    bool judge;     /* for comparison: of use for the network alone */
+} registry[] = {{.table = &dbi_cpu},
+                {.table = &dbi_cuda, .numbered = true, .automatic = true},
+                {.table = &dbi_reference, .judge = true}};
 
-enum { MOST_INDEX = 1023 };
+enum { DEVICES = sizeof registry / sizeof *registry, MOST_INDEX = 1023 };
 
 static int read_index(const char *text, int *index)
 {
@@ -37,20 +43,57 @@ static int read_index(const char *text, int *index)
     return 0;
 }
 
-int devices_find(const char *name, dbi_device *device, dbi_error *error)
+static int refuse(const char *name, bool network, dbi_error *error)
+{
+    const char *names[2 * DEVICES + 2] = {NULL};
+    char numbered[DEVICES][32];
+    size_t count = 0;
+    for (size_t i = 0; i < DEVICES; i++) {
+        if (registry[i].judge)
+            continue;
+        names[count++] = registry[i].table->name;
+        snprintf(numbered[i], sizeof numbered[i], "%s:N", registry[i].table->name);
+        if (registry[i].numbered)
+            names[count++] = numbered[i];
+    }
+    names[count++] = "auto";
+    for (size_t i = 0; network && i < DEVICES; i++)
+        if (registry[i].judge)
+            names[count++] = registry[i].table->name;
+    return dbi_fail_choose(error, name, names);
+}
+
+int devices_find(const char *name, bool network, dbi_device *device, dbi_error *error)
 {
     const size_t length = strcspn(name, ":");
     *device = (dbi_device){.precision = DBI_PRECISION_FP32};
-    for (size_t i = 0; i < sizeof registry / sizeof *registry; i++) {
+    for (size_t i = 0; i < DEVICES; i++) {
         const char *known = registry[i].table->name;
-        if (strlen(known) != length || memcmp(known, name, length) || (name[length] && !registry[i].numbered))
+        if (strlen(known) != length || memcmp(known, name, length) || (name[length] && !registry[i].numbered) ||
+            (registry[i].judge && !network))
             continue;
         if (name[length] && read_index(name + length + 1, &device->index))
             return dbi_fail(error, "\"%s\": the device's number is missing or wrong (%s:0)", name, known);
         device->table = registry[i].table;
         return 0;
     }
-    return dbi_fail(error, "\"%s\": choose cpu, cuda, cuda:N, auto or reference", name);
+    return refuse(name, network, error);
+}
+
+void devices_host(dbi_device *device)
+{
+    *device = (dbi_device){.table = registry[0].table, .precision = DBI_PRECISION_FP32};
+}
+
+void devices_choose(dbi_device *device)
+{
+    device->index = 0;
+    for (size_t i = 0; i < DEVICES; i++) {
+        device->table = registry[i].table;
+        if (registry[i].automatic && !devices_check(device, NULL))
+            return;
+    }
+    devices_host(device);
 }
 
 int devices_check(const dbi_device *device, dbi_error *error)

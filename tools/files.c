@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "image/formats.h"
+#include "image/scan.h"
 #include "tool.h"
 
 typedef struct file {
@@ -148,30 +150,38 @@ static bool ends_in(const char *text, const char *end)
     return length > tail && !strcasecmp(text + length - tail, end);
 }
 
+/* Formats of scans, and others that somebody may have in mind. */
 static bool names_image(const char *path)
 {
-    static const char *const ends[] = {".nii",  ".nii.gz", ".hdr", ".hdr.gz", ".img",  ".img.gz",  ".nrrd",
-                                       ".nhdr", ".mha",    ".mhd", ".h5",     ".hdf5", ".dcm",     ".mgh",
-                                       ".mgz",  ".mnc",    ".mif", ".mif.gz", ".gipl", ".gipl.gz", ".vtk",
-                                       ".tif",  ".tiff",   ".png", ".jpg",    ".jpeg", ".npy",     ".npz"};
+    static const char *const ends[] = {".nrrd", ".nhdr", ".mha",    ".mhd",  ".dcm",     ".mgh", ".mgz",
+                                       ".mnc",  ".mif",  ".mif.gz", ".gipl", ".gipl.gz", ".vtk", ".tif",
+                                       ".tiff", ".png",  ".jpg",    ".jpeg", ".npy",     ".npz"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_in(path, ends[i]))
             return true;
-    return false;
+    return dbi_format_of_name(path) || dbi_is_written_scan(path);
+}
+
+static void refuse_image(const char *path, dbi_error *error)
+{
+    char ends[200] = "";
+    size_t length = 0;
+    const char *end;
+    for (size_t i = 0; (end = dbi_format_written_at(i)) && length < sizeof ends; i++)
+        length += (size_t)snprintf(ends + length, sizeof ends - length, "%s%s", i ? ", " : "", end);
+    dbi_fail(error, "%s: no image of this kind can be written: let the name end in %s or .st.zst", path, ends);
 }
 
 /* The name's end says what a user expects in the file. */
 static void check_form(const char *path, tool_form form)
 {
     dbi_error error = {""};
-    const bool nifti = ends_in(path, ".nii") || ends_in(path, ".nii.gz");
-    if (form == TOOL_NIFTI && !nifti)
-        dbi_fail(&error, "%s: the name of a NIfTI file ends in .nii.gz or .nii", path);
+    if (form == TOOL_SCAN)
+        dbi_format_to_write(path, &error);
     else if (form == TOOL_RECORDS && names_image(path))
         dbi_fail(&error, "%s: tensor files are written here, no images: let the name end in .st.zst", path);
-    else if (form == TOOL_RESULTS && names_image(path) && !nifti)
-        dbi_fail(&error, "%s: no image of this kind can be written: let the name end in .nii.gz, .nii or .st.zst",
-                 path);
+    else if (form == TOOL_RESULTS && names_image(path) && !dbi_is_written_scan(path))
+        refuse_image(path, &error);
     else if (form == TOOL_TEXT && names_image(path))
         dbi_fail(&error, "%s: a text is written here, no image: choose another name", path);
     else if (form == TOOL_FOLDER && names_image(path))

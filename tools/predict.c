@@ -128,6 +128,23 @@ static void check_together(struct argp_state *state, settings *s)
     choose_target(state, s);
 }
 
+/* Tensor files or one of the scans' endings, without its first dot. */
+static void parse_format(struct argp_state *state, const char *arg)
+{
+    enum { MOST = 30 };
+    const char *names[MOST + 1] = {"st.zst"}, *end;
+    dbi_error error;
+    bool known = !strcmp(arg, names[0]);
+    for (int i = 1; i < MOST && (end = dbi_format_written_at((size_t)i - 1)); i++) {
+        names[i] = end + 1;
+        known = known || !strcmp(arg, names[i]);
+    }
+    if (!known) {
+        dbi_fail_choose(&error, arg, names);
+        tool_usage(state, "format", &error);
+    }
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     settings *s = state->input;
@@ -169,8 +186,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         s->predict.memory = (size_t)tool_int(state, "memory", arg, 1, 100000000) * 1000000;
         return 0;
     case KEY_FORMAT:
-        if (strcmp(arg, "st.zst") && !dbi_format_writes(arg))
-            argp_error(state, "--format: \"%s\": choose st.zst, nii.gz or nii", arg);
+        parse_format(state, arg);
         s->format = arg;
         return 0;
     case KEY_SPACING:

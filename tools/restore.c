@@ -66,7 +66,7 @@ int main(int argc, char **argv)
                "restored by nearest neighbour, prob, sdf and uncertainty by linear interpolation.",
                &a, &tool);
     tool_reads(a.record);
-    tool_writes(tool.output, TOOL_NIFTI, NULL);
+    tool_writes(tool.output, TOOL_SCAN, NULL);
     dbi_record *record = dbi_record_load(a.record, &error);
     if (!record)
         tool_die(&error);

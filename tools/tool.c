@@ -55,28 +55,23 @@ static void parse_device(struct argp_state *state, parse_state *s, const char *a
     s->any = !strcmp(arg, "auto");
     if (s->any)
         return;
-    if (devices_find(arg, &s->out->device, &error))
+    if (devices_find(arg, s->shared & TOOL_DEVICE, &s->out->device, &error))
         tool_usage(state, "device", &error);
-    if (!(s->shared & TOOL_DEVICE) && !strcmp(s->out->device.table->name, "reference"))
-        argp_error(state, "--device: \"%s\": choose cpu, cuda, cuda:N or auto", arg);
 }
 
-/* Whether the device can be used is found out when all options are known. auto: a GPU where one can be used. */
+/* Whether the device can be used is found out when all options are known. */
 static void choose_device(const parse_state *s)
 {
     dbi_error error;
     dbi_device *device = &s->out->device;
-    if (s->any)
-        devices_find("cuda", device, NULL);
     device->precision = s->precision;
     device->fast = s->nondeterministic;
-    if (!devices_check(device, &error))
-        return;
-    if (!s->any) {
+    if (s->any) {
+        devices_choose(device);
+    } else if (devices_check(device, &error)) {
         dbi_fail_in(&error, device->index ? "--device %s:%d" : "--device %s", device->table->name, device->index);
         tool_die(&error);
     }
-    devices_find("cpu", device, NULL);
 }
 
 static error_t parse_shared(int key, char *arg, struct argp_state *state)
@@ -148,7 +143,7 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
     argp_err_exit_status = TOOL_USAGE;
     argp_program_version_hook = print_version;
     *out = (tool_options){0};
-    devices_find("cpu", &out->device, NULL);
+    devices_host(&out->device);
     struct argp_option mine[sizeof shared_options / sizeof *shared_options + 1] = {0};
     int count = 0;
     for (size_t i = 0; i < sizeof shared_options / sizeof *shared_options; i++)

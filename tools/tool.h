@@ -54,8 +54,8 @@ const char *tool_input_name(const char *path);
 /* What is written to a file, as far as its name's end tells. */
 typedef enum tool_form {
     TOOL_RECORDS, /* a tensor file */
-    TOOL_NIFTI,   /* .nii or .nii.gz */
-    TOOL_RESULTS, /* a tensor file, where NIfTI would be possible */
+    TOOL_SCAN,    /* an image, in a format of scans that is written */
+    TOOL_RESULTS, /* a tensor file, where an image would be possible */
     TOOL_TEXT,
     TOOL_FOLDER
 } tool_form;

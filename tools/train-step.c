@@ -191,10 +191,10 @@ static void finish(struct argp_state *state, arguments *a)
     for (int i = 0; i < a->change_count; i++)
         change(state, a->changes[i].key, a->changes[i].arg, &a->method);
     const bool needs = dbi_method_needs_teacher(&a->method);
-    if (!a->total_steps)
-        argp_error(state, "--total-steps is missing");
     if (a->explain)
         return;
+    if (!a->total_steps)
+        argp_error(state, "--total-steps is missing");
     if (!a->steps || !a->student || !a->out_student)
         argp_error(state, "--%s is missing", !a->steps ? "steps" : !a->student ? "student" : "out-student");
     if (needs && !a->teacher)
@@ -549,6 +549,8 @@ static void explain(const arguments *a)
         tool_die(&error);
     }
     free(loss);
+    if (!a->total_steps)
+        json_object_del(settings, "total-steps");
     if (json_dumpf(settings, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(12)) || puts("") == EOF ||
         fflush(stdout)) {
         dbi_fail_errno(&error, "standard output");

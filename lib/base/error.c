@@ -57,6 +57,19 @@ int dbi_fail_errno(dbi_error *error, const char *format, ...)
     return -1;
 }
 
+int dbi_fail_choose(dbi_error *error, const char *text, const char *const *names)
+{
+    char list[512] = "";
+    size_t length = 0;
+    for (size_t i = 0; names[i] && length < sizeof list; i++)
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s",
+                                   i == 0         ? ""
+                                   : names[i + 1] ? ", "
+                                                  : " or ",
+                                   names[i]);
+    return dbi_fail(error, "\"%s\": choose %s", text, list);
+}
+
 char *dbi_format(dbi_error *error, const char *format, va_list args)
 {
     char *text;

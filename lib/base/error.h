@@ -23,6 +23,9 @@ int dbi_fail_in(dbi_error *error, const char *format, ...) __attribute__((format
 /* "PREFIX: strerror(errno)"; errno is read first. Returns -1. */
 int dbi_fail_errno(dbi_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* "\"TEXT\": choose A, B or C": a word that is none of the names, which end with NULL. Returns -1. */
+int dbi_fail_choose(dbi_error *error, const char *text, const char *const *names);
+
 /* For functions that take a format: the text, to be freed, or NULL with an error. */
 char *dbi_format(dbi_error *error, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 

@@ -33,8 +33,7 @@ typedef struct dbi_backend_f32 {
     void (*bind)(void *state, void *scratch);
     void (*close)(void *state);
     int (*convolve)(void *state, int layer, const real *in, const real *weight, real *z, dbi_error *error);
-    /* Mean and (biased) variance of each channel over the voxels of each row: the batch, or a sample. [rows, channels]
-     */
+    /* Mean and (biased) variance [rows, channels] of each channel over the voxels of a row: the batch, or a sample. */
     void (*moments)(void *state, int layer, const real *z, double *mean, double *variance);
     /* a may be z. */
     void (*normalize)(void *state, int layer, const real *z, const dbi_norm_f32 *norm, real *a);

@@ -135,13 +135,13 @@ const dbi_scan_format *dbi_format_to_write(const char *path, dbi_error *error)
     return refuse_name(path, error);
 }
 
-bool dbi_format_writes(const char *ending)
+const char *dbi_format_written_at(size_t index)
 {
     for (size_t i = 0; i < FORMATS; i++)
         for (const char *const *end = formats[i].written; *end; end++)
-            if (!strcmp(ending, *end + 1))
-                return true;
-    return false;
+            if (!index--)
+                return *end;
+    return NULL;
 }
 
 void dbi_format_strip(char *name)

@@ -49,8 +49,8 @@ const dbi_scan_format *dbi_format_of_kind(const char *kind);
 /* The format in which a file of this name is written, by its ending; of standard output (NULL or "-") the first one
  * that can be written. NULL with an error that says which endings there are. */
 const dbi_scan_format *dbi_format_to_write(const char *path, dbi_error *error);
-/* Is it an ending of files that are written? Without the first dot: "nii.gz". */
-bool dbi_format_writes(const char *ending);
+/* The endings of files that are written, those of all formats: ".nii.gz"; NULL after the last one. */
+const char *dbi_format_written_at(size_t index);
 
 /* Cuts off all that says that a file of this name is a scan. */
 void dbi_format_strip(char *name);

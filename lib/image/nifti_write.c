@@ -100,21 +100,21 @@ static uint8_t *encode(const dbi_volume *volume, const dbi_source *source, size_
     return bytes;
 }
 
-static dbi_source own_place(const dbi_volume *volume)
+/* A place that no NIfTI header has said. */
+static dbi_source place_of(const dbi_grid *grid)
 {
-    dbi_source source = {.grid = volume->grid,
-                         .format = "nifti1",
-                         .sform_code = NIFTI_XFORM_SCANNER_ANAT,
-                         .qfac = 1,
-                         .units = NIFTI_UNITS_MM};
-    dbi_grid_spacing(&volume->grid, source.pixdim);
+    dbi_source source = {
+        .grid = *grid, .format = "nifti1", .sform_code = NIFTI_XFORM_SCANNER_ANAT, .qfac = 1, .units = NIFTI_UNITS_MM};
+    dbi_grid_spacing(grid, source.pixdim);
     return source;
 }
 
 int dbi_nifti_write(const char *path, const dbi_volume *volume, const dbi_source *source, dbi_error *error)
 {
     bool gzip = path && dbi_name_ends(path, ".gz");
-    dbi_source place = source ? *source : own_place(volume);
+    dbi_source place = !source                               ? place_of(&volume->grid)
+                       : strncmp(source->format, "nifti", 5) ? place_of(&source->grid)
+                                                             : *source;
     if (memcmp(place.grid.shape, volume->grid.shape, sizeof place.grid.shape))
         return dbi_fail(error, "the volume is not in the scan's grid");
     size_t size;

@@ -34,10 +34,11 @@ int dbi_grid_set(dbi_record *record, const dbi_grid *grid, dbi_error *error);
 /* Codes of sform and qform have 16 bits in NIfTI-1. */
 enum { DBI_MOST_CODE = 32767 };
 
-/* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. */
+/* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. What
+ * follows the format is a NIfTI header's, and means nothing for other formats, whose place is the grid alone. */
 typedef struct dbi_source {
     dbi_grid grid;
-    char format[8];                     /* "nifti1", "nifti2", "hdf5": a kind of formats.h */
+    char format[8];                     /* a kind of formats.c: "nifti1", "nifti2", "hdf5" */
     int sform_code, qform_code;         /* 0: none; at most DBI_MOST_CODE */
     double quatern[3], offset[3], qfac; /* the header's qform, in the file's unit */
     double pixdim[3];                   /* the header's spacing, in the file's unit */

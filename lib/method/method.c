@@ -79,7 +79,7 @@ const char *dbi_method_preset_name(int i)
 
 int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
 {
-    char names[128] = "";
+    const char *names[PRESETS + 1] = {NULL};
     for (int i = 0; i < PRESETS; i++) {
         if (!strcmp(name, presets[i].name)) {
             supervised(method);
@@ -87,13 +87,9 @@ int dbi_method_preset(const char *name, dbi_method *method, dbi_error *error)
             snprintf(method->name, sizeof method->name, "%s", name);
             return 0;
         }
-        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
-                 i == 0            ? ""
-                 : i < PRESETS - 1 ? ", "
-                                   : " or ",
-                 presets[i].name);
+        names[i] = presets[i].name;
     }
-    return dbi_fail(error, "\"%s\": choose %s", name, names);
+    return dbi_fail_choose(error, name, names);
 }
 
 int dbi_method_set_weight(dbi_method *method, const char *text, dbi_error *error)

@@ -47,9 +47,7 @@ struct dbi_results {
     size_t owned_count, owned_room;
 };
 
-/* --- reading
- * -------------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 dbi_results *dbi_results_new(dbi_error *error)
 {
@@ -193,9 +191,7 @@ int dbi_results_read(dbi_results *results, const char *path, dbi_error *error)
     return own(results, lines.text, error) && !status ? 0 : -1;
 }
 
-/* --- order
- * ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- order ---- */
 
 typedef struct name {
     const char *text;
@@ -322,9 +318,7 @@ static int put_in_order(dbi_results *results, dbi_error *error)
     return drop_repeated(results, error) || add_class_means(results, error) ? -1 : 0;
 }
 
-/* --- statistics
- * ----------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- statistics ---- */
 
 /* The rows of one method in one block, ordered by seed and case. */
 typedef struct group {

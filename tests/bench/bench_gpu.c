@@ -73,7 +73,7 @@ static dbi_device device_of(const char *text)
     dbi_error error;
     const size_t length = strcspn(text, ",");
     snprintf(name, sizeof name, "%.*s", (int)length, text);
-    if (devices_find(name, &device, &error) ||
+    if (devices_find(name, true, &device, &error) ||
         (text[length] && dbi_precision_parse(text + length + 1, &device.precision, &error)) ||
         devices_check(&device, &error))
         die(error.text);

@@ -1,8 +1,13 @@
 /* Times the network:
+ *
  *   bench_net step|infer|batch XxYxZ BATCH REPEATS [FILTERS] [DEVICE] [NORM]
+ *
  * step: forward and backward pass and SGD; infer: forward pass with running statistics; batch: forward pass with the
- * batch's, as a teacher's. NORM: as of dbisl-init. One JSON line. bench_net layers XxYxZ BATCH REPEATS [FILTERS] Each
- * convolution of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of
+ * batch's, as a teacher's. NORM: as of dbisl-init. One JSON line.
+ *
+ *   bench_net layers XxYxZ BATCH REPEATS [FILTERS]
+ *
+ * Each convolution of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of
  * multiply-adds in registers, its bytes (each activation once, and the weights) at that of memory, both measured first.
  * A Markdown table. */
 #include "cpu/cpu.h"
@@ -11,9 +16,7 @@
 #include "net/weights.real.h"
 #include "reference.h"
 
-/* --- a whole pass
- * ------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- a whole pass ---- */
 
 typedef struct task {
     dbi_layout layout;
@@ -77,9 +80,7 @@ static void whole(const char *what, const char *size_text, const char *device, i
     dbi_net_close(t.net);
 }
 
-/* --- layer by layer
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- layer by layer ---- */
 
 typedef struct machine {
     double flops, bytes; /* a second, in 1e9 */

@@ -124,9 +124,6 @@ static void run_plain(char **argv)
     dbi_record_free(record);
 }
 
-/* -----------------------------------------------------------------------------------------------------------------------------------------------
- */
-
 static const struct {
     const char *name;
     void (*run)(char **argv);

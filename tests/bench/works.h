@@ -47,9 +47,7 @@ static void must(int status)
         die(error.text);
 }
 
-/* --- training
- * ----------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- training ---- */
 
 typedef struct training {
     dbi_checkpoint *student, *teacher;
@@ -112,9 +110,7 @@ static void *open_step(char **argv)
     return t;
 }
 
-/* --- inference
- * ---------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- inference ---- */
 
 typedef struct inference {
     dbi_checkpoint *checkpoint;
@@ -145,9 +141,7 @@ static void *open_infer(char **argv)
     return n;
 }
 
-/* --- labels
- * ------------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- labels ---- */
 
 typedef struct volume {
     int64_t shape[3];
@@ -273,9 +267,7 @@ static void levelset(void *context)
     must(dbi_levelset_gradient_f32(v->shape, v->p, v->foot, v->gradient, v->dp, &error));
 }
 
-/* --- files and processes
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- files and processes ---- */
 
 static void *open_read(char **argv)
 {
@@ -308,9 +300,7 @@ static void command(void *context)
     posix_spawn_file_actions_destroy(&actions);
 }
 
-/* --- the machine
- * -------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the machine ---- */
 
 typedef struct multiply_adds {
     int floats, threads;

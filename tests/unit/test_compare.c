@@ -16,9 +16,7 @@
 #include "score/compare.h"
 #include "score/signed_rank.h"
 
-/* --- signed ranks
- * --------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- signed ranks ---- */
 
 static double p_of(const double *differences, size_t count)
 {
@@ -107,9 +105,7 @@ static void test_both_ways_agree(void **state)
     assert_float_equal(p_of(d, DBI_SIGNED_RANK_EXACT + 1), 0.003067598930140447, 1e-9);
 }
 
-/* --- comparisons
- * ---------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- comparisons ---- */
 
 static const char header[] =
     "method\tvariant\tlabels\tseed\tcase\tclass\tlargest\tdice\tjaccard\thd95\tasd\tempty\tsettings\n";

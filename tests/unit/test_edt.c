@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,36 @@ static double clip(double value)
     return fmin(fmax(value, -1), 1);
 }
 
+static bool borders(const uint8_t *label, const int64_t shape[3], int64_t i)
+{
+    const int64_t stride[3] = {shape[1] * shape[2], shape[2], 1},
+                  at[3] = {i / stride[0], i / stride[1] % shape[1], i % shape[2]};
+    for (int a = 0; a < 3; a++)
+        if ((at[a] > 0 && !label[i - stride[a]]) || (at[a] + 1 < shape[a] && !label[i + stride[a]]))
+            return true;
+    return false;
+}
+
+/* `max` of what was not normalized. */
+static void check_maximum(const uint8_t *label, const int64_t shape[3], const double spacing[3], const float *none)
+{
+    const int64_t count = size_of(shape);
+    float *s = malloc((size_t)count * sizeof *s), most[2] = {0, 0};
+    int64_t inside = 0;
+    dbi_error error;
+    assert_int_equal(
+        dbi_signed_distance(label, 1, shape, spacing, &(dbi_normalize){.kind = DBI_NORMALIZE_MAX}, s, &error), 0);
+    for (int64_t i = 0; i < count; i++) {
+        most[label[i]] = fmaxf(most[label[i]], fabsf(none[i]));
+        inside += label[i];
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const bool zero = inside == 0 || inside == count || (label[i] && borders(label, shape, i));
+        assert_true(fabsf(s[i] - (zero ? 0 : none[i] / most[label[i]])) < 1e-5f);
+    }
+    free(s);
+}
+
 static void check_brute(const int64_t shape[3], const double spacing[3], unsigned percent, uint32_t stream)
 {
     const int64_t count = size_of(shape);
@@ -93,6 +124,7 @@ static void check_brute(const int64_t shape[3], const double spacing[3], unsigne
         assert_true(fabs(clipped[i] -
                          (isinf(label[i] ? nearest[0] : nearest[1]) ? (label[i] ? 1 : -1) : clip(want / 1.75))) < 1e-5);
     }
+    check_maximum(label, shape, spacing, none);
     free(label);
     free(edt);
     free(none);

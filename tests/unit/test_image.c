@@ -22,6 +22,7 @@
 #include "image/formats.h"
 #include "image/geometry.h"
 #include "image/gzip.h"
+#include "image/nifti_write.h"
 #include "image/resample.h"
 #include "image/restore.h"
 #include "image/scan.h"
@@ -604,7 +605,7 @@ static void test_formats(void **state)
     static const char *const not_written[] = {".nii", ".nii.gz", "a.img", "a.h5", "a.st", ""};
     const dbi_scan_format *format;
     dbi_error error;
-    size_t rows = 0;
+    size_t rows = 0, endings = 0;
     for (; (format = dbi_format_at(rows)); rows++) {
         assert_true(format->name && format->kind[0] && format->endings[0] && format->probe && format->read);
         assert_true(!format->write == !format->written[0]);
@@ -613,8 +614,9 @@ static void test_formats(void **state)
             assert_true(strlen(*kind) < sizeof((dbi_source *)NULL)->format);
         }
         for (const char *const *end = format->written; *end; end++)
-            assert_true(dbi_format_writes(*end + 1) && !dbi_format_writes(*end));
+            assert_string_equal(dbi_format_written_at(endings++), *end);
     }
+    assert_null(dbi_format_written_at(endings));
     assert_true(rows >= 2);
     for (size_t i = 0; i < sizeof scans / sizeof *scans; i++)
         assert_non_null(dbi_format_of_name(scans[i]));
@@ -626,11 +628,37 @@ static void test_formats(void **state)
         assert_null(dbi_format_to_write(not_written[i], &error));
     assert_null(dbi_format_to_write("a.mha", &error));
     assert_string_equal(error.text, "a.mha: the name of a NIfTI file ends in .nii.gz or .nii");
-    assert_null(dbi_format_of_bytes((const uint8_t *)"NRRD0004", 8, &error));
-    assert_string_equal(error.text, "neither NIfTI nor HDF5, but an NRRD file");
+    assert_null(dbi_format_of_bytes((const uint8_t *)"PK\3\4", 4, &error));
+    assert_true(!strncmp(error.text, "neither NIfTI", 13) && strstr(error.text, "HDF5") &&
+                strstr(error.text, ", but a zip archive"));
     assert_string_equal(dbi_format_of_bytes((const uint8_t *)"\x89HDF\r\n\x1a\n", 8, NULL)->name, "HDF5");
     assert_string_equal(dbi_format_of_bytes((const uint8_t *)"\x5c\1\0\0", 4, NULL)->name, "NIfTI");
     assert_null(dbi_format_of_kind("nifti3"));
+}
+
+/* A format that is not NIfTI says its place by the grid alone. */
+static void test_place_of_another_format(void **state)
+{
+    (void)state;
+    dbi_source source = {
+        .grid = {.shape = {2, 3, 4}, .affine = {{-1, 0.5, 0, 7}, {0.5, 2, 0, -8}, {0, 0, 3, 9}, {0, 0, 0, 1}}},
+        .format = "other"};
+    char path[] = "/tmp/dbisl-test-image-XXXXXX.nii";
+    dbi_volume volume;
+    dbi_scan scan;
+    dbi_error error;
+    const int file = mkstemps(path, 4);
+    assert_true(file >= 0);
+    close(file);
+    assert_int_equal(dbi_volume_new(&volume, &(dbi_grid){.shape = {2, 3, 4}}, 1, DBI_U8, &error), 0);
+    assert_int_equal(dbi_nifti_write(path, &volume, &source, &error), 0);
+    assert_int_equal(dbi_scan_load(path, DBI_SCAN_LABEL, NULL, &scan, &error), 0);
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+            assert_float_equal(scan.source.grid.affine[i][j], source.grid.affine[i][j], 1e-6);
+    dbi_scan_free(&scan);
+    dbi_volume_free(&volume);
+    unlink(path);
 }
 
 int main(void)
@@ -641,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_sizes_are_bounded),
         cmocka_unit_test(test_large_steps),
         cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_place_of_another_format),
         cmocka_unit_test(test_fence),
         cmocka_unit_test(test_scarce_memory),
         cmocka_unit_test(test_intensity_stays_finite),

@@ -493,6 +493,32 @@ static void test_no_level(void **state)
     }
 }
 
+/* A voxel of exactly 1/2 is its own foot, at either end of an edge. Which way the foot moves then decides: dp says what
+ * S does when p changes a little, up or down. */
+static void test_on_foot(void **state)
+{
+    (void)state;
+    static const int64_t line[3] = {1, 1, 3};
+    static const double maps[2][3] = {{0, 0.5, 1}, {1, 0.5, 0}}, ds[3] = {0, 1, 0};
+    const dbi_transform t = parsed("levelset");
+    dbi_error error;
+    for (int k = 0; k < 2; k++) {
+        double p[3], s[3], dp[3];
+        dbi_tape_f64 *tape;
+        memcpy(p, maps[k], sizeof p);
+        assert_int_equal(dbi_transform_forward_f64(&t, &none, line, p, s, &tape, &error), 0);
+        assert_int_equal(dbi_transform_backward_f64(tape, ds, dp, &error), 0);
+        dbi_tape_free_f64(tape);
+        assert_true(s[1] == 0 && dp[0] == 0 && dp[2] == 0);
+        for (int up = 0; up < 2; up++) {
+            const double h = up ? 1e-7 : -1e-7;
+            p[1] = 0.5 + h;
+            assert_int_equal(dbi_transform_forward_f64(&t, &none, line, p, s, NULL, &error), 0);
+            assert_true(fabs(dp[1] - s[1] / h) < 1e-4);
+        }
+    }
+}
+
 /* The exact transform is the signed distance of p > 1/2, and has no gradient. */
 static void test_exact(void **state)
 {
@@ -594,7 +620,7 @@ int main(void)
         cmocka_unit_test(test_feet),        cmocka_unit_test(test_closeness), cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_maximum),     cmocka_unit_test(test_finite),    cmocka_unit_test(test_unknown_kind),
         cmocka_unit_test(test_no_level),    cmocka_unit_test(test_exact),     cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_overwritten),
+        cmocka_unit_test(test_overwritten), cmocka_unit_test(test_on_foot),
     };
     dbi_set_threads(1); /* small volumes, where threads wait for each other */
     return cmocka_run_group_tests(tests, NULL, NULL);
