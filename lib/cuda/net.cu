@@ -664,8 +664,7 @@ static const float *tensor_of(const dbi_layout *layout, int l, dbi_layer_tensor 
 }
 
 /* The same by sample and group. The sums of one sample after another pass through the same memory. */
-static int sample_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters,
-                             dbi_error *error)
+static int sample_statistics(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     const dbi_layer *layer = &layout->layer[l];
@@ -675,7 +674,7 @@ static int sample_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_
     g.bias = g.width > 1 ? tensor_of(layout, l, DBI_CONV_BIAS, parameters) : NULL;
     for (int64_t row = 0; row < net->rows; row++) {
         statistics_arguments a;
-        if (statistics_of(net, stream, l, row, chunks, &a, error))
+        if (statistics_of(net, stream, l, row, 0, &a, error))
             return -1;
         a.bias = g.bias;
         a.sample_mean = net->sample[0] + row * a.padded;
@@ -813,9 +812,9 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
     const dbi_layer *layer = &net->layout->layer[l];
     const bool own = dbi_norm_own(net->layout, pass->statistics), dropout = pass->dropout > 0 && layer->dropout,
                last = l == net->layout->layers - 1;
-    /* A chunk of the convolution's moments may reach from one sample into the next: they are of use for one row alone.
-     */
-    const int64_t chunks = net->rows > 1 ? 0 : dbi_convs_chunks(net->convs, l);
+    /* A chunk of the convolution's moments may reach from one sample into the next. A sample by itself does without,
+     * too: its last bits are not to depend on how many are beside it. */
+    const int64_t chunks = layer->groups ? 0 : dbi_convs_chunks(net->convs, l);
     /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads'
      * outputs too. */
     const bool at_once = chunks && !own && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
@@ -849,7 +848,7 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         return -1;
     if (at_once)
         return 0;
-    return (own && (layer->groups ? sample_statistics(net, stream, l, chunks, parameters, error)
+    return (own && (layer->groups ? sample_statistics(net, stream, l, parameters, error)
                                   : batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running,
                                                      error))) ||
                    (dropout && draw_dropout(net, stream, l, pass, error)) ||

@@ -38,12 +38,11 @@ typedef enum dbi_layer_tensor {
  * output, or both. */
 typedef struct dbi_layer {
     dbi_layer_kind kind;
-    int in, out; /* channels */
-    int level;   /* of the output: its sizes are the image's >> level */
-    int input;   /* index of the layer whose output it convolves, -1: the image */
-    int skip;    /* index of the layer whose output is added to this one's, -1: none */
-    int groups; /* of channels that are normalized together, each sample by itself; 0: each channel over the whole batch
-                 */
+    int in, out;  /* channels */
+    int level;    /* of the output: its sizes are the image's >> level */
+    int input;    /* index of the layer whose output it convolves, -1: the image */
+    int skip;     /* index of the layer whose output is added to this one's, -1: none */
+    int groups;   /* of channels normalized together, each sample by itself; 0: each channel over the whole batch */
     bool dropout; /* whole-channel dropout behind it in training */
     int tensor;   /* index of its first tensor in dbi_layout.tensor, a dbi_layer_tensor each */
 } dbi_layer;

@@ -28,8 +28,7 @@ bool dbi_norm_equal(const dbi_normalization *a, const dbi_normalization *b);
 
 /* Refuses groups that do not divide the filters of the first block; those of all others are multiples. */
 int dbi_norm_check(const dbi_normalization *norm, int filters, dbi_error *error);
-/* Groups of so many channels that are normalized together, each sample by itself; 0: each channel over the whole batch.
- */
+/* Groups of so many channels, normalized together, each sample by itself; 0: each channel over the whole batch. */
 int dbi_norm_groups(const dbi_normalization *norm, int channels);
 
 #endif
