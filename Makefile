@@ -17,7 +17,9 @@ package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
 # -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
 all_cflags := -std=gnu17 -fopenmp -Werror=implicit-function-declaration -Werror=int-conversion -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
-all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I$(BUILD)/f64/lib -I$(BUILD)/f64/tests/unit -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
+all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
+# Not among the flags whose change rebuilds everything: the folder of the build may be named in several ways.
+f64_includes = -I$(BUILD)/f64/lib -I$(BUILD)/f64/tests/unit
 cuda_libs = $(if $(cuda),-L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lcudart_static -ldl -lrt -lpthread)
 libs = -lnifti2 -lznz $(package_libs) -ldnnl $(cuda_libs) -lm
 # The last architecture is embedded as PTX too.
@@ -66,7 +68,7 @@ all: $(programs) ## build the programs into $(BUILD)/bin (the default)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/libraries $(f64_headers)
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)$(CC) $(all_cppflags) $(f64_includes) $(all_cflags) -MMD -MP -c $< -o $@
 
 # Double precision is made from the sources for single precision.
 $(BUILD)/f64/%.f64.h: %.real.h scripts/double-precision
@@ -79,7 +81,7 @@ $(BUILD)/f64/%.f64.c: %.real.c scripts/double-precision
 
 $(BUILD)/%.f64.o: $(BUILD)/f64/%.f64.c $(BUILD)/flags | $(BUILD)/libraries $(f64_headers)
 	@mkdir -p $(@D)
-	$(call say,CC,'$*.real.c (double)')$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c $< -o $@
+	$(call say,CC,'$*.real.c (double)')$(CC) $(all_cppflags) $(f64_includes) $(all_cflags) -MMD -MP -c $< -o $@
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
@@ -91,7 +93,7 @@ $(warp_sources:%.cu=$(BUILD)/emulated/%.o): $(BUILD)/emulated/%.o: %.cu $(BUILD)
 
 $(filter-out $(warp_sources:%.cu=$(BUILD)/emulated/%.o),$(emulated_sources:%.cu=$(BUILD)/emulated/%.o)): $(BUILD)/emulated/%.o: %.cu $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
-	$(call say,CC,'$< (host)')$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -x c -c $< -o $@
+	$(call say,CC,'$< (host)')$(CC) $(all_cppflags) $(f64_includes) $(all_cflags) -MMD -MP -x c -c $< -o $@
 
 $(library): $(lib_objects)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
@@ -112,7 +114,7 @@ $(BUILD)/bin/dbisl: $(BUILD)/tools/dbisl.o
 
 $(gpu_tests:=.o): $(BUILD)/gpu/%.o: tests/unit/%.c $(BUILD)/flags | $(BUILD)/libraries
 	@mkdir -p $(@D)
-	$(call say,CC,'$< (GPU)')$(CC) $(all_cppflags) -DDBI_ON_DEVICE -isystem $(CUDA_HOME)/include $(all_cflags) -MMD -MP -c $< -o $@
+	$(call say,CC,'$< (GPU)')$(CC) $(all_cppflags) $(f64_includes) -DDBI_ON_DEVICE -isystem $(CUDA_HOME)/include $(all_cflags) -MMD -MP -c $< -o $@
 
 $(gpu_tests): $(BUILD)/gpu/test_%: $(BUILD)/gpu/test_%.o $(BUILD)/tests/unit/on_gpu.o $(BUILD)/tests/emulated/conv.o $(library)
 	@mkdir -p $(@D)

@@ -1,5 +1,5 @@
-/* Loaded before a program (LD_PRELOAD): allocation number $SHORT of jansson's fails, and the file "short" is made. What happens while jansson reads
- * does not count, as the programs make sure before that there is memory for it. */
+/* Loaded before a program (LD_PRELOAD): allocation number $SHORT of jansson's fails, and the file "short" is made. What
+ * happens while jansson reads does not count, as the programs make sure before that there is memory for it. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <jansson.h>

@@ -20,6 +20,10 @@ dbi_net *dbi_net_open(const dbi_device *device, const dbi_layout *layout, int64_
                       bool training, dbi_error *error)
 {
     const dbi_net_shape shape = shape_of(layout, batch, size, training);
+    if (!device->table->net_open) {
+        dbi_fail(error, "the device %s has no network", device->table->name);
+        return NULL;
+    }
     dbi_net *net = dbi_net_shape_check(&shape, error) ? NULL : dbi_alloc(1, sizeof *net, error);
     if (!net)
         return NULL;
@@ -44,7 +48,8 @@ size_t dbi_net_bytes(const dbi_device *device, const dbi_layout *layout, int64_t
                      bool training)
 {
     const dbi_net_shape shape = shape_of(layout, batch, size, training);
-    return dbi_net_shape_check(&shape, NULL) ? SIZE_MAX : device->table->net_bytes(device, &shape);
+    return !device->table->net_bytes || dbi_net_shape_check(&shape, NULL) ? SIZE_MAX
+                                                                          : device->table->net_bytes(device, &shape);
 }
 
 int dbi_net_forward(dbi_net *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits,

@@ -31,6 +31,10 @@ static int check_passes(const dbi_training *training, dbi_error *error)
 
 dbi_trainer *dbi_trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error)
 {
+    if (!device->table->trainer_open) {
+        dbi_fail(error, "the device %s does not train", device->table->name);
+        return NULL;
+    }
     dbi_trainer *t = check_shape(&training->shape, training->layout, error) || check_passes(training, error)
                          ? NULL
                          : dbi_alloc(1, sizeof *t, error);
