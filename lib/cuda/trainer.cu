@@ -483,7 +483,7 @@ int dbi_cuda_trainer_fetch(dbi_cuda_trainer *t, dbi_weights_f32 *student, dbi_we
                       dbi_cuda_get(t->stream, teacher->statistics, t->teacher + parameters, statistics * f, error))) ||
         dbi_cuda_wait(t->stream, error))
         return -1;
-    student->batches = t->batches + t->submitted;
+    student->batches = t->batches + (dbi_layout_has(t->layout, DBI_RUNNING_MEAN) ? t->submitted : 0);
     if (averaged)
         teacher->batches = student->batches;
     return 0;
