@@ -1,6 +1,6 @@
-/* The network on the device: the order of the passes is that of net.real.c, and so is what each buffer holds. Training
- * keeps z (convolved) and a (normalized and what follows) of each layer; the gradient of z overwrites z, that of a
- * overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. */
+/* The network on the device: the order of the passes is that of lib/cpu/net.real.c, and so is what each buffer holds.
+ * Training keeps z (convolved) and a (normalized and what follows) of each layer; the gradient of z overwrites z, that
+ * of a overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. */
 #include "cuda/net.h"
 
 #include <stdlib.h>
