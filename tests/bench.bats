@@ -17,7 +17,7 @@ column() {
 @test "bench without any baseline: the table has ours alone, and says so" {
     PYTHON=/nonexistent expect 0 "$ROOT/tests/bench/run"
     [[ $output == *"PYTHON: /nonexistent: not there"* ]] || fail "$output"
-    [[ $(column 2 "training step, batch 2") == *"ms ("* ]] || fail "$output"
+    [[ $(column 2 "training step, batch 2") =~ ^[0-9.]+\ m?s\ \( ]] || fail "$output" # seconds on a slow machine
     [[ $(column 3 "training step, batch 2") == "not there"* && $(column 6 "training step, batch 2") == "not compared" ]] || fail "$output"
     [ "$(grep -c "not compared" <<<"$output")" -ge 8 ] || fail "$output"
     [[ $(column 6 "dbisl, batch 1 + 1") == met || $(column 6 "dbisl, batch 1 + 1") == missed ]] || fail "$output"
