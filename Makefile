@@ -1,4 +1,5 @@
-# dbisl: build, install, check. GNU make 4.3 or later; `make help` lists the targets, `./setup.sh TARGET` installs what they need first.
+# dbisl: build, install, check. GNU make 4.3 or later; `make help` lists the targets, `./setup.sh TARGET` installs what
+# they need first.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -15,7 +16,8 @@ packages := libzstd libarchive jansson libxxhash zlib hdf5
 package_flags := $(shell $(PKG_CONFIG) --cflags $(packages) 2>/dev/null)
 package_libs := $(shell $(PKG_CONFIG) --libs $(packages) 2>/dev/null)
 
-# -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those of IEEE arithmetic.
+# -fno-math-errno and -fno-trapping-math let square roots and comparisons become vector instructions; results stay those
+# of IEEE arithmetic.
 all_cflags := -std=gnu17 -fopenmp -Werror=implicit-function-declaration -Werror=int-conversion -fno-math-errno -fno-trapping-math $(WARNINGS) $(CFLAGS)
 all_cppflags := -D_GNU_SOURCE -Ilib -Itools -Itests/unit -Itests/emulated -I/usr/include/nifti $(package_flags) $(CPPFLAGS)
 # Not among the flags whose change rebuilds everything: the folder of the build may be named in several ways.
@@ -27,8 +29,9 @@ nvcc_flags = -std=c++17 $(NVCCFLAGS) $(foreach arch,$(CUDA_ARCH),-gencode arch=c
     -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics -Ilib \
     $(patsubst cudnn=%,-I%,$(filter cudnn=%,$(cuda))) $(patsubst library=%,-DDBI_CUDNN_FOLDER=\"%\",$(filter library=/%,$(cuda)))
 
-# CUDA, where nvcc and the headers of cuDNN 9 are found: CUDA=0 does without, CUDA_HOME and CUDNN_ROOT say where they are, CUDA_ARCH for which GPUs (the last
-# one also as PTX, which drivers translate for newer ones). cuDNN is loaded at run time: programs start without it, and without a GPU.
+# CUDA is used if nvcc and the headers of cuDNN 9 are found. CUDA=0 builds without it; CUDA_HOME and CUDNN_ROOT say
+# where they are, CUDA_ARCH for which GPUs to build (the last one also as PTX, which drivers translate for newer GPUs).
+# cuDNN is loaded at run time: programs start without it and without a GPU.
 CUDA ?= auto
 CUDA_HOME ?= $(or $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null))),/usr/local/cuda)
 CUDA_ARCH ?= 80 90
@@ -43,8 +46,9 @@ real_sources := $(filter %.real.c,$(lib_sources))
 f64_headers := $(patsubst %.real.h,$(BUILD)/f64/%.f64.h,$(wildcard lib/*/*.real.h tests/unit/*.real.h))
 lib_objects := $(lib_sources:%.c=$(BUILD)/%.o) $(real_sources:%.real.c=$(BUILD)/%.f64.o) \
     $(if $(cuda),$(cuda_sources:%.cu=$(BUILD)/%.cu.o))
-# The CUDA device's sources but for the calls of CUDA itself, compiled for the host: what the unit tests of the device run. Kernels for tensor cores are
-# templates: they are compiled as C++, against what stands in for CUDA's own header.
+# The sources of the CUDA device, except the calls of CUDA itself, compiled for the host: the unit tests of the device
+# run them. Kernels for tensor cores are templates, so they are compiled as C++, with a header that stands in for CUDA's
+# own.
 warp_sources := lib/cuda/spread.cu lib/cuda/tiled.cu
 warp_flags = -std=c++17 -fno-exceptions -fno-rtti -D__CUDACC__ -Itests/emulated/toolkit -include cuda_runtime.h $(all_cppflags) $(WARNINGS) -Wno-unknown-pragmas $(CFLAGS)
 emulated_sources := $(filter-out lib/cuda/runtime.cu lib/cuda/cudnn.cu,$(cuda_sources))
@@ -55,7 +59,7 @@ shared := $(BUILD)/tools/tool.o $(BUILD)/tools/files.o $(BUILD)/tools/devices.o
 programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
-# Tests of kernels that are linked a second time with the CUDA objects, to run on a GPU.
+# Tests of kernels that are linked a second time, with the CUDA objects, to run on a GPU.
 gpu_tests := $(if $(cuda),$(addprefix $(BUILD)/gpu/test_cuda_,conv distance loss net slide trainer))
 bench_sources := $(sort $(wildcard tests/bench/bench_*.c))
 bench_programs := $(bench_sources:tests/bench/%.c=$(BUILD)/tests/%)
@@ -104,7 +108,7 @@ $(BUILD)/bin/dbisl-%: $(BUILD)/tools/%.o $(shared) $(library)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(all_cflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(libs) -o $@
 
-# What some programs share.
+# Sources that only some programs need.
 sampling := dbisl-sample dbisl-train-step
 $(sampling:%=$(BUILD)/bin/%): $(BUILD)/tools/sampling.o
 
@@ -138,19 +142,19 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(library)
 .PHONY: units
 units: $(unit_tests) $(bench_programs) $(gpu_tests)
 
-# Rewritten only when the compiler or its flags change, so that a change of flags rebuilds everything and nothing else does.
+# Written anew only when the compiler or its flags change: then everything is rebuilt, and otherwise nothing.
 .PHONY: force
 flags_line = '$(CXX) $(warp_flags)' '$(CC) $(all_cppflags) $(all_cflags) $(LDFLAGS) $(libs)' $(if $(cuda),'$(NVCC) $(nvcc_flags)')
 $(BUILD)/flags: force
 	@mkdir -p $(@D)
 	@printf '%s\n' $(flags_line) | cmp -s - $@ || printf '%s\n' $(flags_line) > $@
 
-# One clear message about a missing library instead of a page of the compiler's.
+# A missing library gets one clear message instead of a page of the compiler's.
 $(BUILD)/libraries: scripts/check-libraries $(BUILD)/flags
 	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' scripts/check-libraries $(all_cppflags) -- $(package_libs)
 	@touch $@
 
-# --- install ---------------------------------------------------------------------------------------------------------------------------------------
+# --- install ----------------------------------------------------------------------------------------------------------
 
 bin_dir := $(DESTDIR)$(PREFIX)/bin
 man_dir := $(DESTDIR)$(PREFIX)/share/man
@@ -172,7 +176,7 @@ uninstall: ## remove what install put there
 	rm -f $(programs:$(BUILD)/bin/%=$(bin_dir)/%) $(foreach page,$(man_pages),$(man_dir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 	rm -rf $(share_dir)
 
-# --- tests -----------------------------------------------------------------------------------------------------------------------------------------
+# --- tests ------------------------------------------------------------------------------------------------------------
 
 bats_files := $(sort $(wildcard tests/*.bats))
 full_files := $(sort $(wildcard tests/full/*.bats))
@@ -188,17 +192,19 @@ check-full: all units ## the same and the long tests (ten kills of the demo, mem
 
 gpu_bats := $(sort $(wildcard tests/gpu/*.bats))
 
-# SANITIZER: a tool of NVIDIA's compute-sanitizer that watches the programs: memcheck, racecheck, synccheck or initcheck.
+# SANITIZER: run the programs under this tool of NVIDIA's compute-sanitizer: memcheck, racecheck, synccheck or
+# initcheck.
 .PHONY: check-gpu
 check-gpu: all $(gpu_tests) ## tests on a GPU: parity with reference and CPU, equal runs, the demo (SANITIZER=memcheck|racecheck|...: watched); skipped without one
 	@BIN='$(BUILD)/bin' PYTHON='$(PYTHON)' LOGS='$(BUILD)/logs-gpu' CUDA_HOME='$(CUDA_HOME)' SANITIZER='$(SANITIZER)' scripts/check-gpu $(gpu_tests) $(gpu_bats)
 
-# TORCH: a Python with PyTorch 2, to be timed beside; without it ours alone.
+# TORCH: a Python with PyTorch 2, which is timed too; without it our programs alone are timed.
 .PHONY: bench-gpu
 bench-gpu: all $(if $(cuda),$(BUILD)/tests/bench_gpu) ## time a training step and a scan on a GPU, beside PyTorch (TORCH=PYTHON); skipped where there is none
 	@BIN='$(BUILD)/bin' BENCH='$(BUILD)/tests/bench_gpu' TORCH='$(TORCH)' scripts/bench-gpu
 
-# Linked anew, so that libraries are found beside the programs (an RPATH: it holds for the libraries' libraries too).
+# The programs are linked again, so that they find the libraries beside them (an RPATH, because it also holds for the
+# libraries' own libraries).
 bundle := $(BUILD)/gpu-bundle
 bundled := $(patsubst $(BUILD)/bin/%,$(bundle)/bin/%,$(programs)) $(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%) $(bundle)/bin/bench_gpu
 bundle_link = @mkdir -p $(@D); $(if $(V),,printf '  %-4s %s\n' LINK $@;) $(CC) $(all_cflags) $(LDFLAGS) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' $(filter %.o,$^) $(filter %.a,$^)
@@ -217,7 +223,7 @@ $(gpu_tests:$(BUILD)/gpu/%=$(bundle)/bin/%): $(bundle)/bin/test_%: $(BUILD)/gpu/
 $(bundle)/bin/bench_gpu: $(BUILD)/tests/bench/bench_gpu.o $(BUILD)/tools/devices.o $(library)
 	$(bundle_link) $(libs) -o $@
 
-# CASES: a folder of cases to go with it; CUDNN=0: without cuDNN.
+# CASES: a folder of cases to add; CUDNN=0: leave cuDNN out.
 .PHONY: gpu-bundle
 gpu-bundle: $(if $(cuda),$(bundled)) ## programs and their libraries in $(BUILD)/gpu-bundle, for a machine with nothing but a GPU's driver (CASES=DIR)
 	@$(if $(cuda),CASES='$(CASES)' CUDNN='$(CUDNN)' scripts/gpu-bundle $(bundle) '$(patsubst library=%,%,$(filter library=%,$(cuda)))' $(bundled),\
@@ -228,8 +234,8 @@ check-asan: ## check with AddressSanitizer and UndefinedBehaviorSanitizer, built
 	SANITIZED=1 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 $(MAKE) BUILD='$(BUILD)/asan' \
 	    CFLAGS='-O2 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' check
 
-# tests/bench/README.md says what is compared and which variables are taken (TORCH_PYTHON, LA_SCAN, CHECKPOINT, ...). AVX2=1: everything, PyTorch too, as on a
-# machine without AVX-512, built in $(BUILD)/avx2.
+# tests/bench/README.md says what is compared and which variables there are (TORCH_PYTHON, LA_SCAN, CHECKPOINT, ...).
+# AVX2=1: everything, PyTorch too, runs as on a machine without AVX-512, built in $(BUILD)/avx2.
 .PHONY: bench bench-quick
 ifneq ($(AVX2),)
 bench bench-quick:
@@ -243,7 +249,7 @@ bench-quick: $(BUILD)/tests/bench_quick ## has a kernel become slower? Ratios to
 	@$(BUILD)/tests/bench_quick tests/bench/quick.tsv
 endif
 
-# --- style -----------------------------------------------------------------------------------------------------------------------------------------
+# --- style ------------------------------------------------------------------------------------------------------------
 
 c_files := $(sort $(wildcard lib/*/*.[ch] lib/*/*.cu tools/*.[ch] tests/emulated/*.[ch] tests/emulated/*/*.h tests/emulated/*/*/*.h tests/*.c tests/unit/*.[ch] tests/bench/*.[ch]))
 shell_files := setup.sh .ci/run tests/run tests/helper.bash tests/bench/run $(sort $(wildcard scripts/* examples/*.sh))
@@ -259,7 +265,7 @@ lint: all ## clang-format, cppcheck, shellcheck, mandoc, the layers, and that --
 	scripts/check-options '$(BUILD)/bin' man
 	scripts/check-layers '$(BUILD)'
 
-# --- pipelines -------------------------------------------------------------------------------------------------------------------------------------
+# --- pipelines --------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
 demo: all ## a synthetic cohort, supervised and dbisl trained on 4 labelled scans, both tables (RUNS=DIR)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # usage: ./setup.sh [TARGET] [VARIABLE=VALUE]...
-# Installs the Debian packages that are missing for TARGET, builds dbisl, then runs `make TARGET ...`. A bare Debian 12 has no make, so this is the
-# way in: `./setup.sh` builds, `./setup.sh demo` trains and compares on synthetic scans, `./setup.sh check` runs the tests.
+# Installs the Debian packages that are missing for TARGET, builds dbisl, then runs `make TARGET ...`. A bare Debian 12
+# has no make, so this is the way in: `./setup.sh` builds, `./setup.sh demo` trains and compares on synthetic scans,
+# `./setup.sh check` runs the tests.
 set -eu
 cd "$(dirname "$0")"
 
@@ -13,7 +14,7 @@ wanted=$build
 for argument in "$@"; do
     case $argument in
     -h | --help)
-        sed -n '2,4s/^# //p' "$0"
+        sed -n '2,5s/^# //p' "$0"
         exit 0
         ;;
     check* | units) wanted="$wanted $tests" ;;
@@ -49,7 +50,8 @@ if [ -n "$missing" ]; then
         }
         sudo="sudo "
     fi
-    # The lists of a fresh machine are empty or old; a repository that does not answer is no reason to stop before the installation was tried.
+    # The package lists of a fresh machine are empty or old. A repository that does not answer must not stop the script
+    # before it has tried to install.
     line="${sudo}apt-get update -qq; ${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends$missing"
     echo "$line"
     log=$(mktemp)

@@ -1,10 +1,12 @@
-# The workflow that all pipelines share: cases, distances, split, first weights, training in chunks, predictions, scores, table.
-# See dbisl-pipelines(7). A pipeline sets what its data are, includes a recipe and then this file:
-#   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are not read unless TRUTH is set
+# The workflow that all pipelines share: cases, distances, split, first weights, training in chunks, predictions,
+# scores, table. See dbisl-pipelines(7). A pipeline sets what its data are, includes a recipe and then this file:
+#   LABELED_IDS, UNLABELED_IDS, TEST_IDS   the scans' names, without blanks; the labels of UNLABELED_IDS are not read
+#                                          unless TRUTH is set
 #   SCORED_IDS                             those of TEST_IDS that have a label, when it is not all
 #   scan, label                            functions of a name: the scan's file, and its label's or nothing
 #   further                                function of a name, where there are several channels: the files of the others
-# Whatever is set with ?= can be set on make's command line or in the environment: a program (SDF=./my-sdf), its options, the launcher.
+# Whatever is set with ?= can be set on make's command line or in the environment: a program (SDF=./my-sdf), its
+# options, the launcher.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -13,18 +15,19 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := table
 
 here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
-# The folder of the programs: in a source tree that of the build; without one they are found on PATH.
+# The folder of the programs: in a source tree that of the build; otherwise they are found on PATH.
 BIN ?= $(wildcard $(here)/../build/bin)
 export PATH := $(if $(BIN),$(abspath $(BIN)):)$(PATH)
 
-# A thread that has nothing to do sleeps: the programs of a pipe, and of make -j, share the cores, and threads that spin take them from each other.
+# Idle threads sleep: the programs of a pipe and of make -j share the cores, and a thread that spins would take a core
+# from the others.
 export OMP_WAIT_POLICY ?= passive
 
-# --- what can be set -------------------------------------------------------------------------------------------------------------------------------
+# --- what can be set --------------------------------------------------------------------------------------------------
 
 include $(here)/names.mk
 RUNS ?= runs/$(NAME)
-# Cases, distances and split; runs that differ in nothing of these can share them.
+# Cases, distances and split. Runs with the same settings for these can share the folder.
 PREPARED ?= $(RUNS)
 TEST_IDS := $(strip $(TEST_IDS))
 SCORED_IDS ?= $(TEST_IDS)
@@ -35,13 +38,16 @@ SEED ?= 1
 STEPS ?= 600
 CHUNK ?= 100
 KEEP ?= 0
-# TRUTH=1: the labels of the unlabelled scans, which then must have some, are read for the log: how good the teacher's pseudo-labels are.
+# TRUTH=1: reads the labels of the unlabelled scans, which then must have one, for the log alone: how good the teacher's
+# pseudo-labels are.
 TRUTH ?=
 LAUNCH ?=
-# DEVICE=cuda PRECISION=bf16: training and prediction on a GPU. Each process sets up GPU, cuDNN and network anew: a CHUNK of thousands of steps then.
+# DEVICE=cuda PRECISION=bf16: trains and predicts on a GPU. Each process sets up the GPU, cuDNN and the network again,
+# so let CHUNK be thousands of steps.
 DEVICE ?=
 PRECISION ?=
-# FUSED=1: train-step makes its batches itself, with equal bytes. The pipe between two programs costs a GPU as much time as a step.
+# FUSED=1: dbisl-train-step makes its batches itself, with equal bytes. On a GPU a pipe between two programs takes as
+# long as a step.
 FUSED ?=
 
 PREPROCESS ?= dbisl-preprocess
@@ -53,12 +59,14 @@ INIT ?= dbisl-init
 CHANNELS ?= 1
 CLASSES ?= 1
 FILTERS ?= 16
+NORM ?= batch
 SAMPLE ?= dbisl-sample
 SAMPLE_FLAGS ?= --patch $(PATCH)
 BATCH_LABELED ?= 2
 BATCH_UNLABELED ?= 2
 BATCH_UNLABELED_supervised ?= 0
-# The last LAST_STEPS steps can be made on other crops, such as whole scans: a network that has only seen small patches does worse in one pass over a scan.
+# The last LAST_STEPS steps can use other crops, such as whole scans: a network that has only seen small patches does
+# worse in one pass over a scan.
 LAST_STEPS ?= 0
 LAST_PATCH ?= $(PATCH)
 LAST_SAMPLE_FLAGS ?= $(SAMPLE_FLAGS) --patch $(LAST_PATCH)
@@ -75,20 +83,22 @@ RESTORE_FLAGS ?=
 METRICS ?= dbisl-metrics
 METRICS_FLAGS ?= --unit voxel
 TABLE ?= awk -f $(here)/table.awk
-# FLAGS_dbisl, FLAGS_dtc, ...: options of train-step for one method alone. VARIANT_FLAGS: more of them, which come last.
+# FLAGS_dbisl, FLAGS_dtc, ...: options of dbisl-train-step for one method alone. VARIANT_FLAGS: more options, which come
+# last.
 VARIANT_FLAGS ?=
 
-# --- names -----------------------------------------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------------------------------
 
 $(foreach v,RUNS PREPARED BIN,$(call check_path,$(v)))
 $(call check_ids,$(LABELED_IDS) $(UNLABELED_IDS) $(TEST_IDS))
 scanned_twice := $(firstword $(call twice,$(LABELED_IDS) $(UNLABELED_IDS) $(TEST_IDS)))
 $(if $(scanned_twice),$(error $(scanned_twice) is named twice among the scans to train and to test on: each scan has a name of its own, and one use))
 
-# --- settings --------------------------------------------------------------------------------------------------------------------------------------
+# --- settings ---------------------------------------------------------------------------------------------------------
 
-# Each stage depends on RUNS/settings/STAGE, which holds the variables of its command and is written anew only when they change: another rate or
-# program makes again what depends on it, and nothing else. Under `make -n` the stage's title is printed instead.
+# Each stage depends on RUNS/settings/STAGE, a file with the variables of its command. It is written anew only when they
+# change, so another rate or program makes again what depends on it, and nothing else. Under `make -n` the stage's title
+# is printed instead.
 dry := $(findstring n,$(firstword -$(MAKEFLAGS)))
 idle := $(or $(dry),$(filter describe,$(MAKECMDGOALS)))
 quoted = '$(subst ','\'',$(1))'
@@ -115,14 +125,14 @@ endef
 
 $(if $(idle),,$(shell mkdir -p $(addprefix $(PREPARED)/,cases distances settings) $(addprefix $(RUNS)/,settings $(METHODS) $(METHODS:%=%/predictions) $(METHODS:%=%/nifti))))
 
-# --- data ------------------------------------------------------------------------------------------------------------------------------------------
+# --- data -------------------------------------------------------------------------------------------------------------
 
 training := $(LABELED_IDS:%=$(PREPARED)/distances/%.st.zst) $(UNLABELED_IDS:%=$(PREPARED)/cases/%.st.zst)
 testing := $(TEST_IDS:%=$(PREPARED)/cases/%.st.zst)
 
-# A case is made of its scan and its label. That a label has come or gone does not show in the times of files (one that
-# was moved here is as old as it was): PREPARED/settings/labels/ID says which one a case has. There is no such file for
-# a case that never had one.
+# A case is made of its scan and its label. Times of files do not show that a label was added or removed, because a file
+# that was moved here keeps its old time. So PREPARED/settings/labels/ID holds the name of the case's label. A case that
+# never had a label has no such file.
 label_read = $(if $(or $(TRUTH),$(filter-out $(UNLABELED_IDS),$(1))),$(call label,$(1)))
 labels := $(PREPARED)/settings/labels
 label_is_new = $(if $(call same,$(call label_read,$(1)),$(file <$(labels)/$(1))),,yes)
@@ -145,17 +155,18 @@ $(eval $(call stage,split,The first $(words $(LABELED_IDS)) cases are labelled a
 $(PREPARED)/split.tsv: $(training) $(call settings,split)
 	$(LAUNCH) $(SPLIT) --order given --labeled $(words $(LABELED_IDS)) $(training) -o $@
 
-# --- training --------------------------------------------------------------------------------------------------------------------------------------
+# --- training ---------------------------------------------------------------------------------------------------------
 
-# The checkpoints: every CHUNK steps, and the last step. All but the last are secondary: make does without them as long as what came of them is newer
-# than what they were made of. A method's complete log is the sign that its training is through; then they go, but for the last but one and the
-# multiples of KEEP. (Intermediate files would stay after a kill: make removes only those that it has made itself.)
+# The checkpoints: one for every CHUNK steps, and one for the last step. All but the last are secondary: make does not
+# need them while what was made of them is newer than what they were made of. When a method's log is complete its
+# training is done. Then its checkpoints are removed, except the last two and the multiples of KEEP. (Intermediate files
+# would not do: after a kill they would stay, because make removes only those that it has made itself.)
 whole = $(shell [[ '$(strip $($(1)))' =~ ^(0|[1-9][0-9]{0,9})$$ ]] && echo yes)
 $(foreach v,STEPS CHUNK KEEP LAST_STEPS,$(if $(call whole,$(v)),,$(error $(v)=$($(v)): not a whole number)))
 $(if $(filter 0,$(CHUNK)),$(error CHUNK=0: a process does at least one step))
 last_from := $(shell echo $$(($(LAST_STEPS) < $(STEPS) ? $(STEPS) - $(LAST_STEPS) : 0)))
 last_steps := $(shell echo $$(($(STEPS) - $(last_from))))
-# Chunks end at the multiples of CHUNK, where the last crops begin, and at the end.
+# Chunks end at the multiples of CHUNK, where the last crops begin, and at the last step.
 chunks := $(shell for ((k = 0; k < $(STEPS); k += n)); do end=$$((k < $(last_from) ? $(last_from) : $(STEPS))) n=$$(($(CHUNK) - k % $(CHUNK))); \
     n=$$((end - k < n ? end - k : n)); echo $$k:$$((k + n)):$$n; done)
 last := $(shell for c in $(chunks); do k=$${c%%:*}; ((k < $(last_from))) || echo $$k; done)
@@ -172,36 +183,36 @@ student = $(RUNS)/$(1)/student.$(2).st.zst
 teacher = $(if $(call has_teacher,$(1)),$(3)$(RUNS)/$(1)/teacher.$(2).st.zst)
 log = $(RUNS)/$(1)/log.$(2).tsv
 checkpoints = $(foreach p,$(2),$(call student,$(1),$(p)) $(call teacher,$(1),$(p)))
-# Of one method: options of sample and train-step that hold for the whole run.
+# Options of dbisl-sample and dbisl-train-step that hold for the whole run of one method.
 common = --seed $(SEED)$(if $(TRUTH), --truth)
 sampling = $(SAMPLE_FLAGS) --labeled $(BATCH_LABELED) --unlabeled $(call batch_unlabeled,$(1)) $(common)
-# Said at once, and not after the first method's training.
+# This error must come at once and not after the first method's training.
 $(if $(filter-out cases describe,$(or $(MAKECMDGOALS),table)),$(foreach m,$(METHODS),$(if $(UNLABELED_IDS)$(filter 0,$(call batch_unlabeled,$(m))),,$(error \
     the method $(m) learns from unlabelled scans, and there are none: METHODS=supervised does without))))
 last_unlabeled = $(or $(LAST_BATCH_UNLABELED_$(1)),$(filter 0,$(BATCH_UNLABELED_$(1))),$(LAST_BATCH_UNLABELED))
 sampling_last = $(LAST_SAMPLE_FLAGS) --labeled $(LAST_BATCH_LABELED) --unlabeled $(call last_unlabeled,$(1)) $(common)
 sampling_from = $(if $(filter $(last),$(2)),$(call sampling_last,$(1)),$(call sampling,$(1)))
 on_device = $(if $(DEVICE), --device $(DEVICE))$(if $(PRECISION), --precision $(PRECISION))
-# $(call feed,METHOD,FROM:TO:COUNT): train-step, and what it is fed with.
+# $(call feed,METHOD,FROM:TO:COUNT): dbisl-train-step, and where its batches come from.
 from_split = --split $(PREPARED)/split.tsv $(call sampling_from,$(1),$(call from,$(2)))
 feed = $(if $(FUSED),$$(LAUNCH) $$(TRAIN_STEP) $(from_split),$$(LAUNCH) $$(SAMPLE) $(from_split) --start $(call from,$(2)) --count $(call count,$(2)) --compress=none | \
   $$(LAUNCH) $$(TRAIN_STEP))
 $(if $(FUSED),$(if $(filter-out dbisl-sample,$(notdir $(SAMPLE))),$(error FUSED=$(FUSED): then the batches are not made by SAMPLE=$(SAMPLE))))
 stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)$(on_device)
 
-$(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(SEED)))
+$(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(filter-out batch,$(NORM)) $(SEED)))
 $(METHODS:%=$(RUNS)/%/student.0.st.zst): $(call settings,init)
-	$(LAUNCH) $(INIT) --channels $(CHANNELS) --classes $(CLASSES) --filters $(FILTERS) --seed $(SEED) -o $@
+	$(LAUNCH) $(INIT) --channels $(CHANNELS) --classes $(CLASSES) --filters $(FILTERS) --norm $(NORM) --seed $(SEED) -o $@
 
 $(METHODS:%=$(RUNS)/%/teacher.0.st.zst): %/teacher.0.st.zst: %/student.0.st.zst
 	$(LAUNCH) $(INIT) --from $< -o $@
 
-# Each step of the chain has one prerequisite that is a checkpoint. With two, student and teacher, make would walk through every path of the past, twice as
-# many with each chunk, and 60 chunks would keep it for ever.
+# Each step of the chain has one checkpoint as its prerequisite. With two, student and teacher, make would follow every
+# path through the past. Their number doubles with each chunk, and 60 chunks would keep make busy for ever.
 #
-# $(call chunk,METHOD,FROM:TO:COUNT): student, teacher and log are made by one command. train-step gives the student its name last, so that a student has a
-# teacher of the same step; one that has lost it is made again with it. As equal inputs give equal bytes, what an interrupted attempt has left and what the
-# next one makes do not mix to anything else.
+# $(call chunk,METHOD,FROM:TO:COUNT): one command makes student, teacher and log. dbisl-train-step renames the student
+# last, so a student always has a teacher of the same step; when the teacher was lost, both are made again. Equal inputs
+# give equal bytes, so the rest of an interrupted attempt and the next attempt fit together.
 before = $(if $(filter 0,$(2)),$(or $(call teacher,$(1),0),$(call student,$(1),0)),$(call student,$(1),$(2)))
 torn = $(if $(wildcard $(RUNS)/$(1)/log.tsv),,$(if $(wildcard $(call student,$(1),$(2))),$(if $(call has_teacher,$(1)),$(if $(wildcard $(call teacher,$(1),$(2))),,force))))
 define chunk
@@ -213,8 +224,8 @@ $(call student,$(1),$(call to,$(2))) $(call teacher,$(1),$(call to,$(2))) $(call
 	    --log $(call log,$(1),$(call to,$(2))))
 endef
 
-# The same with the average of the teacher as a process of its own; for chunks of one step, as nothing moves the teacher in between. Here the teacher is
-# what is made last.
+# The same with a process of its own for the teacher's average. It is for chunks of one step, because nothing moves the
+# teacher within a chunk. Here the teacher is made last.
 define chunk_then_ema
 $(call student,$(1),$(call to,$(2))) $(call log,$(1),$(call to,$(2))) &: $(PREPARED)/split.tsv $(call teacher,$(1),$(call from,$(2))) $(call settings,train-$(1))
 	$$(strip $(feed) $(call stepping,$(1)) --steps $(call count,$(2)) \
@@ -238,7 +249,7 @@ $(foreach m,$(METHODS),$(eval $(call method,$(m))))
 
 .SECONDARY: $(foreach m,$(METHODS),$(call checkpoints,$(m),$(points)) $(foreach p,$(points),$(call log,$(m),$(p))))
 
-# --- results ---------------------------------------------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 pairs = $(foreach id,$(SCORED_IDS),$(RUNS)/$(1)/predictions/$(id).st.zst $(PREPARED)/cases/$(id).st.zst)
 
@@ -270,15 +281,15 @@ cases: $(training) $(testing) $(PREPARED)/split.tsv
 train: $(foreach m,$(METHODS),$(call student,$(m),$(STEPS)) $(call teacher,$(m),$(STEPS)) $(RUNS)/$(m)/log.tsv)
 unscored := $(if $(TEST_IDS),none of the $(words $(TEST_IDS)) test scans has a label,there are no test scans)
 $(if $(SCORED_IDS),,$(if $(filter scores,$(MAKECMDGOALS)),$(error there is nothing to score: $(unscored))))
-# Raw scores, and those of the largest component of each class.
+# Scores of the labels as predicted, and of the largest component of each class.
 scores: $(METHODS:%=$(RUNS)/%/log.tsv) $(METHODS:%=$(RUNS)/%/metrics.tsv) $(METHODS:%=$(RUNS)/%/metrics.largest.tsv)
 table: $(METHODS:%=$(RUNS)/%/log.tsv) $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/predictions/%.st.zst)) $(if $(SCORED_IDS),$(RUNS)/table.txt)
 	$(if $(SCORED_IDS),@cat $(RUNS)/table.txt,@echo 'There is nothing to score: $(unscored).')
 nifti: $(foreach m,$(METHODS),$(TEST_IDS:%=$(RUNS)/$(m)/nifti/%.nii.gz))
 
-# All that the scores depend on, but for the scans themselves and the versions of the programs: settings in the words of the stages, those of the
-# training as train-step understands them, without its formula, which the weights stand for. No folders, so that equal settings on two machines are
-# equal texts.
+# All that the scores depend on, except the scans and the versions of the programs: the settings of the stages, and
+# those of the training as dbisl-train-step reports them, without the formula, which follows from the weights. Folders
+# are left out, so that equal settings on two machines give equal texts.
 plain = $(foreach w,$(1),$(if $(filter-out /,$(filter /% ./% ../%,$(w))),$(notdir $(w)),$(w)))
 understands := $(filter dbisl-train-step,$(notdir $(TRAIN_STEP)))
 describe:

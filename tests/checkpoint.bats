@@ -143,6 +143,53 @@ EOF
     absent out
 }
 
+@test "init --norm: chooses the normalization, and a file's own is not turned into another" {
+    need_python json
+    for norm in batch instance instance:affine group:2; do
+        expect 0 dbisl-init --filters 2 --seed 5 --norm $norm --compress=none -o $norm.safetensors
+        expect 0 dbisl-init --from $norm.safetensors -o $norm.copy
+        expect 0 dbisl-init --from $norm.safetensors --norm $norm -o $norm.copy
+    done
+    dbisl-init --filters 2 --seed 5 --compress=none -o plain.safetensors
+    same batch.safetensors plain.safetensors
+    [[ $(dbisl-info group:2.safetensors) == *'"norm":"group:2"'* ]]
+    expect_fault "instance, not batch" dbisl-init --from instance.safetensors --norm batch -o never
+    expect_fault "normalization, group:2, is not the teacher's, instance" dbisl-ema instance.safetensors group:2.safetensors -o never
+    expect 2 dbisl-init --norm layer -o never
+    expect_fault "4 groups" dbisl-init --filters 6 --norm group:4 -o never
+    absent never
+}
+
+@test "init --from: the normalization of a public state_dict" {
+    need_python json
+    for norm in instance group:2; do
+        dbisl-init --filters 2 --seed 5 --norm $norm --compress=none -o ours.safetensors
+        # what PyTorch knows of it: no metadata, no momentum
+        "$PYTHON" - ours.safetensors $norm.safetensors <<'EOF'
+import json, struct, sys
+with open(sys.argv[1], "rb") as f:
+    header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    data = f.read()
+out, kept = {}, b""
+for name, t in header.items():
+    if name != "__metadata__" and not name.startswith("momentum."):
+        piece = data[slice(*t["data_offsets"])]
+        out[name] = dict(t, data_offsets=[len(kept), len(kept) + len(piece)])
+        kept += piece
+text = json.dumps(out).encode()
+with open(sys.argv[2], "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + kept)
+EOF
+    done
+    expect 0 dbisl-init --from instance.safetensors -o from
+    [[ $(dbisl-info from) == *'"norm":"instance"'* ]]
+    expect_fault "instance:affine or group:N" dbisl-init --from group:2.safetensors -o never
+    absent never
+    expect 0 dbisl-init --from group:2.safetensors --norm group:2 -o from
+    [[ $(dbisl-info from) == *'"norm":"group:2"'* ]]
+    expect 0 dbisl-init --from group:2.safetensors --norm instance:affine -o from
+}
+
 @test "torn checkpoints give one line and no file" {
     dbisl-init --filters 1 -o s
     dbisl-init --filters 1 --compress=none -o p

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What all bats files share: `load helper` (tests/full: `load ../helper`). Puts the built programs first on PATH and gives a few assertions; files go into $BATS_TEST_TMPDIR.
-# BIN: the folder of the programs under test (default build/bin). PYTHON: the interpreter of the interop tests. CI=true: what would be skipped fails.
+# What all bats files share: `load helper` (tests/full: `load ../helper`). It puts the built programs first on PATH and
+# defines a few assertions. Tests write their files into $BATS_TEST_TMPDIR. BIN: the folder of the programs under test
+# (default build/bin). PYTHON: the interpreter of the interop tests. CI=true: a test that would be skipped fails.
 
 ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 BIN=${BIN:-$ROOT/build/bin}
@@ -8,7 +9,7 @@ BIN=${BIN:-$ROOT/build/bin}
 PATH=$BIN:$PATH
 PYTHON=${PYTHON:-/usr/bin/python3}
 FIXTURES=$ROOT/tests/fixtures
-# Several tests run at once, and a test's sizes are small: more threads only get in each other's way.
+# Several tests run at once, and their data are small: more threads would only slow each other down.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export ROOT BIN PATH PYTHON FIXTURES
 
@@ -18,7 +19,7 @@ fail() {
     return 1
 }
 
-# unavailable REASON: skips the test; where CI=true everything has to be there, and it fails.
+# unavailable REASON: skips the test; with CI=true it fails, because there everything must be installed.
 unavailable() {
     if [ "${CI:-}" = true ]; then
         fail "$1 (a skip is a failure where CI=true)"
@@ -44,7 +45,8 @@ need_python() {
     done
 }
 
-# expect STATUS COMMAND...: runs the command as `run` does, standard error apart in $stderr, and fails unless the exit status is STATUS.
+# expect STATUS COMMAND...: runs the command as `run` does, with standard error apart in $stderr, and fails unless the
+# exit status is STATUS.
 expect() {
     local wanted=$1
     shift
@@ -54,7 +56,8 @@ expect() {
     [ "$status" -eq "$wanted" ] || fail "exit status $status instead of $wanted: $*"$'\n'"$output"$'\n'"$stderr"
 }
 
-# expect_fault PATTERN COMMAND...: the command exits with 1, prints exactly one line on standard error, and the line matches the extended regular expression.
+# expect_fault PATTERN COMMAND...: the command exits with 1, prints exactly one line on standard error, and the line
+# matches the extended regular expression.
 expect_fault() {
     local pattern=$1
     shift
@@ -63,13 +66,13 @@ expect_fault() {
     [[ $stderr =~ ^dbisl-[a-z-]+:\ .*$pattern ]] || fail "error of: $*"$'\n'"$stderr"$'\n'"does not match: $pattern"
 }
 
-# expect_usage COMMAND...: wrong usage, exit status 2, with something said about it.
+# expect_usage COMMAND...: wrong usage: exit status 2 and a message.
 expect_usage() {
     expect 2 "$@" || return
     [ -n "$stderr" ] || fail "silent: $*"
 }
 
-# absent FILE...: none of the files is there.
+# absent FILE...: fails if one of the files exists.
 absent() {
     local file
     for file; do
@@ -77,24 +80,25 @@ absent() {
     done
 }
 
-# same FILE FILE: equal bytes.
+# same FILE FILE: fails unless the files have equal bytes.
 same() {
     cmp -- "$1" "$2" >&2
 }
 
-# same_run RUNS RUNS STEP: two runs of a pipeline have trained dbisl to the same bytes.
+# same_run RUNS RUNS STEP: fails unless two runs of a pipeline have trained dbisl to the same bytes.
 same_run() {
     same "$1/dbisl/student.$3.st.zst" "$2/dbisl/student.$3.st.zst" &&
         same "$1/dbisl/teacher.$3.st.zst" "$2/dbisl/teacher.$3.st.zst" && same "$1/dbisl/log.tsv" "$2/dbisl/log.tsv"
 }
 
-# close_to A B TOLERANCE: |A - B| <= TOLERANCE.
+# close_to A B TOLERANCE: fails unless |A - B| <= TOLERANCE.
 close_to() {
     [[ $1 =~ ^[-+.0-9eE]+$ && $2 =~ ^[-+.0-9eE]+$ ]] || fail "$1 and $2 are not both numbers" || return
     awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a - b; exit !(d <= t && -d <= t) }' || fail "$1 is not within $3 of $2"
 }
 
-# tmpfs DIR SIZE: a small file system at DIR ("64k", "1m"), for the tests of full disks; skipped without the right to mount. remove_tmpfs in teardown takes it away.
+# tmpfs DIR SIZE: mounts a small file system ("64k", "1m") at DIR, for the tests of full disks; skips without the right
+# to mount. remove_tmpfs in teardown removes it.
 tmpfs() {
     mkdir -p "$1"
     [ "$(id -u)" -eq 0 ] || skip "mounting a tmpfs takes root"
@@ -116,7 +120,8 @@ teardown() {
     remove_tmpfs
 }
 
-# learned RUNS MARGIN: dbisl's Dice of every class, in the mean over the test scans, is that much above that of the net before its first step.
+# learned RUNS MARGIN: fails unless dbisl's Dice of every class, in the mean over the test scans, is this much above
+# that of the network before its first step.
 learned() {
     local scan pairs=()
     for scan in "$1"/dbisl/predictions/*; do

@@ -193,7 +193,7 @@ END
     done
     expect_fault 'pred/p0.nii.gz would be scored against pred/p1.nii.gz' dbisl-metrics pred/p0.nii.gz pred/p1.nii.gz pred/p2.nii.gz ref/p0.nii.gz ref/p1.nii.gz ref/p2.nii.gz
     expect 0 dbisl-metrics pred/p0.nii.gz pred/p1.nii.gz ref/p0.nii.gz ref/p1.nii.gz
-    [[ $stderr == *"warning: pred/p0.nii.gz is scored against pred/p1.nii.gz, of another name"* ]] && [ ${#stderr_lines[@]} -eq 1 ] || fail "$stderr"
+    [[ $stderr == *"warning: pred/p0.nii.gz is scored against pred/p1.nii.gz, which has another name"* ]] && [ ${#stderr_lines[@]} -eq 1 ] || fail "$stderr"
     expect 0 dbisl-metrics pred/p0.nii.gz ref/p0.nii.gz pred/p1.nii.gz ref/p1.nii.gz pred/p2.nii.gz ref/p2.nii.gz
     [ -z "$stderr" ] || fail "$stderr"
     expect 0 dbisl-metrics pred/p0.nii.gz ref/p1.nii.gz

@@ -36,6 +36,7 @@ made_again() {
         grep -q "^# .*$title" <<<"$output" || fail "no title with: $title"
     done
     [ "$(grep -c 'dbisl-sample .* | dbisl-train-step' <<<"$output")" -eq 4 ]
+    [[ $(pipeline demo RUNS=run STEPS=8 CHUNK=4 NORM=group:2 -n) == *"dbisl-init "*"--norm group:2 "* ]] || fail "NORM is not passed on"
     # Labels of unlabelled scans are no input of anything.
     run ! grep -q 'labelsTr/phantom_00[345]' <<<"$output"
 }

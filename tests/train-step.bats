@@ -158,6 +158,31 @@ edit() {
     awk -F'\t' 'NR > 1 && $(NF - 1) != $NF { found = 1 } END { exit !found }' "$out/log"
 }
 
+@test "normalization by instance and by group: equal bytes in one run or two; small patches have no statistics" {
+    local norm
+    dbisl-sample --split split.tsv --patch 32,32,16 --labeled 1 --unlabeled 2 --seed 1 --start 0 --count 3 -o "$out/batches"
+    dbisl-info --split "$out/batch" "$out/batches"
+    for norm in instance group:2; do
+        dbisl-init --filters 2 --seed 1 --norm "$norm" -o "$out/s.0"
+        dbisl-train-step --total-steps 10 --steps 3 --seed 1 --student "$out/s.0" --teacher "$out/s.0" --ema 0.9 --out-student "$out/s.3" \
+            --out-teacher "$out/t.3" "$out/batches"
+        dbisl-train-step --total-steps 10 --steps 1 --seed 1 --student "$out/s.0" --teacher "$out/s.0" --ema 0.9 --out-student "$out/s.1" \
+            --out-teacher "$out/t.1" "$out/batch0000.st.zst"
+        cat "$out/batch0001.st.zst" "$out/batch0002.st.zst" |
+            dbisl-train-step --total-steps 10 --steps 2 --seed 1 --student "$out/s.1" --teacher "$out/t.1" --ema 0.9 --out-student "$out/s.both" \
+                --out-teacher "$out/t.both"
+        cmp "$out/s.both" "$out/s.3"
+        cmp "$out/t.both" "$out/t.3"
+        dbisl-predict --window 32 --output prob "$out/s.3" phantom_002.st.zst -o "$out/p"
+    done
+    dbisl-init --filters 2 --norm instance -o "$out/i.0"
+    expect_fault "larger patch" dbisl-train-step --method supervised --total-steps 10 --steps 3 --student "$out/i.0" --out-student "$out/never" labeled.st
+    expect_fault "teacher's architecture" dbisl-train-step --total-steps 10 --steps 3 --student "$out/i.0" --teacher t.0 --ema 0.9 --out-student "$out/never" \
+        --out-teacher "$out/neither" both.st
+    expect_fault "larger patch or window" dbisl-predict --window 16 --output prob "$out/i.0" phantom_002.st.zst -o "$out/never"
+    absent "$out/never"
+}
+
 @test "dropout and noise come from the seed" {
     step both.st
     cp "$out/s" "$out/first"

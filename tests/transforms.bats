@@ -87,7 +87,7 @@ END
     labels make empty.st kind=empty
     labels make full.st kind=full
     expect 1 dbisl-transforms empty.st full.st -o out.tsv
-    [[ $stderr == *"empty.st: record 0: one side alone"* && $stderr == *"full.st: record 0: one side alone"* && $stderr == *"no map has both sides"* ]] || fail "$stderr"
+    [[ $stderr == *"empty.st: record 0: left out: no patch has both"* && $stderr == *"full.st: record 0: left out: no patch has both"* && $stderr == *"no patch has both foreground and background: choose"* ]] || fail "$stderr"
     labels make good.st
     expect 0 dbisl-transforms empty.st good.st -o some.tsv
     dbisl-transforms good.st -o good.tsv

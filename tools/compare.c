@@ -1,4 +1,4 @@
-/* dbisl-compare: tables of results of many trainings -> what each method reaches and how it differs from a baseline. */
+/* dbisl-compare: tables of results of many trainings -> the methods' scores and their differences to a baseline. */
 #include "record/sink.h"
 #include "score/compare_table.h"
 #include "tool.h"
@@ -28,7 +28,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_MARKDOWN:
     case KEY_TSV:
         if (a->format != DBI_COMPARE_TEXT)
-            argp_error(state, "one of --markdown and --tsv");
+            argp_error(state, "choose --markdown or --tsv");
         a->format = key == KEY_TSV ? DBI_COMPARE_TSV : DBI_COMPARE_MARKDOWN;
         return 0;
     case ARGP_KEY_ARGS:

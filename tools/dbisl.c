@@ -18,7 +18,7 @@ static const struct {
     {"sdf", "label or probability to signed distance map"},
     {"init", "a checkpoint with fresh weights, or from another checkpoint"},
     {"sample", "cases to a stream of augmented, cropped batches"},
-    {"train-step", "batches, student and teacher to both, so many steps later"},
+    {"train-step", "train a student, and average its teacher, on batches"},
     {"ema", "move a teacher towards a student"},
     {"predict", "cases or scans and a checkpoint to segmentations"},
     {"restore", "a result to NIfTI in the scan's own grid"},
@@ -42,7 +42,7 @@ static void list(FILE *to)
         to);
 }
 
-/* The folder that this program lies in, or "" where /proc is not there to tell. */
+/* The folder of this program, or "" when /proc does not tell. */
 static void own_folder(char folder[PATH_MAX])
 {
     ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
@@ -52,8 +52,8 @@ static void own_folder(char folder[PATH_MAX])
         *slash = 0;
 }
 
-/* In this order: beside this program, so that two installed versions do not mix; then anywhere on PATH. Returns only
- * when there is no such program. */
+/* Runs the program beside this one, so that two installed versions do not mix, or else the one on PATH. Returns only
+ * when there is none. */
 static void run(const char *folder, const char *name, char **argv)
 {
     static char path[2 * PATH_MAX];
@@ -68,8 +68,8 @@ static void run(const char *folder, const char *name, char **argv)
         execvp(path, argv);
 }
 
-/* The page of an installed program, else of the source tree, else whatever man finds; without man the program's own
- * --help. */
+/* Shows the page of an installed program, else that of the source tree, else what man finds. Without man it shows the
+ * program's --help. */
 static void show_page(const char *folder, const char *name)
 {
     const char *prefix = strcmp(name, "dbisl") ? "dbisl-" : "";

@@ -13,20 +13,19 @@ static int no_cuda(const dbi_device *device, dbi_error *error)
 {
     (void)device;
     return dbi_fail(error, "this dbisl was built without CUDA: install the CUDA toolkit and cuDNN 9 (CUDA_HOME and "
-                           "CUDNN_ROOT say where they are), then "
-                           "build it again; --device cpu needs neither");
+                           "CUDNN_ROOT say where they are), then build it again; --device cpu needs neither");
 }
 
-/* All that is ever asked of it is whether it can be used. */
+/* Only its check is ever called. */
 static const dbi_device_table dbi_cuda = {.name = "cuda", .precisions = true, .check = no_cuda};
 #endif
 
-/* The first one is the host: it can always be used. */
+/* The first one is the host, which can always be used. */
 static const struct {
     const dbi_device_table *table;
-    bool numbered;  /* there may be several: NAME:N */
-    bool automatic; /* "auto" takes it where it can be used */
-    bool judge;     /* for comparison: of use for the network alone */
+    bool numbered;  /* there may be several: NAME:0, NAME:1, ... */
+    bool automatic; /* "auto" takes it if it can be used */
+    bool judge;     /* for comparison: it computes the network alone */
 } registry[] = {{.table = &dbi_cpu},
                 {.table = &dbi_cuda, .numbered = true, .automatic = true},
                 {.table = &dbi_reference, .judge = true}};

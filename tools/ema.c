@@ -28,12 +28,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (a->student)
-            argp_error(state, "more than two files");
+            argp_error(state, "give two files: the teacher and the student");
         *(a->teacher ? &a->student : &a->teacher) = arg;
         return 0;
     case ARGP_KEY_END:
         if (!a->student)
-            argp_error(state, "two files are needed: the teacher and the student");
+            argp_error(state, "give two files: the teacher and the student");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -47,9 +47,7 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-ema", TOOL_OUTPUT | TOOL_THREADS | TOOL_COMPRESS, options, parse, "TEACHER STUDENT",
                "Averages a teacher with its student: A times the teacher plus 1 - A times the student, over all "
-               "weights and running statistics. The "
-               "result has "
-               "the student's step, preprocessing and history.",
+               "weights and running statistics. The result has the student's step, preprocessing and history.",
                &a, &common);
     tool_reads(a.teacher);
     tool_reads(a.student);

@@ -1,4 +1,4 @@
-/* What a program reads and what it writes: an output that would replace an input is refused before any work. */
+/* The inputs and outputs of a program. An output that would replace an input is refused before any work. */
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -14,9 +14,9 @@
 typedef struct file {
     char *name;   /* as it was given */
     char *may_be; /* of an output: the input that it may replace; NULL: none */
-    dev_t device; /* of the file, or of its folder while it is not there */
+    dev_t device; /* of the file, or of its folder if there is no such file */
     ino_t inode;
-    const char *in_folder; /* "", or the name of a file that is not there */
+    const char *in_folder; /* "", or the name of a file that does not exist yet */
 } file;
 
 typedef struct list {
@@ -74,7 +74,7 @@ static _Noreturn void refuse(const file *output, const file *input)
     tool_die(&error);
 }
 
-/* An output may be one input, where the program says so, and no other besides. */
+/* An output may be one input, if the program allows it, and no other input. */
 static void check_output(const file *output)
 {
     bool allowed = output->may_be != NULL;
@@ -94,7 +94,7 @@ static void check_output(const file *output)
         }
 }
 
-/* Notes the input if it is a file; pipes and devices are not replaced by what is written to them. */
+/* Notes the input if it is a file. Pipes and devices cannot be replaced by an output. */
 static bool note_input(const char *path)
 {
     struct stat is;
@@ -108,7 +108,7 @@ static bool note_input(const char *path)
     return true;
 }
 
-/* The other half of a pair .hdr and .img. */
+/* Notes the other file of a pair .hdr and .img. */
 static void note_partner(const char *path)
 {
     char *other = copy(path);
@@ -130,7 +130,7 @@ void tool_reads(const char *path)
     note_partner(path);
     if (note_input(path))
         return;
-    char *archive = copy(path); /* ARCHIVE:MEMBER; a member's name may have colons, too */
+    char *archive = copy(path); /* ARCHIVE:MEMBER; both names may have colons, so each colon is tried */
     for (char *colon = archive; (colon = strchr(colon, ':')); *colon++ = ':') {
         *colon = 0;
         note_input(archive);
@@ -150,7 +150,7 @@ static bool ends_in(const char *text, const char *end)
     return length > tail && !strcasecmp(text + length - tail, end);
 }
 
-/* Formats of scans, and others that somebody may have in mind. */
+/* Whether the name is that of an image: in a format that we know, or in another that a user may expect. */
 static bool names_image(const char *path)
 {
     static const char *const ends[] = {".nrrd", ".nhdr", ".mha",    ".mhd",  ".dcm",     ".mgh", ".mgz",
@@ -172,7 +172,7 @@ static void refuse_image(const char *path, dbi_error *error)
     dbi_fail(error, "%s: no image of this kind can be written: let the name end in %s or .st.zst", path, ends);
 }
 
-/* The name's end says what a user expects in the file. */
+/* The ending of the name says what a user expects in the file. */
 static void check_form(const char *path, tool_form form)
 {
     dbi_error error = {""};
@@ -190,7 +190,7 @@ static void check_form(const char *path, tool_form form)
         tool_die(&error);
 }
 
-/* Whether a file can appear there: it is made under another name beside the place first. is: of the folder. */
+/* Checks that a file can be made there: it gets another name in the same folder first. is: of the folder. */
 static void check_folder(const char *path, struct stat *is)
 {
     char *copied = copy(path);
@@ -231,7 +231,7 @@ void tool_writes(const char *path, tool_form form, const char *may_be)
     }
     if (there && !S_ISREG(is.st_mode))
         return;
-    char *target = there ? realpath(path, NULL) : NULL; /* behind a link, the file is replaced and not the link */
+    char *target = there ? realpath(path, NULL) : NULL; /* of a link, the file behind it is replaced */
     check_folder(target ? target : path, &folder);
     free(target);
     char *copied = copy(path);

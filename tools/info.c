@@ -50,15 +50,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (a->json + a->history + (a->split != NULL) > 1)
-            argp_error(state, "only one of --json, --history and --split is possible");
+            argp_error(state, "choose one of --json, --history and --split");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-/* Prints with each control character as '?': metadata and names come from anywhere, and terminals obey escape
- * sequences. */
+/* Prints with each control character as '?', because metadata and names may come from hostile files, and terminals obey
+ * escape sequences. */
 static int __attribute__((format(printf, 3, 4))) show(dbi_sink *out, dbi_error *error, const char *format, ...)
 {
     va_list args;
@@ -113,7 +113,7 @@ static int print_tensor(dbi_sink *out, const dbi_tensor *tensor, int width, dbi_
     return dbi_sink_write(out, "\n", 1, error);
 }
 
-/* The longest of `length` and the text's, within reason. */
+/* The larger of `width` and the text's length, but lengths above 40 do not count. */
 static int wider(int width, const char *text)
 {
     size_t length = strlen(text);
@@ -138,7 +138,7 @@ static int list_record(dbi_sink *out, const char *name, size_t index, const dbi_
     return result;
 }
 
-/* JSON knows no NaN. */
+/* JSON has no NaN. */
 static json_t *number_or_null(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
@@ -202,7 +202,7 @@ static bool is_utf8(const char *text)
     return true;
 }
 
-/* A file's name that is not UTF-8 has no place in JSON. */
+/* A file name that is not UTF-8 cannot be written in JSON. */
 static json_t *name_json(const char *name)
 {
     return is_utf8(name) ? json_string(name) : json_null();
@@ -223,7 +223,7 @@ static int print_json(dbi_sink *out, const char *name, size_t index, const dbi_r
     return result;
 }
 
-/* "  key  value", an object's members one a line. */
+/* Prints "key value"; an object's members take a line each. */
 static int print_entry_value(dbi_sink *out, const char *key, const json_t *value, dbi_error *error)
 {
     const char *inner;
@@ -297,7 +297,7 @@ static int split_name(char **name, const arguments *a, const tool_options *share
     return dbi_fail(error, "out of memory");
 }
 
-/* Whether a file in the folder of PREFIX, of this name, could be that of a record. end: ".st.zst" or ".safetensors" */
+/* Whether this name, in the folder of PREFIX, could be that of a record. end: ".st.zst" or ".safetensors". */
 static bool is_of_split(const char *name, const char *base, const char *end)
 {
     if (strncmp(name, base, strlen(base)))
@@ -307,7 +307,8 @@ static bool is_of_split(const char *name, const char *base, const char *end)
     return digits >= 4 && !strcmp(number + digits, end);
 }
 
-/* How many records will come is not known: no file that could be one of theirs may be an input. */
+/* The number of records is not known yet, so every file there that could be one of theirs is declared as an output:
+ * none may be an input. */
 static void declare_split(const arguments *a, const tool_options *shared)
 {
     dbi_error error;
@@ -334,7 +335,7 @@ static void declare_split(const arguments *a, const tool_options *shared)
     free(first);
 }
 
-/* The files are whole ones, but a stream that breaks off leaves none of them. */
+/* Removes the files of a stream that broke off, although each of them is whole: all files or none. */
 static void remove_split(const arguments *a, const tool_options *shared, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -356,7 +357,7 @@ static int split_record(const arguments *a, const tool_options *shared, size_t i
     return result;
 }
 
-/* total: records of the files before this one, counted on. */
+/* total: the number of records so far, over all files. */
 static int show_file(const arguments *a, const tool_options *shared, const char *path, dbi_sink *out, size_t *total,
                      dbi_error *error)
 {
@@ -374,7 +375,7 @@ static int show_file(const arguments *a, const tool_options *shared, const char 
         else
             result = (a->json ? print_json : a->history ? print_history : list_record)(out, name, index, record, error);
         if (!result && out)
-            result = dbi_sink_flush(out, error); /* who reads a stream sees each record when it comes */
+            result = dbi_sink_flush(out, error); /* so that a reader of a stream sees each record when it comes */
         *total += !result;
         dbi_record_free(record);
     }
@@ -392,7 +393,7 @@ int main(int argc, char **argv)
                "reads standard input.",
                &a, &shared);
     if (a.split && shared.output) {
-        fprintf(stderr, "dbisl-info: --split names its files by PREFIX; -o is not possible with it\n");
+        fprintf(stderr, "dbisl-info: leave out -o: --split names its files by PREFIX\n");
         return TOOL_USAGE;
     }
     const tool_files files = tool_or_input(a.files);

@@ -1,4 +1,4 @@
-/* dbisl-init: a checkpoint with fresh weights, or with another one's. */
+/* dbisl-init: makes a checkpoint with fresh weights or with those of another checkpoint. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -10,16 +10,18 @@
 
 typedef struct arguments {
     dbi_arch arch; /* 0: not given */
+    bool norm;     /* given */
     const char *from;
     bool flip;
 } arguments;
 
-enum { KEY_CHANNELS = 1, KEY_CLASSES, KEY_FILTERS, KEY_FROM, KEY_FLIP };
+enum { KEY_CHANNELS = 1, KEY_CLASSES, KEY_FILTERS, KEY_NORM, KEY_FROM, KEY_FLIP };
 
 static const struct argp_option options[] = {
     {"channels", KEY_CHANNELS, "N", 0, "Channels of the image (default 1)", 0},
     {"classes", KEY_CLASSES, "N", 0, "Classes besides the background (default 1)", 0},
     {"filters", KEY_FILTERS, "N", 0, "Filters of the first block; the deepest has 16 times as many (default 16)", 0},
+    {"norm", KEY_NORM, "KIND", 0, "Normalization: batch, instance, instance:affine or group:N (default batch)", 0},
     {"from", KEY_FROM, "FILE", 0,
      "Take the weights of FILE: a checkpoint, or a public V-Net's state_dict as safetensors", 0},
     {"flip-sdf", KEY_FLIP, 0, 0, "With --from: the distance head of FILE is negative inside; turn it", 0},
@@ -29,6 +31,7 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     arguments *a = state->input;
+    dbi_error error;
     switch (key) {
     case KEY_CHANNELS:
         a->arch.channels = (int)tool_int(state, "channels", arg, 1, 256);
@@ -39,6 +42,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_FILTERS:
         a->arch.filters = (int)tool_int(state, "filters", arg, 1, 256);
         return 0;
+    case KEY_NORM:
+        if (dbi_norm_parse(arg, &a->arch.norm, &error))
+            argp_error(state, "%s", error.text);
+        a->norm = true;
+        return 0;
     case KEY_FROM:
         a->from = arg;
         return 0;
@@ -47,9 +55,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (a->flip && !a->from)
-            argp_error(state, "--flip-sdf goes with --from");
+            argp_error(state, "--flip-sdf needs --from");
         if (a->from && (a->arch.channels || a->arch.classes || a->arch.filters))
-            argp_error(state, "--from has its own channels, classes and filters");
+            argp_error(state, "leave out --channels, --classes and --filters: the file of --from has its own");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -69,13 +77,17 @@ static int add_history(dbi_checkpoint *checkpoint, json_t *settings, const char 
 
 static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error)
 {
-    dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1,
-                     a->arch.filters ? a->arch.filters : 16};
+    const dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1,
+                           a->arch.filters ? a->arch.filters : 16, a->arch.norm};
     dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, true, seed, error);
     char text[32];
-    snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end at 2^63 */
+    snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end below 2^63 */
     json_t *settings = json_pack("{s:i, s:i, s:i, s:s}", "channels", arch.channels, "classes", arch.classes, "filters",
                                  arch.filters, "seed", text);
+    if (settings && arch.norm.kind != DBI_NORM_BATCH) {
+        dbi_norm_text(&arch.norm, text);
+        json_object_set_new(settings, "norm", json_string(text));
+    }
     if (checkpoint && add_history(checkpoint, settings, NULL, error)) {
         dbi_checkpoint_free(checkpoint);
         return NULL;
@@ -89,7 +101,7 @@ static dbi_checkpoint *from_file(const arguments *a, dbi_error *error)
     dbi_record *record = dbi_record_load(a->from, error);
     dbi_checkpoint *checkpoint = NULL;
     if (record && !dbi_record_checksum(record, checksum, error) &&
-        (checkpoint = dbi_checkpoint_from_record(record, error)) &&
+        (checkpoint = dbi_checkpoint_from_record_of(record, a->norm ? &a->arch.norm : NULL, error)) &&
         (dbi_checkpoint_restart(checkpoint, a->flip, error) ||
          add_history(checkpoint, json_pack("{s:b}", "flip_sdf", a->flip), checksum, error))) {
         dbi_checkpoint_free(checkpoint);
@@ -108,9 +120,7 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-init", TOOL_OUTPUT | TOOL_SEED | TOOL_COMPRESS, options, parse, "",
                "Makes a checkpoint to start training from: fresh weights, or the weights of another one without its "
-               "optimizer state, as a teacher "
-               "starts with "
-               "its student's.",
+               "optimizer state, as a teacher starts with its student's.",
                &a, &common);
     if (a.from)
         tool_reads(a.from);

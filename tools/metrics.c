@@ -50,9 +50,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!a->files.count || a->files.count % 2)
-            argp_error(state, "predictions and references come in pairs: %d files", a->files.count);
+            argp_error(state, "give each prediction with its reference: %d files are no pairs", a->files.count);
         if (a->json && a->summary)
-            argp_error(state, "--json has the summary in it; --summary is for tables");
+            argp_error(state, "choose --json or --summary: the JSON has the summary, too");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -68,7 +68,7 @@ static int add(const arguments *a, dbi_table *table, dbi_label *prediction, cons
     return dbi_table_add(table, prediction, reference, error);
 }
 
-/* All records of two files, pair by pair. */
+/* Scores all records of two files, pair by pair. */
 static int add_files(const arguments *a, dbi_table *table, const char *predictions, const char *references,
                      dbi_error *error)
 {
@@ -118,8 +118,8 @@ static bool one_folder(const char *a, const char *b)
     return length == folder_length(b) && !memcmp(a, b, length);
 }
 
-/* All predictions and then all references, each from a folder of its own, is what a shell makes of two patterns.
- * Of two pairs it could be meant as it stands: CASE1/pred CASE1/ref CASE2/pred CASE2/ref. */
+/* Whether these are all predictions and then all references, each from a folder of its own, as a shell makes them of
+ * two patterns. With two pairs the order may be meant: CASE1/pred CASE1/ref CASE2/pred CASE2/ref. */
 static bool are_lists(const tool_files *files)
 {
     const int half = files->count / 2;
@@ -129,7 +129,7 @@ static bool are_lists(const tool_files *files)
     return half >= 3 && !one_folder(files->names[0], files->names[half]);
 }
 
-/* Records say whose they are, scans do not: pairs of other names may be pairs that were not meant. */
+/* Records have ids, scans do not: pairs of scans with different names may be a mistake. */
 static void check_names(const tool_files *files)
 {
     dbi_error error;
@@ -140,12 +140,12 @@ static void check_names(const tool_files *files)
         if (same_name(prediction, reference, &error))
             continue;
         if (are_lists(files)) {
-            dbi_fail(&error, "%s would be scored against %s: give each prediction with its reference behind it",
+            dbi_fail(&error, "%s would be scored against %s: give the reference of each prediction right behind it",
                      prediction, reference);
             tool_die(&error);
         }
         if (dbi_is_scan(prediction) && dbi_is_scan(reference)) {
-            tool_warn("%s is scored against %s, of another name", prediction, reference);
+            tool_warn("%s is scored against %s, which has another name", prediction, reference);
             return;
         }
     }

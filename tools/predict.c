@@ -35,8 +35,7 @@ enum {
 static const struct argp_option options[] = {
     {"window", KEY_WINDOW, "X,Y,Z", 0,
      "See X,Y,Z voxels at a time (multiples of 16), as many as the patches of the training had: auto (the default), or "
-     "the whole scan in one pass: "
-     "whole",
+     "the whole scan in one pass: whole",
      0},
     {"stride", KEY_STRIDE, "X,Y,Z", 0, "Voxels from one window to the next (default: half of the window)", 0},
     {"weights", KEY_WEIGHTS, "HOW", 0, "How windows count where they overlap: uniform (the default) or gaussian", 0},
@@ -50,7 +49,7 @@ static const struct argp_option options[] = {
     {"format", KEY_FORMAT, "TYPE", 0, "Files in a folder are st.zst (the default), nii.gz or nii", 0},
     {"source-spacing", KEY_SPACING, "X,Y,Z", 0, "Voxel size in mm of HDF5 scans, which have none", 0},
     {"force", KEY_FORCE, 0, 0, "Only warn of a case that was prepared otherwise than the checkpoint says", 0},
-    /* Without the long name that other programs have for it: here --output says what, not where. */
+    /* Without the long name of other programs: here --output says what to write, not where. */
     {0, 'o', "FILE", 0, "Write to FILE, or to one file per case in the folder DIR/; - is standard output (the default)",
      100},
     {0},
@@ -64,7 +63,7 @@ typedef struct settings {
     dbi_predict_settings predict;
     bool explicit_whole, has_spacing, force;
     double source_spacing[3];
-    const char *format; /* of files in a folder; NULL: not given */
+    const char *format; /* for the files in a folder; NULL: not given */
     const char *checkpoint;
     char **inputs;
     int count;
@@ -107,12 +106,12 @@ static void choose_target(struct argp_state *state, settings *s)
                 : dbi_is_written_scan(output) ? TARGET_NIFTI
                                               : TARGET_STREAM;
     if (s->format && s->target != TARGET_FOLDER)
-        argp_error(state, "--format: only where -o is a folder; its name then ends in / or it is there");
+        argp_error(state, "--format needs a folder: give an -o whose name ends in /");
     if (!s->format)
         s->format = "st.zst";
     s->nifti = s->target == TARGET_NIFTI || (s->target == TARGET_FOLDER && strcmp(s->format, "st.zst"));
     if (s->target == TARGET_NIFTI && s->count > 1)
-        argp_error(state, "one NIfTI file for %d inputs: give a folder, -o DIR/ --format=nii.gz", s->count);
+        argp_error(state, "%d inputs do not fit into one NIfTI file: give a folder, -o DIR/ --format=nii.gz", s->count);
     if (s->nifti && (s->predict.outputs & (s->predict.outputs - 1) || s->predict.outputs == DBI_PREDICT_LOGITS))
         argp_error(state, "--output: a NIfTI file holds one of label, prob, sdf, uncertainty");
 }
@@ -122,13 +121,13 @@ static void check_together(struct argp_state *state, settings *s)
     if (s->predict.choice == DBI_WINDOW_GIVEN)
         for (int a = 0; a < 3; a++)
             if (s->predict.stride[a] > s->predict.window[a])
-                argp_error(state, "--stride: larger than the window, voxels would be left out");
+                argp_error(state, "--stride: choose at most the size of the window, or voxels would be left out");
     if (!s->count)
-        argp_error(state, s->checkpoint ? "no CASE or SCAN given" : "no CHECKPOINT given");
+        argp_error(state, s->checkpoint ? "give a CASE or a SCAN" : "give a CHECKPOINT");
     choose_target(state, s);
 }
 
-/* Tensor files or one of the scans' endings, without its first dot. */
+/* The format is st.zst or an ending of scans without its first dot. */
 static void parse_format(struct argp_state *state, const char *arg)
 {
     enum { MOST = 30 };
@@ -201,7 +200,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             s->checkpoint = arg;
             return 0;
         }
-        return ARGP_ERR_UNKNOWN; /* the rest comes at once */
+        return ARGP_ERR_UNKNOWN; /* the remaining arguments come together, as ARGP_KEY_ARGS */
     case ARGP_KEY_ARGS:
         s->inputs = state->argv + state->next;
         s->count = state->argc - state->next;
@@ -214,10 +213,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* A file of the folder: whose it is. */
+/* A file in the folder, and the input it belongs to. */
 typedef struct claim {
     char *id;
-    const char *input; /* where the case comes from */
+    const char *input; /* the file of the case */
     bool written;
 } claim;
 
@@ -226,12 +225,12 @@ typedef struct run {
     dbi_checkpoint *checkpoint;
     char checksum[33]; /* of the checkpoint's record */
     dbi_predictor *predictor;
-    dbi_writer *writer; /* of a stream */
-    dbi_record *only;   /* what goes into one NIfTI file, once it is known that nothing follows */
-    claim *claims;      /* in a folder */
+    dbi_writer *writer; /* for TARGET_STREAM */
+    dbi_record *only;   /* for TARGET_NIFTI: written when no other case has followed */
+    claim *claims;      /* for TARGET_FOLDER */
     size_t claim_count;
-    bool warned;         /* of crops */
-    bool warned_of_host; /* of windows cut there */
+    bool warned;         /* of whole scans for a network that was trained on crops */
+    bool warned_of_host; /* of windows cut on the host */
 } run;
 
 static int open_run(run *r, dbi_error *error)
@@ -248,7 +247,7 @@ static int open_run(run *r, dbi_error *error)
         return -1;
     dbi_predict_settings predict = s->predict;
     if (s->nifti && predict.outputs == DBI_PREDICT_LABEL)
-        predict.outputs = DBI_PREDICT_PROB; /* brought into the scan's grid first and thresholded then */
+        predict.outputs = DBI_PREDICT_PROB; /* it is brought into the scan's grid and thresholded there */
     predict.device = s->tool.device;
     if (!(r->predictor = dbi_predictor_open(r->checkpoint, &predict, error)))
         return dbi_fail_in(error, "%s", s->checkpoint);
@@ -268,7 +267,7 @@ static void close_run(run *r)
     free(r->claims);
 }
 
-/* DIR/ID.FORMAT. An id comes from a file that may be hostile: it must not lead out of the folder. */
+/* DIR/ID.FORMAT. An id may come from a hostile file: it must not lead out of the folder. */
 static char *name_in_folder(const settings *s, const char *id, dbi_error *error)
 {
     char *path;
@@ -291,7 +290,7 @@ static claim *find_claim(const run *r, const char *id)
     return NULL;
 }
 
-/* The folder's file of this id is the input's; no other case may have it. NULL on error. */
+/* Reserves the folder's file of this id for the input; no other case may have it. NULL on error. */
 static claim *add_claim(run *r, const char *id, const char *path, const char *input, dbi_error *error)
 {
     const claim *other = find_claim(r, id);
@@ -309,13 +308,13 @@ static claim *add_claim(run *r, const char *id, const char *path, const char *in
         return NULL;
     }
     struct stat status;
-    if (!stat(r->settings->tool.output, &status)) /* in a folder that is not there no file can be replaced */
+    if (!stat(r->settings->tool.output, &status)) /* a folder that does not exist has no file to replace */
         tool_writes(path, TOOL_RESULTS, NULL);
     claims[r->claim_count] = (claim){.id = copy, .input = input};
     return &claims[r->claim_count++];
 }
 
-/* The file of a result; makes the folder. */
+/* The path of a result; makes the folder. free(); NULL on error. */
 static char *take_place(run *r, const char *id, const char *input, dbi_error *error)
 {
     char *path = name_in_folder(r->settings, id, error);
@@ -346,7 +345,7 @@ static int write_nifti(const settings *s, const dbi_record *prediction, const ch
     return dbi_restore_to_file(prediction, &how, path, error);
 }
 
-/* Frees the prediction, or keeps it. */
+/* Writes the prediction and frees it, or keeps it in run.only. */
 static int emit(run *r, dbi_record *prediction, const char *input, dbi_error *error)
 {
     const settings *s = r->settings;
@@ -399,14 +398,14 @@ static int check(run *r, const dbi_record *input, const char *name, dbi_error *e
         tool_warn("%s: %s", name, error->text);
     }
     if (!r->warned && dbi_predictor_beyond_crops(r->predictor, input)) {
-        tool_warn("%s was trained on cases cropped round their labels: uncropped ones show it more than it has seen",
+        tool_warn("%s was trained on cases cropped round their labels: a whole scan shows it more than it has seen",
                   r->settings->checkpoint);
         r->warned = true;
     }
     return note_window(r, input, name, error);
 }
 
-/* Frees the case as soon as it is not needed any more: a large scan's image is most of the memory. */
+/* Frees the case as soon as it is no longer needed: the image of a large scan takes most of the memory. */
 static int predict(run *r, dbi_record *input, const char *name, dbi_error *error)
 {
     dbi_record *prediction = check(r, input, name, error)
@@ -438,7 +437,7 @@ static int predict_stream(run *r, const char *path, dbi_error *error)
     return status;
 }
 
-/* The checkpoint's preparation, without the crop: it goes by the label, which a scan to be predicted does not have. */
+/* The checkpoint's preparation without the crop, which needs a label; a scan that is to be predicted has none. */
 static int scan_preparation(const run *r, dbi_preparation *preparation, dbi_error *error)
 {
     const char *text = dbi_meta_get(r->checkpoint->meta, "preprocessing");
@@ -453,7 +452,7 @@ static int scan_preparation(const run *r, dbi_preparation *preparation, dbi_erro
     return 0;
 }
 
-/* Cuts "A,B,C" into the scans of the network's channels; the texts lie in *copy. */
+/* Cuts "A,B,C" into the scans of the network's channels; scans point into *copy. */
 static int cut_channels(const char *path, size_t channels, char **copy, const char **scans, dbi_error *error)
 {
     if (!(*copy = strdup(path)))
@@ -502,7 +501,7 @@ static int predict_scan(run *r, const char *path, dbi_error *error)
     return predict(r, input, path, error) ? dbi_fail_in(error, "%s", path) : 0;
 }
 
-/* Of several channels the first one tells. */
+/* With several channels the first one decides. */
 static bool is_scan(const char *path, int channels)
 {
     char *first = strdup(path);
@@ -519,8 +518,8 @@ static bool is_pipe(const char *path)
     return !strcmp(path, "-") || (!stat(path, &status) && !S_ISREG(status.st_mode));
 }
 
-/* The id of an input's first case, where it can be known before the input is read; NULL otherwise. Errors come when it
- * is read. */
+/* The id of an input's first case, if it can be known before the input is read; otherwise NULL. Errors are reported
+ * later, when it is read. */
 static char *first_id(const run *r, const char *path)
 {
     dbi_error error;
@@ -542,8 +541,8 @@ static char *first_id(const run *r, const char *path)
     return copy;
 }
 
-/* What goes into a folder is known by the ids of the inputs: which file is whose is settled before the first is
- * predicted. */
+/* Reserves the files in the folder by the ids of the inputs, before the first is predicted, so that equal ids are found
+ * at once. */
 static int claim_files(run *r, dbi_error *error)
 {
     const settings *s = r->settings;
@@ -601,9 +600,8 @@ int main(int argc, char **argv)
     tool_parse(argc, argv, "dbisl-predict", TOOL_DEVICE | TOOL_THREADS | TOOL_COMPRESS | TOOL_PROGRESS, options, parse,
                "CHECKPOINT CASE|SCAN...",
                "Segments cases or scans with a trained network.\vThe output is a stream of prediction records, or a "
-               "NIfTI file in the scan's own grid "
-               "where FILE ends in .nii or .nii.gz, or one file per case where FILE is a folder (its name ends in / or "
-               "it is there).",
+               "NIfTI file in the scan's own grid where FILE ends in .nii or .nii.gz, or one file per case where FILE "
+               "is a folder (its name ends in / or it is there).",
                &s, &s.tool);
     declare_files(&s);
     run r = {.settings = &s};

@@ -1,4 +1,4 @@
-/* dbisl-preprocess: a scan, and its label, to a case. */
+/* dbisl-preprocess: makes a case of a scan and its label. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,14 +93,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0)
-            argp_error(state, "one SCAN is wanted; further channels are given by --channel");
+            argp_error(state, "give one SCAN; --channel adds further channels");
         a->scans[0] = arg;
         return 0;
     case ARGP_KEY_END:
         if (!a->scans[0])
-            argp_error(state, "a SCAN is wanted");
+            argp_error(state, "give a SCAN");
         if (a->input.label && a->input.ignore_label)
-            argp_error(state, "--label and --no-label exclude each other");
+            argp_error(state, "choose --label or --no-label");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -116,9 +116,8 @@ int main(int argc, char **argv)
     a.input.scans = a.scans;
     tool_parse(argc, argv, "dbisl-preprocess", TOOL_OUTPUT | TOOL_THREADS | TOOL_COMPRESS, options, parse, "SCAN",
                "Prepares a case from a scan: NIfTI-1 or -2, or HDF5, also as a member of an archive (ARCHIVE:MEMBER). "
-               "Axes are turned to right, "
-               "front, up; then "
-               "come resampling, downsampling, normalization and crop, as far as they are asked for.",
+               "Axes are turned to right, front, up; then come resampling, downsampling, normalization and crop, as "
+               "far as they are asked for.",
                &a, &tool);
     if (!tool.compression.level)
         tool.compression.level = DBI_LEVEL_OF_CASES;

@@ -1,4 +1,4 @@
-/* dbisl-restore: a tensor of a case or prediction back into the scan's own grid, as NIfTI. */
+/* dbisl-restore: brings a tensor of a case or prediction back into the scan's own grid, as NIfTI. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,14 +40,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0)
-            argp_error(state, "one RECORD is wanted");
+            argp_error(state, "give one RECORD");
         a->record = arg;
         return 0;
     case ARGP_KEY_END:
         if (o->to_label && strcmp(o->from, "prob") && strcmp(o->from, "sdf"))
-            argp_error(state, "--threshold: for --from=prob and --from=sdf");
+            argp_error(state, "--threshold needs --from=prob or --from=sdf");
         if (o->largest && !o->to_label && strcmp(o->from, "label"))
-            argp_error(state, "--largest: for labels; --threshold makes one of %s", o->from);
+            argp_error(state, "--largest needs a label: --threshold makes one of %s", o->from);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -61,9 +61,8 @@ int main(int argc, char **argv)
     dbi_error error;
     tool_parse(argc, argv, "dbisl-restore", TOOL_OUTPUT | TOOL_THREADS, options, parse, "[RECORD]",
                "Writes a tensor of a case or of a prediction as NIfTI in the scan's own grid: crop, downsampling, "
-               "resampling and orientation are "
-               "undone. Labels are "
-               "restored by nearest neighbour, prob, sdf and uncertainty by linear interpolation.",
+               "resampling and orientation are undone. Labels are restored by nearest neighbour, prob, sdf and "
+               "uncertainty by linear interpolation.",
                &a, &tool);
     tool_reads(a.record);
     tool_writes(tool.output, TOOL_SCAN, NULL);

@@ -36,7 +36,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* Everything between opening and closing the output; what fails leaves an error. */
+/* Writes all batches to the open output. -1 with an error. */
 static int write_batches(const arguments *a, dbi_ahead *ahead, dbi_writer *writer, dbi_error *error)
 {
     dbi_record *batch;

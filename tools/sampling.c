@@ -75,7 +75,7 @@ void tool_sampling_check(struct argp_state *state, const tool_sampling *sampling
     if (!sampling->settings.patch[0])
         argp_error(state, "--patch is missing");
     if (sampling->settings.labeled + sampling->settings.unlabeled < 1)
-        argp_error(state, "a batch of no samples");
+        argp_error(state, "a batch needs samples: choose --labeled or --unlabeled above 0");
 }
 
 dbi_sampler *tool_sampling_open(tool_sampling *sampling, uint64_t seed, dbi_error *error)

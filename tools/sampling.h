@@ -1,4 +1,4 @@
-/* The options that say what batches are made of: of dbisl-sample, and of dbisl-train-step where it makes its batches
+/* The options that say what batches are made of, for dbisl-sample, and for dbisl-train-step when it makes its batches
  * itself. */
 #ifndef DBI_TOOLS_SAMPLING_H
 #define DBI_TOOLS_SAMPLING_H
@@ -13,6 +13,7 @@ typedef struct tool_sampling {
     const char *first; /* the first of these options that was given; NULL: none */
 } tool_sampling;
 
+/* The settings of dbi_sampler_defaults, and four batches ahead. */
 tool_sampling tool_sampling_defaults(void);
 
 enum {
@@ -30,8 +31,8 @@ enum {
     TOOL_KEY_AHEAD
 };
 
-/* For a program's list of options: what is in a batch, how it is augmented, and what memory it takes, each in a group
- * of --help. */
+/* For a program's list of options: what is in a batch, how it is augmented, and how much memory it takes. Each argument
+ * is a group of --help. */
 #define TOOL_SAMPLING_OPTIONS(BATCH, AUGMENTATION, MEMORY)                                                             \
     {"split", TOOL_KEY_SPLIT, "FILE", 0, "The manifest that names the cases, see dbisl-split(1)", BATCH},              \
         {"patch", TOOL_KEY_PATCH, "X,Y,Z", 0, "Size of a sample in voxels", BATCH},                                    \
@@ -51,10 +52,10 @@ enum {
 
 /* For a program's parser: takes one of these options, or returns ARGP_ERR_UNKNOWN. */
 error_t tool_sampling_parse(int key, char *arg, struct argp_state *state, tool_sampling *sampling);
-/* At the end of the options: a usage error where a batch cannot be made. */
+/* To be called when all options are read: a usage error when no batch can be made. */
 void tool_sampling_check(struct argp_state *state, const tool_sampling *sampling);
 
-/* Reads the manifest and opens the sampler. */
+/* Reads the manifest, declares its cases as inputs and opens the sampler. NULL with an error. */
 dbi_sampler *tool_sampling_open(tool_sampling *sampling, uint64_t seed, dbi_error *error);
 
 #endif

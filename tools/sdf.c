@@ -47,7 +47,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0)
-            argp_error(state, "one CASE is wanted");
+            argp_error(state, "give one CASE");
         a->input = arg;
         return 0;
     default:
@@ -55,7 +55,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* Says where the map comes from: settings, and the checksum of the record as it was. */
+/* Adds the history entry: the settings, and the checksum of the record before the map was added. */
 static int add_history(dbi_record *record, const arguments *a, const char *checksum, dbi_error *error)
 {
     char transform[64], normalize[64];
@@ -69,8 +69,8 @@ static int add_history(dbi_record *record, const arguments *a, const char *check
     return status;
 }
 
-/* A label without foreground is more often a mistake than a finding: a warning is for probabilities and for those who
- * asked. */
+/* A label without foreground is usually a mistake, so it is an error. For probabilities and with --allow-empty there is
+ * only a warning. */
 static int convert(dbi_record *record, const arguments *a, const dbi_device *device, bool *empty, dbi_error *error)
 {
     char checksum[33];

@@ -53,12 +53,12 @@ static void check_usage(struct argp_state *state, const arguments *a)
                                                                                                   "test"};
     const dbi_split_settings *s = &a->settings;
     if (!a->cases.count)
-        argp_error(state, "no cases");
+        argp_error(state, "give the cases");
     for (int part = 0; part < DBI_PARTS; part++)
         if (s->list[part] && s->count[part] >= 0)
-            argp_error(state, "--%s and --%s-list exclude each other", number[part], list[part]);
+            argp_error(state, "choose --%s or --%s-list", number[part], list[part]);
     if (s->folds && (s->list[DBI_PART_VALIDATION] || s->count[DBI_PART_VALIDATION] >= 0))
-        argp_error(state, "--fold and --val or --val-list exclude each other");
+        argp_error(state, "leave out --val and --val-list: --fold chooses the validation cases");
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)

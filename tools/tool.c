@@ -42,7 +42,7 @@ static const struct {
 typedef struct parse_state {
     tool_options *out;
     unsigned shared;
-    bool any; /* --device auto */
+    bool any; /* --device=auto */
     dbi_precision precision;
     bool nondeterministic;
     void *input;
@@ -59,7 +59,7 @@ static void parse_device(struct argp_state *state, parse_state *s, const char *a
         tool_usage(state, "device", &error);
 }
 
-/* Whether the device can be used is found out when all options are known. */
+/* Runs when all options are known, because whether a device can be used depends on several of them. */
 static void choose_device(const parse_state *s)
 {
     dbi_error error;
@@ -154,9 +154,9 @@ void tool_parse(int argc, char **argv, const char *name, unsigned shared, const 
     struct argp all = {
         .options = mine, .parser = parse_shared, .args_doc = arguments, .doc = description, .children = children};
     parse_state state = {.out = out, .shared = shared, .input = input, .own = parse};
-    argv[0] = (char *)(uintptr_t)name; /* messages and --help show the program's name, not the path it was started by */
-    errno = argp_parse(&all, argc, argv, 0, NULL,
-                       &state); /* wrong usage does not come back; what does is the system's fault */
+    argv[0] =
+        (char *)(uintptr_t)name; /* messages and --help show the program's name and not the path it was started with */
+    errno = argp_parse(&all, argc, argv, 0, NULL, &state); /* returns an error of the system; wrong usage exits */
     if (errno) {
         dbi_error error;
         dbi_fail_errno(&error, "the options could not be read");
@@ -275,7 +275,7 @@ bool tool_either(struct argp_state *state, const char *option, const char *text,
     return is_second;
 }
 
-/* Cuts "A,B,C" or "A" into three texts; false when it is neither. */
+/* Cuts "A,B,C", or "A" for all three, into three texts; false when the text is neither. */
 static bool cut3(const char *text, char part[3][64])
 {
     int n = 0;
@@ -317,7 +317,7 @@ void tool_numbers3(struct argp_state *state, const char *option, const char *tex
 
 void tool_keep_freed_memory(void)
 {
-    mallopt(M_ARENA_MAX, 1); /* else what one thread frees is not there for another */
+    mallopt(M_ARENA_MAX, 1); /* otherwise another thread could not use what one thread has freed */
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
 }

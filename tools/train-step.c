@@ -1,4 +1,4 @@
-/* dbisl-train-step: batches from standard input, or made here, student and teacher in, both out after as many steps. */
+/* dbisl-train-step: trains a student, and averages its teacher, on batches that it reads or makes itself. */
 #include "sampling.h"
 
 #include <jansson.h>
@@ -27,7 +27,7 @@ enum {
     KEY_OUT_TEACHER,
     KEY_LOG,
     KEY_EXPLAIN,
-    KEY_LR, /* from here on: settings of the method */
+    KEY_LR, /* this and all that follow are settings of the method */
     KEY_SCHEDULE,
     KEY_MOMENTUM,
     KEY_DECAY,
@@ -93,7 +93,7 @@ typedef struct arguments {
     struct {
         int key;
         char *arg;
-    } changes[MAX_CHANGES]; /* of the preset; made when the preset is known, wherever --method stands */
+    } changes[MAX_CHANGES]; /* of the preset; they are made last, wherever --method stands */
     int change_count;
     bool explain, warmup;
     int64_t total_steps, steps;
@@ -154,7 +154,7 @@ static void change(struct argp_state *state, int key, const char *arg, dbi_metho
         if (dbi_normalize_parse(arg, &m->normalize, &error))
             tool_usage(state, "sdf-normalize", &error);
         if (m->normalize.kind == DBI_NORMALIZE_NONE)
-            argp_error(state, "--sdf-normalize: the distance head needs clip:T or max");
+            argp_error(state, "--sdf-normalize: choose clip:T or max for the distance head");
         break;
     case KEY_GAMMA:
         m->gamma = tool_number(state, "gamma", arg, 0, 1e6);
@@ -205,7 +205,7 @@ static void finish(struct argp_state *state, arguments *a)
     if (!a->out_teacher != (a->ema < 0))
         argp_error(state, "--out-teacher and --ema go together");
     if (a->sampling.split && a->batches)
-        argp_error(state, "--split makes the batches here: %s is not read", a->batches);
+        argp_error(state, "leave out %s: --split makes the batches here", a->batches);
     if (a->sampling.split)
         tool_sampling_check(state, &a->sampling);
     else if (a->sampling.first)
@@ -272,7 +272,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* What one process of training holds. */
+/* The state of the training in this process. */
 typedef struct training {
     const arguments *arguments;
     const tool_options *common;
@@ -281,11 +281,11 @@ typedef struct training {
     dbi_loss_shape shape; /* of the trainer */
     dbi_run *run;
     dbi_sink *log;
-    int64_t submitted, finished; /* steps given to the trainer, and those whose loss is known */
+    int64_t submitted, finished; /* steps given to the trainer, and steps whose loss is known */
 } training;
 
-/* What the distance head will mean, and the cohort: written into the checkpoint with the first batch, compared from
- * then on. */
+/* Metadata that all batches of a training must have in common: the first batch writes it into the checkpoint, the
+ * others are compared. */
 static int agree(dbi_checkpoint *student, const char *key, const char *value, dbi_error *error)
 {
     const char *has = dbi_meta_get(student->meta, key);
@@ -299,7 +299,7 @@ static int agree_regression(dbi_checkpoint *student, const dbi_method *method, d
     char normalize[64], text[128];
     dbi_normalize_format(&method->normalize, normalize);
     snprintf(text, sizeof text, "{\"k\":%.17g,\"normalize\":\"%s\"}", method->k, normalize);
-    /* Going on with another method is allowed: the newest training says what the head means. */
+    /* A training may go on with another method; the latest says what the head means. */
     return dbi_meta_set(student->meta, "regression", text, error);
 }
 
@@ -309,7 +309,7 @@ static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
            !memcmp(a->size, b->size, sizeof a->size);
 }
 
-/* Takes note of the oldest step under way. */
+/* Waits for the oldest step under way and logs it. */
 static int finish_step(training *s, dbi_error *error)
 {
     dbi_step_log log;
@@ -334,8 +334,8 @@ static int finish_steps(training *s, dbi_error *error)
                : 0;
 }
 
-/* For predict: a network sees best in windows of the size that it has learned on, the last one where there were
- * several. */
+/* Notes the size of the patches for dbisl-predict, because a network works best in windows of the size that it was
+ * trained on. The last one counts. */
 static int note_patch(dbi_checkpoint *student, const int64_t size[3], dbi_error *error)
 {
     char text[80];
@@ -343,7 +343,7 @@ static int note_patch(dbi_checkpoint *student, const int64_t size[3], dbi_error 
     return dbi_meta_set(student->meta, "patch", text, error);
 }
 
-/* A trainer for batches of this shape. */
+/* Opens a trainer for batches of this shape, unless it is open. */
 static int need_trainer(training *s, const dbi_loss_shape *shape, dbi_error *error)
 {
     const arguments *a = s->arguments;
@@ -360,8 +360,8 @@ static int need_trainer(training *s, const dbi_loss_shape *shape, dbi_error *err
     return s->trainer ? 0 : -1;
 }
 
-/* Gives the batch's step to the trainer, then waits for the step before it: a device computes while the next batch is
- * read. */
+/* Gives the batch's step to the trainer, then waits for the step before it, so that a device computes while the next
+ * batch is read. */
 static int train_on(training *s, dbi_record *record, dbi_error *error)
 {
     const arguments *a = s->arguments;
@@ -390,7 +390,7 @@ done:
     return status;
 }
 
-/* Where batches come from: a stream, or a sampler of this process, which spares them the way through a pipe. */
+/* Where batches come from: a stream, or a sampler in this process, which is faster than a pipe. */
 typedef struct source {
     const char *name;
     dbi_reader *reader;
@@ -419,7 +419,7 @@ static int open_source(const training *s, source *from, dbi_error *error)
     return from->ahead ? 0 : -1;
 }
 
-/* 1 and a batch, 0 after the last, -1 on error. */
+/* Returns 1 and a batch, 0 after the last, -1 on error. */
 static int next_batch(source *from, dbi_record **batch, dbi_error *error)
 {
     return from->reader ? dbi_reader_next(from->reader, batch, error) : dbi_ahead_next(from->ahead, batch, error);
@@ -448,7 +448,7 @@ static int train(training *s, dbi_error *error)
                         (long long)a->steps);
     if (got < 0 || finish_steps(s, error))
         return -1;
-    /* The teacher's weights are averaged in each step; here it takes over what else tells of the run. */
+    /* The teacher's weights are averaged in each step; here it gets the student's step, metadata and history. */
     return dbi_run_store(s->run, s->student->meta, error) ||
                    (a->ema >= 0 && dbi_checkpoint_follow(s->teacher, s->student, error))
                ? -1
@@ -463,7 +463,7 @@ static int open_training(training *s, dbi_error *error)
         return -1;
     const dbi_arch *student = &s->student->layout.arch, *teacher = s->teacher ? &s->teacher->layout.arch : student;
     if (student->channels != teacher->channels || student->classes != teacher->classes ||
-        student->filters != teacher->filters)
+        student->filters != teacher->filters || !dbi_norm_equal(&student->norm, &teacher->norm))
         return dbi_fail(error, "%s: the teacher's architecture is not the student's", a->teacher);
     if (s->teacher && s->teacher->step != s->student->step)
         return dbi_fail(error, "%s: the teacher is at step %lld, the student at %lld", a->teacher,
@@ -479,7 +479,7 @@ static int open_training(training *s, dbi_error *error)
     return 0;
 }
 
-/* A checkpoint on disk, but not under its name yet. */
+/* Writes a checkpoint to disk under a temporary name. */
 static dbi_sink *prepare(const dbi_checkpoint *checkpoint, const char *path, const dbi_compression *compression,
                          dbi_error *error)
 {
@@ -494,8 +494,8 @@ static dbi_sink *prepare(const dbi_checkpoint *checkpoint, const char *path, con
     return sink;
 }
 
-/* All outputs or none: everything is written and synced before the first name changes. The student comes last: where it
- * is, the others are. */
+/* Publishes all outputs or none: everything is written and synced before the first file is renamed. The student is
+ * renamed last, so that where it is, the others are too. */
 static int publish(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
@@ -521,8 +521,8 @@ static void close_training(training *s)
     dbi_checkpoint_free(s->teacher);
 }
 
-/* The teacher goes to a file of its own: its name changes before the student's, and a kill in between would leave two
- * that do not belong together. */
+/* Declares the files. The new teacher must not replace the old one: it is renamed before the student, and a kill in
+ * between would leave a teacher and a student that do not belong together. */
 static void declare_files(const arguments *a)
 {
     tool_reads(a->student);

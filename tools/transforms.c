@@ -1,4 +1,4 @@
-/* dbisl-transforms: labels or probabilities -> how close each transform comes to their exact distance. */
+/* dbisl-transforms: compares transforms of labels or probabilities with the exact distance. */
 #include <string.h>
 
 #include "maps/comparison.h"
@@ -81,7 +81,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* All records of a file. */
+/* Adds all records of a file. */
 static int add_file(dbi_comparison *comparison, const char *path, int *maps, dbi_error *error)
 {
     const char *name = tool_input_name(path);
@@ -97,7 +97,7 @@ static int add_file(dbi_comparison *comparison, const char *path, int *maps, dbi
             break;
         }
         if (!added)
-            tool_warn("%s: record %d: one side alone in the patch: left out", name, index);
+            tool_warn("%s: record %d: left out: no patch has both foreground and background", name, index);
         *maps += added;
         tool_progress("%d maps", *maps);
     }
@@ -121,7 +121,8 @@ int main(int argc, char **argv)
         status = add_file(comparison, files.names[i], &maps, &error);
     tool_progress_end();
     if (!status && !maps)
-        status = dbi_fail(&error, "no map has both sides of a surface");
+        status =
+            dbi_fail(&error, "no patch has both foreground and background: choose a larger --patch or other cases");
     if (status)
         tool_die(&error);
     dbi_sink *sink = tool_sink(&tool);

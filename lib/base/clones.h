@@ -1,5 +1,6 @@
-/* DBI_CLONES before a function: compiled for several x86-64 levels, the best one chosen when the program starts. The
- * loops stay plain C. Not under sanitizers (their start-up comes after the choice) nor with other compilers. */
+/* DBI_CLONES before a function makes the compiler build it for several x86-64 levels; the program chooses the best one
+ * when it starts. The loops stay plain C. It is off under sanitizers, whose start-up comes after the choice, and with
+ * other compilers. */
 #ifndef DBI_BASE_CLONES_H
 #define DBI_BASE_CLONES_H
 
@@ -10,8 +11,8 @@
 #define DBI_CLONES
 #endif
 
-/* Before a function that clones call: left to itself the compiler may make one function of it for all of them, for the
- * oldest processor. */
+/* For a function that clones call. Without it the compiler may build the function once, for the oldest processor, and
+ * all clones would call that one. */
 #define DBI_INLINE static inline __attribute__((always_inline))
 
 #endif

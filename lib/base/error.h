@@ -20,13 +20,15 @@ int dbi_fail(dbi_error *error, const char *format, ...) __attribute__((format(pr
 /* Puts "PREFIX: " in front of the text that is there. Returns -1. */
 int dbi_fail_in(dbi_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* "PREFIX: strerror(errno)"; errno is read first. Returns -1. */
+/* Sets "PREFIX: strerror(errno)". errno is read before anything can change it. Returns -1. */
 int dbi_fail_errno(dbi_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* "\"TEXT\": choose A, B or C": a word that is none of the names, which end with NULL. Returns -1. */
+/* Sets "\"TEXT\": choose A, B or C", for a TEXT that is none of the names. The list of names ends with NULL. Returns
+ * -1. */
 int dbi_fail_choose(dbi_error *error, const char *text, const char *const *names);
 
-/* For functions that take a format: the text, to be freed, or NULL with an error. */
+/* The formatted text, for functions that take a format as printf does. Free with free(); NULL with an error when memory
+ * is out. */
 char *dbi_format(dbi_error *error, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 
 #endif

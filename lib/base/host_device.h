@@ -8,7 +8,7 @@
 #define DBI_HD static inline __attribute__((unused))
 #endif
 
-/* Before a loop over arrays of few elements: unrolled, they are registers. */
+/* Goes before a loop over an array of few elements: when the loop is unrolled, the elements can live in registers. */
 #ifdef __CUDA_ARCH__
 #define DBI_UNROLL _Pragma("unroll")
 #else

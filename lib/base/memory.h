@@ -11,7 +11,7 @@
 /* count * size zeroed bytes, aligned to 64; NULL with an error when the product overflows or the memory is not there.
  * Free with free(). A count of 0 gives a valid pointer. */
 void *dbi_alloc(size_t count, size_t size, dbi_error *error);
-/* The same, not zeroed. */
+/* The same, but the bytes are not zeroed. */
 void *dbi_alloc_raw(size_t count, size_t size, dbi_error *error);
 
 /* Product of ndim sizes, each >= 0, into *count. False when one is negative or the product is above INT64_MAX. */

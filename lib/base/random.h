@@ -1,5 +1,5 @@
-/* Random numbers: Philox4x32-10 of Random123 (Salmon et al., SC 2011), counter-based: a number depends on (seed, role,
- * step, stream, position) and nothing else, whatever the threads, the order or the device. */
+/* Random numbers: Philox4x32-10 of Random123 (Salmon et al., SC 2011). It is counter-based: a number depends on (seed,
+ * role, step, stream, position) alone, and not on threads, order or device. */
 #ifndef DBI_BASE_RANDOM_H
 #define DBI_BASE_RANDOM_H
 
@@ -28,8 +28,9 @@ typedef struct dbi_random {
 
 /* Starts a stream at its first number. */
 void dbi_random_start(dbi_random *r, uint64_t seed, dbi_role role, uint32_t step, uint32_t stream);
-/* Goes to number `position` (of the 32-bit ones) of the stream: lets threads share one stream. position < 2^34. */
+/* Goes to the 32-bit number `position`, which is below 2^34, of the stream, so that threads can share one stream. */
 void dbi_random_seek(dbi_random *r, uint64_t position);
+/* The next 32-bit number of the stream. */
 uint32_t dbi_random_u32(dbi_random *r);
 /* Uniform in [0, bound) without bias; bound > 0. */
 uint32_t dbi_random_below(dbi_random *r, uint32_t bound);

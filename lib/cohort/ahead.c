@@ -1,7 +1,6 @@
 #include "cohort/ahead.h"
 
-/* Batches made ahead of time: threads that each make a whole batch, and a bounded queue that hands them over in order.
- */
+/* Each of several threads makes whole batches; a queue of bounded length hands them over in order. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -9,20 +8,21 @@
 
 struct dbi_ahead {
     dbi_sampler *sampler;
-    uint32_t first, count; /* count: up to the first batch that cannot be made */
+    uint32_t first, count; /* count: how many; it ends before a batch that cannot be made */
     pthread_t *threads;
     int thread_count,
-        loaders; /* loaders: threads with which each loads cases; of all together no more than OpenMP would use */
+        loaders; /* loaders: how many threads each uses to load cases; all together are no more than OpenMP's */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* any of the fields below, or count */
-    dbi_record **queue;     /* a ring; NULL: not made yet */
+    dbi_record **queue;     /* a ring; NULL: this batch is not made yet */
     int size;
     uint32_t begun, taken;
     bool stop, failed;
     dbi_error error;
 };
 
-/* The number of the next batch to be made, when there is room for it. False when there is nothing more to do. */
+/* Waits for room in the queue and gives the number of the next batch to make. False when there is nothing more to
+ * do. */
 static bool begin(dbi_ahead *a, uint32_t *number)
 {
     pthread_mutex_lock(&a->lock);

@@ -4,15 +4,15 @@
 
 #include "cohort/sampler.h"
 
-/* Makes batches first, first + 1, ... first + count - 1 ahead of time, at most `ahead` of them being made or waiting,
- * each by one of as many threads as OpenMP would use, where so many can be ahead. The sampler must not be closed
- * meanwhile. */
+/* Makes batches first, first + 1, ... first + count - 1 ahead of time. At most `ahead` of them are being made or are
+ * waiting. Each is made by one thread; there are as many threads as OpenMP would use, but at most `ahead`. The sampler
+ * must not be closed meanwhile. NULL with an error. */
 typedef struct dbi_ahead dbi_ahead;
 dbi_ahead *dbi_ahead_start(dbi_sampler *sampler, uint32_t first, uint32_t count, int ahead, dbi_error *error);
-/* 1 and the next batch, 0 after the last, -1 on error: that of the first batch that could not be made, once those
- * before it are taken. */
+/* Returns 1 and the next batch, which the caller frees, 0 after the last, or -1 with an error. An error comes when all
+ * batches before the one that could not be made are taken. */
 int dbi_ahead_next(dbi_ahead *ahead, dbi_record **batch, dbi_error *error);
-/* Stops after the batches that are being made. */
+/* Waits for the batches that are being made, then frees everything. NULL is allowed. */
 void dbi_ahead_stop(dbi_ahead *ahead);
 
 #endif

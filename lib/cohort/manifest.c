@@ -20,7 +20,7 @@ const char *dbi_part_name(dbi_part part)
 int dbi_manifest_add(dbi_manifest *manifest, const char *path, const char *id, dbi_part part, dbi_error *error)
 {
     size_t n = manifest->count;
-    if ((n & (n - 1)) == 0) { /* full at every power of two */
+    if ((n & (n - 1)) == 0) { /* room grows when count is a power of two */
         dbi_manifest_row *rows = realloc(manifest->rows, (n ? 2 * n : 1) * sizeof *rows);
         if (!rows)
             return dbi_fail(error, "out of memory");
@@ -55,7 +55,7 @@ static char *folder_of(const char *path)
     return slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("");
 }
 
-/* Further columns may follow. */
+/* A header may have more columns. */
 static bool is_header(const char *line)
 {
     size_t n = sizeof header - 1;
@@ -139,8 +139,8 @@ int dbi_manifest_read(const char *path, dbi_manifest *manifest, dbi_error *error
     return result;
 }
 
-/* The real path of a file's folder and the file's name in it, so that a link to a case stays a link; NULL when there is
- * no such folder. */
+/* The real path of the file's folder, and the file's own name, so that a link to a case stays a link. NULL when there
+ * is no such folder. */
 static char *absolute(const char *path)
 {
     char *copy = strdup(path), *real = copy ? realpath(dirname(copy), NULL) : NULL, *whole = NULL;
@@ -152,7 +152,7 @@ static char *absolute(const char *path)
     return whole;
 }
 
-/* `path` as seen from a file `from` in another folder; both absolute. */
+/* The path from the folder of file `from` to `path`; both are absolute. */
 static char *relative(const char *from, const char *path)
 {
     size_t same = 0, ups = 0;

@@ -8,21 +8,22 @@
 #include "base/random.h"
 #include "cohort/smooth.h"
 
-/* All lengths in millimetres, in a field of view of about FIELD across. The anatomy's axes are x to the right, y to the
- * front, z to the head. */
+/* All lengths are in millimetres, in a field of view of about FIELD across. The axes of the anatomy are x to the right,
+ * y to the front, z to the head. */
 #define FIELD          80.0
 #define LABELED_VESSEL 7.0  /* how far from the body a vessel is labelled */
-#define OUTSIDE        -1e3 /* the depth of what is far from a structure */
+#define OUTSIDE        -1e3 /* the depth of points far from a structure */
 
 enum { MAX_VESSELS = 5, CURVE_POINTS = 10, FIELDS = 9 };
 
-/* Streams of random numbers of a scan: each part has its own, so that one more draw in a part leaves the others as they
- * are. */
+/* The streams of random numbers of a scan. Each part has its own, so that one more draw in a part does not change the
+ * others. */
 enum { STREAM_GRID, STREAM_SHAPE, STREAM_LOOK, STREAM_FIELD, STREAM_NOISE = 0x1000 };
 
 typedef enum tissue { MUSCLE, FAT, LUNG, WALL, CHAMBER, ATRIUM, TUBE, BODY, TISSUES } tissue;
 
-/* Brightness of the tissues in each channel, blood in the body = 1 in the first. MUSCLE there is 1 - contrast. */
+/* The brightness of the tissues in each channel; blood in the body is 1 in the first. MUSCLE in the first channel is 1
+ * - contrast. */
 static const double channel_brightness[DBI_PHANTOM_CHANNELS][TISSUES] = {
     {0, 0.85, 0.15, 0, 1, 1, 1, 1},
     {0.75, 1, 0.12, 0.7, 0.55, 0.5, 0.3, 0.45},
@@ -36,7 +37,7 @@ typedef struct ellipsoid {
 
 typedef struct tube {
     double point[CURVE_POINTS][3], radius[CURVE_POINTS];
-    double low[3], high[3]; /* beyond this box there is nothing of it */
+    double low[3], high[3]; /* the tube lies in this box */
 } tube;
 
 typedef struct anatomy {
@@ -54,7 +55,7 @@ typedef struct look {
 } look;
 
 typedef struct grid {
-    int64_t shape[3]; /* before the storage order is applied: x, y in plane, z across */
+    int64_t shape[3]; /* before the order of storage: x, y in plane, z across */
     double spacing[3], oblique[9], world[3];
     int order[3]; /* stored axis a is axis order[a] */
     bool flip[3];
@@ -74,7 +75,7 @@ static double between(dbi_random *r, double low, double high)
     return low + (high - low) * dbi_random_uniform(r);
 }
 
-/* middle +- spread * variability */
+/* Uniform from middle - spread to middle + spread. */
 static double around(dbi_random *r, double middle, double spread)
 {
     return middle + spread * (2 * dbi_random_uniform(r) - 1);
@@ -118,8 +119,8 @@ static void draw_grid(const dbi_phantom_settings *s, uint32_t index, grid *g)
         if (g->shape[a] < 8)
             g->shape[a] = 8;
     }
-    /* Spacings as scanners report them: rounded to a micrometre. In plane equal, so that a turn by 90 degrees keeps the
-     * anatomy's proportions. */
+    /* Spacings are rounded to a micrometre, as scanners report them. In plane they are equal, so that a turn by 90
+     * degrees keeps the anatomy's proportions. */
     double plane = round(FIELD / size * between(&r, 0.95, 1.05) * 1e3) / 1e3;
     g->spacing[0] = g->spacing[1] = plane;
     g->spacing[2] = round(plane * between(&r, 1.15, 1.4) * 1e3) / 1e3;
@@ -163,7 +164,7 @@ static double ellipsoid_reach(const ellipsoid *e, const double direction[3])
     return 1 / sqrt(f);
 }
 
-/* A tube along the quadratic Bezier curve of three points, its radius going from `first` to `last`. */
+/* Makes a tube along the quadratic Bezier curve of three points, with a radius from `first` to `last`. */
 static void make_tube(tube *t, const double from[3], const double over[3], const double to[3], double first,
                       double last)
 {
@@ -216,7 +217,7 @@ static void direction_near(dbi_random *r, const double near[3], double spread, d
         out[a] /= l;
 }
 
-/* An ellipsoid outside the body whose surface is `gap` away from the body's, in a direction. */
+/* Puts an ellipsoid beside the body, in this direction, so that their surfaces are `gap` apart. */
 static void put_beside(ellipsoid *e, const ellipsoid *body, const double direction[3], double gap)
 {
     double far = ellipsoid_reach(body, direction) + ellipsoid_reach(e, direction) + gap;
@@ -275,7 +276,7 @@ static void draw_anatomy(const dbi_phantom_settings *s, uint32_t index, const gr
     a->vessels = least + (int)dbi_random_below(&r, (uint32_t)(most - least + 1));
     for (int i = 0; i < a->vessels; i++)
         draw_vessel(&r, &a->body, nominal[i], v, &a->vessel[i]);
-    /* One tube runs up behind the body, the other across above it, both close enough to touch in many scans. */
+    /* One tube runs up behind the body, the other across above it. In many scans they touch the body. */
     double wide = around(&r, 8, 2 * v), back = -(a->body.radius[1] + wide) - around(&r, 1.5, 2 * v),
            side = around(&r, -10, 8 * v);
     const double low[3] = {side + around(&r, 0, 8 * v), back, -60}, middle[3] = {side, back, 0},
@@ -304,7 +305,8 @@ static void draw_look(const dbi_phantom_settings *s, uint32_t index, look *l)
     first[BODY] = 1;
     first[MUSCLE] = fmax(muscle, 0.05);
     first[WALL] = first[MUSCLE] + around(&r, 0.05, 0.5 * v) * (1 - first[MUSCLE]);
-    /* Less alike neighbours are darker in all scans: a fixed cue, which a few scans suffice to learn. */
+    /* With `neighbors` below 1 the neighbours are darker than the body in all scans: a fixed sign, which a network
+     * learns from few scans. */
     first[CHAMBER] -= 0.6 * apart * s->contrast;
     first[ATRIUM] -= 0.6 * apart * s->contrast;
     first[TUBE] -= 0.6 * apart * s->contrast;
@@ -322,7 +324,7 @@ static void draw_look(const dbi_phantom_settings *s, uint32_t index, look *l)
     l->sigma = s->noise * around(&r, 1, 0.5 * v);
 }
 
-/* 0 to 1 over `width` round 0, smoothly. */
+/* Goes smoothly from 0 to 1 over `width` round 0. */
 static double step(double x, double width)
 {
     double t = fmin(fmax(0.5 + x / width, 0), 1);
@@ -353,7 +355,7 @@ static depths measure(const anatomy *a, const double p[3])
     return d;
 }
 
-/* The brightness of a point in a channel, without bias and noise. `field` holds the fields' values there. */
+/* The brightness of a point in a channel, without bias and noise. `field` has the fields' values at the point. */
 static double paint(const look *l, int channel, const depths *d, const float field[FIELDS], double across)
 {
     const double *b = l->brightness[channel];
@@ -387,7 +389,7 @@ static float measured(dbi_random *r, double signal, double sigma, double scale)
     return (float)fmin(round(scale * sqrt(in_phase * in_phase + quadrature * quadrature)), INT16_MAX);
 }
 
-/* Where the voxel (x, y, z) of the unordered grid is stored. */
+/* Where voxel (x, y, z) of the grid before ordering is stored. */
 static int64_t stored_at(const grid *g, const int64_t at[3])
 {
     int64_t index = 0;
@@ -440,7 +442,7 @@ static dbi_grid stored_grid(const grid *g)
 {
     dbi_grid out = {.affine = {[3] = {0, 0, 0, 1}}};
     double corner[3] = {0, 0,
-                        0}; /* the position of stored voxel 0 in the unordered grid, in millimetres from its centre */
+                        0}; /* the position of stored voxel 0, in mm from the centre of the grid before ordering */
     for (int a = 0; a < 3; a++) {
         int from = g->order[a];
         double sign = g->flip[a] ? -1 : 1;

@@ -11,7 +11,7 @@
 #include "record/json.h"
 #include "record/sink.h"
 
-/* Test scans have indices of their own range, so that they do not depend on the number of training scans. */
+/* Test scans have their own range of indices, so that they do not depend on the number of training scans. */
 #define FIRST_TEST 100000
 
 static const char *const class_names[] = {"background", "body", "chamber", "tubes"};
@@ -24,8 +24,7 @@ static int make_folder(const char *path, dbi_error *error)
     return dbi_fail_errno(error, "%s", path);
 }
 
-/* text: "FOLDER/imagesTr", "phantom_007": the parts of the names of scan i, the test scans behind the training scans.
- */
+/* The id of scan i, such as "phantom_007"; the test scans come after the training scans. */
 static void name_scan(int i, int train, char id[32])
 {
     if (i < train)
@@ -87,7 +86,7 @@ static int fill_index(json_t *index, const dbi_phantom_settings *settings, int t
     return status;
 }
 
-/* Free it with free(); NULL when memory is out. */
+/* The text of dataset.json; free(). NULL when memory is out. */
 static char *index_text(const dbi_phantom_settings *settings, int train, int test)
 {
     json_t *index = json_pack("{s:s,s:s,s:s,s:{},s:{},s:i,s:i,s:[],s:[]}", "name", "phantom", "description",

@@ -13,19 +13,19 @@
 #include "record/metadata.h"
 #include "record/stream.h"
 
-/* Streams of random numbers of a sample: j its place in the batch, j + STREAM_NOISE its noise; STREAM_CASES draws the
- * cases of the batch. */
+/* The streams of random numbers: j for the sample at place j of the batch, j + STREAM_NOISE for its noise, STREAM_CASES
+ * to draw the cases of the batch. */
 enum { STREAM_NOISE = 0x10000, STREAM_CASES = 0x20000 };
 
 typedef struct source {
     char *path;
     bool labeled, square; /* square: the spacing is the same along the first two axes */
-    dbi_record *record;   /* NULL while not in memory */
+    dbi_record *record;   /* NULL when not in memory */
     size_t bytes;
-    uint64_t last_used; /* batches begun until then */
-    int users;          /* batches that are being made with it */
-    bool loading;       /* a thread brings it into memory */
-    dbi_error error;    /* of the last try */
+    uint64_t last_used; /* the number of batches begun until then */
+    int users;          /* how many batches are being made with it */
+    bool loading;       /* a thread is loading it */
+    dbi_error error;    /* of the last try to load it */
 } source;
 
 struct dbi_sampler {
@@ -33,16 +33,16 @@ struct dbi_sampler {
     source *sources; /* the labelled ones first */
     size_t count, labeled;
     int64_t channels, classes;      /* classes 0: no case has a label */
-    char *preprocessing, *distance; /* distance: what the labelled cases' `sdf` is, NULL: not all have one */
+    char *preprocessing, *distance; /* distance: the labelled cases' metadata `sdf`; NULL: they have no map */
     bool clipped;
-    pthread_mutex_t lock; /* for what is below, and for what the sources have in memory */
+    pthread_mutex_t lock; /* for the fields below, and for what the sources have in memory */
     pthread_cond_t loaded;
     size_t bytes; /* in memory */
     uint64_t batches;
 };
 
-/* How a case is laid into a patch: patch axis a runs along case axis axis[a], backwards where flip[a]; patch position 0
- * is at position offset[a] of the turned and mirrored case. */
+/* How a case is laid into a patch. Axis a of the patch runs along axis axis[a] of the case, in reverse if flip[a].
+ * Position 0 of the patch is at position offset[a] of the turned and mirrored case. */
 typedef struct placement {
     int axis[3];
     bool flip[3];
@@ -81,7 +81,7 @@ static int check_settings(const dbi_sampler_settings *s, dbi_error *error)
     return 0;
 }
 
-/* Takes over what all cases share, where no case before this one has said it. */
+/* Takes what all cases must share from this case, if no case before it has said it. */
 static int adopt(dbi_sampler *s, const dbi_record *record, const source *from, dbi_error *error)
 {
     const dbi_tensor *image = dbi_record_find(record, "image");
@@ -112,7 +112,7 @@ static int check_distance(const dbi_sampler *s, const dbi_record *record, const 
                     s->sources[0].path, s->distance ? s->distance : "not there");
 }
 
-/* Is it a case, and one like the others? */
+/* Checks that the record is a case and fits the cases before it. */
 static int check_record(const dbi_sampler *s, const dbi_record *record, const source *from, dbi_error *error)
 {
     const char *kind = dbi_meta_get(record, "kind"), *preprocessing;
@@ -145,8 +145,8 @@ static int check_record(const dbi_sampler *s, const dbi_record *record, const so
     return from->labeled ? check_distance(s, record, image->shape + 1, error) : 0;
 }
 
-/* A turn by 90 degrees would distort a case whose voxels have another size along the first axis than along the
- * second. */
+/* Finds out whether the case can be turned by 90 degrees: this would distort it when its spacing differs along the
+ * first two axes. */
 static int look_at_spacing(source *from, const dbi_record *record, dbi_error *error)
 {
     double spacing[3];
@@ -267,13 +267,13 @@ static int check_voxels(const dbi_sampler *s, const dbi_record *record, dbi_erro
     return 0;
 }
 
-/* A case from its file. What no batch may hold of an unlabelled case is dropped at once. */
+/* Loads a case from its file. Tensors of an unlabelled case that must not get into a batch are dropped at once. */
 static dbi_record *load(const dbi_sampler *s, const source *one, dbi_error *error)
 {
     dbi_record *record = dbi_record_load(one->path, error);
     if (!record)
         return NULL;
-    if (check_record(s, record, one, error)) { /* the file may be another one by now */
+    if (check_record(s, record, one, error)) { /* the file may have changed since */
         dbi_record_free(record);
         dbi_fail_in(error, "%s: record 0", one->path);
         return NULL;
@@ -304,9 +304,9 @@ static size_t bytes_of(const dbi_record *record)
 static void draw_placement(const dbi_sampler_settings *s, bool square, dbi_random *r, const int64_t shape[3],
                            placement *p)
 {
-    /* All draws are made in any case, so that switching one off leaves the others as they are. A turn by 90 degrees is
-     * a swap of the axes and one mirroring, by 180 degrees two mirrorings. Where 90 degrees would distort the case, it
-     * is left as it is, and turned by 180 instead of 270. */
+    /* All numbers are drawn, even when not used, so that switching one change off leaves the others as they are. A turn
+     * by 90 degrees is a swap of the axes and one mirroring, by 180 degrees two mirrorings. A case that 90 degrees
+     * would distort is not turned instead, and turned by 180 instead of 270. */
     unsigned turn = dbi_random_below(r, 4), x = dbi_random_below(r, 2), y = dbi_random_below(r, 2),
              z = dbi_random_below(r, 2);
     if (!square && (turn & 1))
@@ -325,7 +325,7 @@ static void draw_placement(const dbi_sampler_settings *s, bool square, dbi_rando
     }
 }
 
-/* Does the volume fill the patch? */
+/* Whether the volume covers the whole patch. */
 static bool covers(const placement *p, const int64_t shape[3], const int64_t patch[3])
 {
     for (int a = 0; a < 3; a++)
@@ -334,7 +334,8 @@ static bool covers(const placement *p, const int64_t shape[3], const int64_t pat
     return true;
 }
 
-/* Copies the patch out of one volume [shape] of `size` bytes a voxel; what is beyond the volume is left as it is. */
+/* Copies the patch out of one volume [shape] of `size` bytes a voxel. Parts of the patch beyond the volume are not
+ * written. */
 static void copy_patch(const placement *p, const int64_t shape[3], const int64_t patch[3], const void *from, void *to,
                        size_t size)
 {
@@ -342,7 +343,7 @@ static void copy_patch(const placement *p, const int64_t shape[3], const int64_t
     for (int a = 0; a < 3; a++) {
         int axis = p->axis[a];
         int64_t n = shape[axis],
-                first = p->flip[a] ? n - 1 - p->offset[a] : p->offset[a]; /* of the case, at patch position 0 */
+                first = p->flip[a] ? n - 1 - p->offset[a] : p->offset[a]; /* in the case, at patch position 0 */
         step[a] = p->flip[a] ? -stride[axis] : stride[axis];
         start += first * stride[axis];
         low[a] = p->offset[a] < 0 ? -p->offset[a] : 0;
@@ -425,7 +426,7 @@ static void fill_distance(const dbi_sampler *s, const sample *one, float *to)
     }
 }
 
-/* The first `wanted` of a random order of `count` cases, drawn again when it is at its end. */
+/* Draws cases: the first `wanted` of a random order of `count` cases. When the order ends, a new one is drawn. */
 static int draw_cases(const dbi_sampler *s, dbi_role role, uint32_t step, source *from, size_t count, int wanted,
                       sample *samples, dbi_error *error)
 {
@@ -448,7 +449,7 @@ static int draw_cases(const dbi_sampler *s, dbi_role role, uint32_t step, source
     return 0;
 }
 
-/* Frees the cases that were used longest ago until the limit is kept; those of batches that are being made stay. */
+/* Frees the cases that were used longest ago until the limit is kept. Cases of batches that are being made stay. */
 static void make_room(dbi_sampler *s)
 {
     while ((int64_t)s->bytes > s->settings.cache_bytes) {
@@ -466,7 +467,7 @@ static void make_room(dbi_sampler *s)
     }
 }
 
-/* Loads cases in parallel and tells the threads that wait for them. */
+/* Loads cases in parallel and wakes the threads that wait for them. */
 static void load_all(dbi_sampler *s, source **wanted, int count)
 {
 #pragma omp parallel for schedule(dynamic) if (count > 1)
@@ -493,8 +494,8 @@ static void release_cases(dbi_sampler *s, const sample *samples, int count)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Brings the cases of a batch into memory, where they stay until release_cases. A thread first loads what nobody is
- * loading yet and then waits for what others load, so none waits for one that waits. */
+/* Brings the cases of a batch into memory, where they stay until release_cases. A thread first loads the cases that no
+ * thread is loading and only then waits for the others, so no two threads can wait for each other. */
 static int hold_cases(dbi_sampler *s, const sample *samples, int count, dbi_error *error)
 {
     source *wanted[2 * DBI_SAMPLES_MAX];
@@ -566,7 +567,7 @@ static int fill(const dbi_sampler *s, const sample *samples, int count, uint32_t
                             : NULL;
     if (!image || (m && !label) || (m && s->distance && !sdf) || (wants_truth && !truth))
         return -1;
-    /* By one thread: it takes a few milliseconds. Other batches are made beside it. */
+    /* One thread does this: it takes a few milliseconds, and other threads make other batches. */
     for (int i = 0; i < count; i++) {
         fill_image(s, &samples[i], step, (float *)image->data + (size_t)i * (size_t)s->channels * voxels);
         if (i < m)

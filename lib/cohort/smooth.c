@@ -6,8 +6,8 @@
 
 #include "base/memory.h"
 
-/* The mean over positions of the sum of squared cubic B-spline weights is 151/315 an axis; its inverse root over three
- * axes makes the variance 1. */
+/* Along an axis the sum of the squared cubic B-spline weights is 151/315 in the mean over all positions. The inverse
+ * root of its third power makes the variance 1. */
 #define UNIT_VARIANCE 3.0130
 
 static int64_t lattice_points(int64_t size, double spacing, double cell)
@@ -15,7 +15,7 @@ static int64_t lattice_points(int64_t size, double spacing, double cell)
     return (int64_t)floor((double)(size - 1) * spacing / cell) + 4;
 }
 
-/* The four weights of the lattice points round position x = i * spacing / cell, and the index of the first. */
+/* The four weights of the lattice points round x = i * spacing / cell. Returns the index of the first point. */
 static int64_t spline_weights(double x, float w[4])
 {
     double base = floor(x), t = x - base, u = 1 - t;
@@ -26,8 +26,8 @@ static int64_t spline_weights(double x, float w[4])
     return (int64_t)base;
 }
 
-/* Turns the middle axis of in [before, points, after] from lattice points into `size` grid points: out [before, size,
- * after]. */
+/* Interpolates along the middle axis of in [before, points, after], from lattice points to `size` grid points: out
+ * [before, size, after]. */
 static void expand(const float *in, int64_t before, int64_t points, int64_t after, int64_t size, double step,
                    float *out)
 {

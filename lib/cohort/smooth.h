@@ -7,9 +7,9 @@
 #include "base/error.h"
 #include "base/random.h"
 
-/* out [X,Y,Z] in C order: a field of mean 0 and variance about 1 whose structures are about `cell` wide, in the unit of
- * the spacing. Takes its numbers from `random`, as many as the lattice has points. Shapes below 1 or a cell that is not
- * positive are refused. */
+/* Fills out [X,Y,Z], C order, with a field of mean 0 and variance about 1. Its structures are about `cell` wide, in the
+ * unit of the spacing. Takes one number from `random` for each lattice point. Shapes below 1 and spacings and cells
+ * that are not positive are errors. */
 int dbi_smooth_field(dbi_random *random, const int64_t shape[3], const double spacing[3], double cell, float *out,
                      dbi_error *error);
 

@@ -9,12 +9,12 @@
 #include "record/metadata.h"
 #include "record/stream.h"
 
-enum { FREE = -1, LEFT_OUT = -2 }; /* beside the parts: not assigned yet; in no part */
+enum { FREE = -1, LEFT_OUT = -2 }; /* values of `part` beside the parts: not assigned yet; in no part */
 
 typedef struct split_case {
     const char *path;
     char *id, *preprocessing;
-    int64_t channels, classes; /* classes only where there is a label */
+    int64_t channels, classes; /* classes: only when there is a label */
     bool has_label;
     int part;
 } split_case;
@@ -30,7 +30,7 @@ dbi_split_settings dbi_split_defaults(void)
     return (dbi_split_settings){.count = {-1, -1, -1, -1}};
 }
 
-/* What a case's header says. */
+/* Reads a case's header. */
 static int read_case(const char *path, split_case *c, dbi_error *error)
 {
     if (!strcmp(path, "-"))
@@ -69,7 +69,7 @@ static int by_id(const void *a, const void *b)
     return strcmp((*(split_case *const *)a)->id, (*(split_case *const *)b)->id);
 }
 
-/* Are the cases fit to be one cohort? */
+/* Checks that the cases can be one cohort. */
 static int check_cases(const cohort *c, dbi_error *error)
 {
     const split_case *first = c->cases, *labeled = NULL;
@@ -155,7 +155,7 @@ static int take_list(const cohort *c, const char *path, dbi_part part, dbi_error
     return result;
 }
 
-/* The next `wanted` cases that have a label and no part, from one end of the order. wanted -1: all. */
+/* Takes the next `wanted` cases that have a label and no part, from one end of the order. wanted -1: all. */
 static int take(const cohort *c, int64_t wanted, bool from_end, dbi_part part, dbi_error *error)
 {
     int64_t taken = 0;
@@ -172,7 +172,7 @@ static int take(const cohort *c, int64_t wanted, bool from_end, dbi_part part, d
     return 0;
 }
 
-/* Fold `fold` of what is free. */
+/* Makes fold `fold` of the free cases the validation part. */
 static int take_fold(const cohort *c, int fold, int folds, dbi_error *error)
 {
     size_t left = 0, at = 0;

@@ -4,10 +4,11 @@
 #include "base/real.h"
 #include "cpu/backend.h"
 
-/* Normalization, ReLU, dropout and skip sum of one layer: a = relu(scale (z - mean) + shift) drop + skip, scale, mean
- * and shift per channel, each with room for DBI_LANES more channels that are 0. */
+/* Normalization, ReLU, dropout and skip sum of one layer: a = relu(scale (z - mean) + shift) drop + skip. Mean, scale
+ * and shift are [rows, channels + DBI_LANES] with 0 past the channels, and as many rows as dbi_norm_rows. */
 typedef struct dbi_norm_f32 {
     const real *mean, *scale, *shift;
+    int64_t step;     /* elements from one sample's row to the next one's; 0: one row for all */
     const real *drop; /* [batch, channels + DBI_LANES], or NULL: 1 */
     const real *skip; /* an activation like a, or NULL */
 } dbi_norm_f32;
@@ -32,7 +33,7 @@ typedef struct dbi_backend_f32 {
     void (*bind)(void *state, void *scratch);
     void (*close)(void *state);
     int (*convolve)(void *state, int layer, const real *in, const real *weight, real *z, dbi_error *error);
-    /* Mean and (biased) variance of each channel over batch and voxels. */
+    /* Mean and (biased) variance [rows, channels] of each channel over the voxels of a row: the batch, or a sample. */
     void (*moments)(void *state, int layer, const real *z, double *mean, double *variance);
     /* a may be z. */
     void (*normalize)(void *state, int layer, const real *z, const dbi_norm_f32 *norm, real *a);
@@ -40,11 +41,11 @@ typedef struct dbi_backend_f32 {
     void (*heads)(void *state, const real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *heads, real *logits,
                   real *sdf);
 
-    /* With dy = (da + da_skip) drop [y > 0], y = scale (z - mean) + shift; da_skip may be NULL: per channel sum = Σ dy
-     * and dot = Σ dy (z - mean). */
+    /* With dy = (da + da_skip) drop [y > 0], y = scale (z - mean) + shift; da_skip may be NULL: per row and channel sum
+     * = Σ dy and dot = Σ dy (z - mean). */
     void (*normalize_sums)(void *state, int layer, const real *z, const dbi_norm_f32 *norm, const real *da,
                            const real *da_skip, double *sum, double *dot);
-    /* z becomes dz = by_dy dy + by_z (z - mean) + constant; the three factors are per channel, with room like scale. */
+    /* z becomes dz = by_dy dy + by_z (z - mean) + constant; the three factors lie like scale. */
     void (*normalize_gradient)(void *state, int layer, real *z, const dbi_norm_f32 *norm, const real *da,
                                const real *da_skip, const real *by_dy, const real *by_z, const real *constant);
     /* The same two for the last layer, whose da comes from the heads: dlogits and dr (before tanh), plain; and the

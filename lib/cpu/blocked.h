@@ -19,6 +19,7 @@ typedef struct dbi_blocked {
 /* The kernels for one number of lanes. partial: working memory, floats: dbi_blocked_partials(). */
 typedef struct dbi_blocked_kernels {
     int lanes;
+    /* Over the whole batch. */
     void (*moments)(const dbi_blocked *at, const float *z, float *partial, double *mean, double *variance);
     void (*normalize)(const dbi_blocked *at, const float *z, const dbi_norm_f32 *norm, float *a);
     void (*normalize_sums)(const dbi_blocked *at, const float *z, const dbi_norm_f32 *norm, const float *da,

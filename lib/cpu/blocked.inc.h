@@ -33,15 +33,23 @@ DBI_INLINE int64_t L(chunk_count)(const dbi_blocked *at)
     return at->batch * L(blocks)(at) * chunks_of(voxels(at));
 }
 
-/* Adds the partial sums of channel c, `which` of `per_chunk` vectors of each chunk, over samples and chunks. */
-static double L(add_partials)(const dbi_blocked *at, const float *partial, int per_chunk, int which, int c)
+/* Adds the partial sums of channel c, `which` of `per_chunk` vectors of each chunk, over chunks and `samples` samples
+ * from `first` on. */
+static double L(add_partials)(const dbi_blocked *at, const float *partial, int per_chunk, int which, int64_t first,
+                              int64_t samples, int c)
 {
     int64_t chunks = chunks_of(voxels(at));
     double sum = 0;
-    for (int64_t n = 0; n < at->batch; n++)
+    for (int64_t n = first; n < first + samples; n++)
         for (int64_t i = 0; i < chunks; i++)
             sum += partial[(((n * L(blocks)(at) + c / LANES) * chunks + i) * per_chunk + which) * LANES + c % LANES];
     return sum;
+}
+
+/* Samples that share a row of a normalization. */
+DBI_INLINE int64_t L(samples_of_row)(const dbi_blocked *at, const dbi_norm_f32 *norm)
+{
+    return norm->step ? 1 : at->batch;
 }
 
 /* Sums of z - pivot and its square, the pivot being one of the values: no cancellation when the mean is far from 0. */
@@ -70,8 +78,8 @@ DBI_CLONES static void L(moments)(const dbi_blocked *at, const float *z, float *
         to[1] = squares[0] + squares[1];
     }
     for (int c = 0; c < at->channels; c++) {
-        double total = (double)(at->batch * v), shift = L(add_partials)(at, partial, 2, 0, c) / total;
-        double square = L(add_partials)(at, partial, 2, 1, c) / total - shift * shift;
+        double total = (double)(at->batch * v), shift = L(add_partials)(at, partial, 2, 0, 0, at->batch, c) / total;
+        double square = L(add_partials)(at, partial, 2, 1, 0, at->batch, c) / total - shift * shift;
         mean[c] = z[c / LANES * v * LANES + c % LANES] + shift;
         variance[c] = square > 0 ? square : 0;
     }
@@ -90,9 +98,10 @@ DBI_INLINE void L(load)(vec *to, const float *from)
 DBI_INLINE void L(load_factors)(L(factors) * f, const dbi_blocked *at, const dbi_norm_f32 *norm, int64_t sample,
                                 int64_t block)
 {
-    L(load)(&f->mean, norm->mean + block * LANES);
-    L(load)(&f->scale, norm->scale + block * LANES);
-    L(load)(&f->shift, norm->shift + block * LANES);
+    const int64_t from = sample * norm->step + block * LANES;
+    L(load)(&f->mean, norm->mean + from);
+    L(load)(&f->scale, norm->scale + from);
+    L(load)(&f->shift, norm->shift + from);
     f->drop = (vec){0} + 1;
     if (norm->drop)
         L(load)(&f->drop, norm->drop + sample * (at->channels + DBI_LANES) + block * LANES);
@@ -124,6 +133,18 @@ DBI_CLONES static void L(normalize)(const dbi_blocked *at, const float *z, const
     }
 }
 
+/* The first two sums of each chunk, per row of the normalization and channel. */
+static void L(add_rows)(const dbi_blocked *at, const dbi_norm_f32 *norm, const float *partial, int per_chunk,
+                        double *sum, double *dot)
+{
+    const int64_t samples = L(samples_of_row)(at, norm);
+    for (int64_t first = 0; first < at->batch; first += samples)
+        for (int c = 0; c < at->channels; c++) {
+            *sum++ = L(add_partials)(at, partial, per_chunk, 0, first, samples, c);
+            *dot++ = L(add_partials)(at, partial, per_chunk, 1, first, samples, c);
+        }
+}
+
 DBI_CLONES static void L(normalize_sums)(const dbi_blocked *at, const float *z, const dbi_norm_f32 *norm,
                                          const float *da, const float *da_skip, float *partial, double *sum,
                                          double *dot)
@@ -149,10 +170,7 @@ DBI_CLONES static void L(normalize_sums)(const dbi_blocked *at, const float *z, 
         to[0] = s;
         to[1] = d;
     }
-    for (int c = 0; c < at->channels; c++) {
-        sum[c] = L(add_partials)(at, partial, 2, 0, c);
-        dot[c] = L(add_partials)(at, partial, 2, 1, c);
-    }
+    L(add_rows)(at, norm, partial, 2, sum, dot);
 }
 
 DBI_CLONES static void L(normalize_gradient)(const dbi_blocked *at, float *z, const dbi_norm_f32 *norm, const float *da,
@@ -166,9 +184,10 @@ DBI_CLONES static void L(normalize_gradient)(const dbi_blocked *at, float *z, co
         L(factors) f;
         L(load_factors)(&f, at, norm, c.sample, c.block);
         vec dy_factor, z_factor, rest;
-        L(load)(&dy_factor, by_dy + c.block * LANES);
-        L(load)(&z_factor, by_z + c.block * LANES);
-        L(load)(&rest, constant + c.block * LANES);
+        const int64_t row = c.sample * norm->step + c.block * LANES;
+        L(load)(&dy_factor, by_dy + row);
+        L(load)(&z_factor, by_z + row);
+        L(load)(&rest, constant + row);
         vec *to = (vec *)(z + c.base);
         const vec *above = (const vec *)(da + c.base), *skip = da_skip ? (const vec *)(da_skip + c.base) : NULL;
         for (int64_t j = c.begin; j < c.end; j++) {
@@ -287,14 +306,14 @@ DBI_CLONES static void L(heads_sums)(const dbi_blocked *at, int classes, const f
             to[3 + 2 * k] = distance;
         }
     }
-    for (int c = 0; c < at->channels; c++) {
-        sum[c] = L(add_partials)(at, partial, per_chunk, 0, c);
-        dot[c] = L(add_partials)(at, partial, per_chunk, 1, c);
+    L(add_rows)(at, norm, partial, per_chunk, sum, dot);
+    for (int c = 0; c < at->channels; c++)
         for (int k = 0; k < classes; k++) {
-            gradient->seg_weight[k * at->channels + c] = (float)L(add_partials)(at, partial, per_chunk, 2 + 2 * k, c);
-            gradient->sdf_weight[k * at->channels + c] = (float)L(add_partials)(at, partial, per_chunk, 3 + 2 * k, c);
+            gradient->seg_weight[k * at->channels + c] =
+                (float)L(add_partials)(at, partial, per_chunk, 2 + 2 * k, 0, at->batch, c);
+            gradient->sdf_weight[k * at->channels + c] =
+                (float)L(add_partials)(at, partial, per_chunk, 3 + 2 * k, 0, at->batch, c);
         }
-    }
 }
 
 DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, float *z, const dbi_norm_f32 *norm,
@@ -308,9 +327,10 @@ DBI_CLONES static void L(heads_gradient)(const dbi_blocked *at, int classes, flo
         L(factors) f;
         L(load_factors)(&f, at, norm, c.sample, c.block);
         vec dy_factor, z_factor, rest;
-        L(load)(&dy_factor, by_dy + c.block * LANES);
-        L(load)(&z_factor, by_z + c.block * LANES);
-        L(load)(&rest, constant + c.block * LANES);
+        const int64_t row = c.sample * norm->step + c.block * LANES;
+        L(load)(&dy_factor, by_dy + row);
+        L(load)(&z_factor, by_z + row);
+        L(load)(&rest, constant + row);
         vec *to = (vec *)(z + c.base);
         const float *dl = dlogits + c.sample * classes * v, *dd = dr + c.sample * classes * v;
         vec rows[2 * DBI_MAX_CLASSES];

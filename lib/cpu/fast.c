@@ -519,8 +519,13 @@ static int data_gradient(void *opaque, int index, const float *dz, const float *
 static void moments(void *opaque, int index, const float *z, double *mean, double *variance)
 {
     const state *s = opaque;
+    const int64_t rows = dbi_norm_rows(&s->shape);
     dbi_blocked at = blocked_of(s, layer_of(s, index)->out, layer_of(s, index)->level);
-    kernels_of(s, at.channels)->moments(&at, z, s->partial, mean, variance);
+    const size_t sample = elements(&s->shape, at.channels, layer_of(s, index)->level) / (size_t)rows;
+    at.batch /= rows;
+    for (int64_t r = 0; r < rows; r++)
+        kernels_of(s, at.channels)
+            ->moments(&at, z + (size_t)r * sample, s->partial, mean + r * at.channels, variance + r * at.channels);
 }
 
 static void normalize(void *opaque, int index, const float *z, const dbi_norm_f32 *norm, float *a)

@@ -1,4 +1,4 @@
-/* The network over a backend: which buffer holds what and when, batch normalization's numbers, the order of the passes.
+/* The network over a backend: which buffer holds what and when, the normalizations' numbers, the order of the passes.
  *
  * Training keeps two activations of each layer, z (convolved) and a (normalized and what follows). The backward pass
  * needs no more: the gradient of z overwrites z, the gradient of a overwrites a, as soon as nobody reads them any more.
@@ -22,8 +22,9 @@ struct dbi_cpu_net_f32 {
     real *z[DBI_MAX_LAYERS], *a[DBI_MAX_LAYERS];
     real *mean[DBI_MAX_LAYERS], *scale[DBI_MAX_LAYERS], *shift[DBI_MAX_LAYERS], *drop[DBI_MAX_LAYERS];
     double *deviation_inverse[DBI_MAX_LAYERS];
+    double *away[DBI_MAX_LAYERS];  /* groups of channels: how far each channel's mean is from its group's */
     real *by_dy, *by_z, *constant; /* factors of the layer at hand */
-    double *first, *second;        /* two sums per channel of the layer at hand */
+    double *first, *second;        /* two sums per row and channel of the layer at hand */
     real *sdf, *dr;                /* training: what the forward pass gave, and the gradient before tanh */
     /* Of the last forward pass with keep. */
     bool kept;
@@ -39,7 +40,7 @@ typedef struct buffer {
     int from, to;
 } buffer;
 
-enum { MAX_BUFFERS = 8 * DBI_MAX_LAYERS, WHOLE_PASS = 2 * DBI_MAX_LAYERS };
+enum { MAX_BUFFERS = 9 * DBI_MAX_LAYERS, WHOLE_PASS = 2 * DBI_MAX_LAYERS };
 
 typedef struct plan {
     int count;
@@ -86,13 +87,16 @@ static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
     bool training = net->shape.training;
     size_t bytes = net->backend->elements(&net->shape, layer->out, layer->level) * sizeof(real),
            lanes = (size_t)layer->out + DBI_LANES;
+    const size_t numbers = (size_t)dbi_norm_rows(&net->shape) * lanes;
     need(p, &net->z[l], bytes, training ? 0 : l, training ? WHOLE_PASS : dbi_layout_last_reader(layout, l));
     if (training && l < layout->layers - 1)
         need(p, &net->a[l], bytes, 0, WHOLE_PASS);
-    need(p, &net->mean[l], lanes * sizeof(real), 0, WHOLE_PASS);
-    need(p, &net->scale[l], lanes * sizeof(real), 0, WHOLE_PASS);
-    need(p, &net->shift[l], lanes * sizeof(real), 0, WHOLE_PASS);
-    need(p, &net->deviation_inverse[l], lanes * sizeof(double), 0, WHOLE_PASS);
+    need(p, &net->mean[l], numbers * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->scale[l], numbers * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->shift[l], numbers * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->deviation_inverse[l], numbers * sizeof(double), 0, WHOLE_PASS);
+    if (layer->groups)
+        need(p, &net->away[l], numbers * sizeof(double), 0, WHOLE_PASS);
     if (layer->dropout)
         need(p, &net->drop[l], (size_t)net->shape.batch * lanes * sizeof(real), 0, WHOLE_PASS);
 }
@@ -100,16 +104,17 @@ static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
 static void plan_net(plan *p, dbi_cpu_net_f32 *net, void **scratch, size_t scratch_bytes)
 {
     const dbi_layout *layout = net->shape.layout;
-    size_t lanes = (size_t)dbi_layout_widest(layout) + DBI_LANES; /* of the widest layer */
+    const size_t numbers =
+        (size_t)dbi_norm_rows(&net->shape) * ((size_t)dbi_layout_widest(layout) + DBI_LANES); /* of the widest layer */
     size_t outputs = (size_t)net->shape.batch * (size_t)layout->arch.classes *
                      (size_t)(net->shape.size[0] * net->shape.size[1] * net->shape.size[2]);
     for (int l = 0; l < layout->layers; l++)
         plan_layer(p, net, l);
-    need(p, &net->by_dy, lanes * sizeof(real), 0, WHOLE_PASS);
-    need(p, &net->by_z, lanes * sizeof(real), 0, WHOLE_PASS);
-    need(p, &net->constant, lanes * sizeof(real), 0, WHOLE_PASS);
-    need(p, &net->first, lanes * sizeof(double), 0, WHOLE_PASS);
-    need(p, &net->second, lanes * sizeof(double), 0, WHOLE_PASS);
+    need(p, &net->by_dy, numbers * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->by_z, numbers * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->constant, numbers * sizeof(real), 0, WHOLE_PASS);
+    need(p, &net->first, numbers * sizeof(double), 0, WHOLE_PASS);
+    need(p, &net->second, numbers * sizeof(double), 0, WHOLE_PASS);
     need(p, scratch, scratch_bytes, 0, WHOLE_PASS);
     if (net->shape.training) {
         need(p, &net->sdf, outputs * sizeof(real), 0, WHOLE_PASS);
@@ -151,10 +156,10 @@ dbi_cpu_net_f32 *dbi_cpu_net_open_f32(const dbi_backend_f32 *backend, const dbi_
         memcpy(p.buffers[i].pointer, &address, sizeof address);
     }
     for (int l = 0; l < layout->layers; l++) {
-        size_t lanes = (size_t)layout->layer[l].out + DBI_LANES;
-        memset(net->mean[l], 0, lanes * sizeof(real)); /* the lanes past the channels stay 0 */
-        memset(net->scale[l], 0, lanes * sizeof(real));
-        memset(net->shift[l], 0, lanes * sizeof(real));
+        const size_t numbers = (size_t)dbi_norm_rows(shape) * ((size_t)layout->layer[l].out + DBI_LANES);
+        memset(net->mean[l], 0, numbers * sizeof(real)); /* the lanes past the channels stay 0 */
+        memset(net->scale[l], 0, numbers * sizeof(real));
+        memset(net->shift[l], 0, numbers * sizeof(real));
         if (!shape->training)
             net->a[l] = net->z[l];
     }
@@ -200,7 +205,7 @@ static const real *input_of(const dbi_cpu_net_f32 *net, int l, const real *image
 
 /* Mean, scale and shift of the layer's normalization. z is without the convolution's bias, which a batch's mean would
  * take out again: it only shows in the running mean. */
-static void normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights, const dbi_pass *pass)
+static void batch_normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights, const dbi_pass *pass)
 {
     const dbi_layout *layout = net->shape.layout;
     const real *bias = tensor_of(layout, l, DBI_CONV_BIAS, weights->parameters),
@@ -226,6 +231,43 @@ static void normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights,
     }
 }
 
+/* The same by sample and group of channels. The means of a group's channels are with their biases, the mean that is
+ * taken from z without. */
+static void group_normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights)
+{
+    const dbi_layout *layout = net->shape.layout;
+    const dbi_layer *layer = &layout->layer[l];
+    const int width = layer->out / layer->groups;
+    const bool affine = dbi_layout_has(layout, DBI_NORM_GAMMA);
+    const real *bias = tensor_of(layout, l, DBI_CONV_BIAS, weights->parameters),
+               *gamma = affine ? tensor_of(layout, l, DBI_NORM_GAMMA, weights->parameters) : NULL,
+               *beta = affine ? tensor_of(layout, l, DBI_NORM_BETA, weights->parameters) : NULL;
+    net->backend->moments(net->state, l, net->z[l], net->first, net->second);
+    for (int64_t i = 0; i < net->shape.batch * layer->groups; i++) {
+        const int first = (int)(i % layer->groups) * width;
+        double *mean = net->first + i * width;
+        const int64_t row = i / layer->groups * (layer->out + DBI_LANES);
+        for (int c = 0; width > 1 && c < width; c++)
+            mean[c] += bias[first + c];
+        const dbi_norm_group g = dbi_norm_group_of(mean, net->second + i * width, width);
+        for (int c = first; c < first + width; c++) {
+            net->deviation_inverse[l][row + c] = g.inverse;
+            net->away[l][row + c] = mean[c - first] - g.mean;
+            net->mean[l][row + c] = (real)(width > 1 ? g.mean - bias[c] : g.mean);
+            net->scale[l][row + c] = (real)(affine ? gamma[c] * g.inverse : g.inverse);
+            net->shift[l][row + c] = affine ? beta[c] : 0;
+        }
+    }
+}
+
+static void normalization(dbi_cpu_net_f32 *net, int l, dbi_weights_f32 *weights, const dbi_pass *pass)
+{
+    if (net->shape.layout->layer[l].groups)
+        group_normalization(net, l, weights);
+    else
+        batch_normalization(net, l, weights, pass);
+}
+
 static void draw_dropout(dbi_cpu_net_f32 *net, int l, const dbi_pass *pass)
 {
     int channels = net->shape.layout->layer[l].out;
@@ -244,6 +286,7 @@ static dbi_norm_f32 norm_of(const dbi_cpu_net_f32 *net, int l, bool dropout)
     return (dbi_norm_f32){.mean = net->mean[l],
                           .scale = net->scale[l],
                           .shift = net->shift[l],
+                          .step = layer->groups ? layer->out + DBI_LANES : 0,
                           .drop = dropout && layer->dropout ? net->drop[l] : NULL,
                           .skip = layer->skip < 0 ? NULL : net->a[layer->skip]};
 }
@@ -284,7 +327,7 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
     dbi_norm_f32 norm = norm_of(net, last, dropout);
     dbi_heads_f32 heads = heads_of(layout, weights);
     net->backend->heads(net->state, net->z[last], &norm, &heads, logits, sdf);
-    if (pass->update_running)
+    if (pass->update_running && dbi_layout_has(layout, DBI_RUNNING_MEAN))
         weights->batches++;
     if (pass->keep) {
         net->kept = true;
@@ -297,7 +340,7 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
 }
 
 /* From the sums over dy; see net/norm_math.h. */
-static void normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
+static void batch_normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
 {
     const dbi_layout *layout = net->shape.layout;
     int channels = layout->layer[l].out;
@@ -316,9 +359,69 @@ static void normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
         net->by_z[c] = (real)g.by_z;
         net->constant[c] = (real)g.constant;
     }
-    memset(net->by_dy + channels, 0, DBI_LANES * sizeof(real));
-    memset(net->by_z + channels, 0, DBI_LANES * sizeof(real));
-    memset(net->constant + channels, 0, DBI_LANES * sizeof(real));
+}
+
+/* The factors of the gradient of z, group by group. */
+static void group_factors(dbi_cpu_net_f32 *net, int l)
+{
+    const dbi_layer *layer = &net->shape.layout->layer[l];
+    const int width = layer->out / layer->groups;
+    const double count = (double)(dbi_layer_values(&net->shape, l) / net->shape.batch * width);
+    for (int64_t i = 0; i < net->shape.batch * layer->groups; i++) {
+        const int64_t row = i / layer->groups * (layer->out + DBI_LANES) + i % layer->groups * width;
+        double sum = 0, dot = 0;
+        for (int c = 0; c < width; c++) {
+            sum += net->scale[l][row + c] * net->first[i * width + c];
+            dot += net->scale[l][row + c] * net->second[i * width + c];
+        }
+        const dbi_norm_group_gradient g = dbi_norm_group_gradient_of(sum, dot, net->deviation_inverse[l][row], count);
+        for (int c = 0; c < width; c++) {
+            net->by_dy[row + c] = net->scale[l][row + c];
+            net->by_z[row + c] = (real)g.by_z;
+            net->constant[row + c] = (real)g.constant;
+        }
+    }
+}
+
+static void group_normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
+{
+    const dbi_layout *layout = net->shape.layout;
+    const dbi_layer *layer = &layout->layer[l];
+    const bool affine = dbi_layout_has(layout, DBI_NORM_GAMMA);
+    const double count = (double)(dbi_layer_values(&net->shape, l) / net->shape.batch);
+    group_factors(net, l);
+    for (int c = 0; c < layer->out; c++) {
+        double bias = 0, gamma = 0, beta = 0;
+        for (int64_t n = 0; n < net->shape.batch; n++) {
+            const int64_t at = n * (layer->out + DBI_LANES) + c;
+            const double sum = net->first[n * layer->out + c], dot = net->second[n * layer->out + c];
+            bias +=
+                dbi_norm_group_bias(net->scale[l][at], sum, net->by_z[at], net->constant[at], net->away[l][at], count);
+            gamma += dot * net->deviation_inverse[l][at];
+            beta += sum;
+        }
+        tensor_of(layout, l, DBI_CONV_BIAS, gradient)[c] =
+            layer->groups < layer->out ? (real)bias : 0; /* a mean takes it out again */
+        if (affine) {
+            tensor_of(layout, l, DBI_NORM_GAMMA, gradient)[c] = (real)gamma;
+            tensor_of(layout, l, DBI_NORM_BETA, gradient)[c] = (real)beta;
+        }
+    }
+}
+
+static void normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
+{
+    const int channels = net->shape.layout->layer[l].out;
+    if (net->shape.layout->layer[l].groups)
+        group_normalization_gradient(net, l, gradient);
+    else
+        batch_normalization_gradient(net, l, gradient);
+    for (int64_t r = 0; r < dbi_norm_rows(&net->shape); r++) {
+        const int64_t end = r * (channels + DBI_LANES) + channels;
+        memset(net->by_dy + end, 0, DBI_LANES * sizeof(real));
+        memset(net->by_z + end, 0, DBI_LANES * sizeof(real));
+        memset(net->constant + end, 0, DBI_LANES * sizeof(real));
+    }
 }
 
 /* The last layer, from the outputs' gradients; z of the last layer becomes its gradient. */

@@ -147,20 +147,22 @@ static void moments(void *opaque, int layer, const real *z, double *mean, double
 {
     const state *s = opaque;
     const dbi_layer *l = &s->shape.layout->layer[layer];
-    int64_t v = voxels(&s->shape, l->level), count = s->shape.batch * v;
+    const int64_t v = voxels(&s->shape, l->level), rows = dbi_norm_rows(&s->shape), samples = s->shape.batch / rows,
+                  count = samples * v;
 #pragma omp parallel for schedule(static)
-    for (int c = 0; c < l->out; c++) {
+    for (int64_t r = 0; r < rows * l->out; r++) {
+        const int64_t c = r % l->out, first = r / l->out * samples;
         double sum = 0, squares = 0;
-        for (int64_t n = 0; n < s->shape.batch; n++)
+        for (int64_t n = first; n < first + samples; n++)
             for (int64_t i = 0; i < v; i++)
                 sum += z[(n * l->out + c) * v + i];
-        mean[c] = sum / (double)count;
-        for (int64_t n = 0; n < s->shape.batch; n++)
+        mean[r] = sum / (double)count;
+        for (int64_t n = first; n < first + samples; n++)
             for (int64_t i = 0; i < v; i++) {
-                double d = z[(n * l->out + c) * v + i] - mean[c];
+                double d = z[(n * l->out + c) * v + i] - mean[r];
                 squares += d * d;
             }
-        variance[c] = squares / (double)count;
+        variance[r] = squares / (double)count;
     }
 }
 
@@ -169,10 +171,16 @@ static real dropped(const dbi_norm_f32 *norm, const dbi_layer *l, int64_t n, int
     return norm->drop ? norm->drop[n * (l->out + DBI_LANES) + c] : 1;
 }
 
+static real normalized(const dbi_norm_f32 *norm, int64_t n, int c, real z)
+{
+    const int64_t at = n * norm->step + c;
+    return norm->scale[at] * (z - norm->mean[at]) + norm->shift[at];
+}
+
 /* relu(y) drop, without the skip. */
 static real activate(const dbi_norm_f32 *norm, const dbi_layer *l, int64_t n, int c, real z)
 {
-    real y = norm->scale[c] * (z - norm->mean[c]) + norm->shift[c];
+    real y = normalized(norm, n, c, z);
     return y > 0 ? y * dropped(norm, l, n, c) : 0;
 }
 
@@ -234,23 +242,24 @@ static real gradient_of_a(const state *s, const source *from, const dbi_layer *l
 static real gradient_of_y(const state *s, const source *from, const dbi_norm_f32 *norm, const dbi_layer *l, int64_t n,
                           int c, int64_t i, real z)
 {
-    real y = norm->scale[c] * (z - norm->mean[c]) + norm->shift[c];
-    return y > 0 ? gradient_of_a(s, from, l, n, c, i) * dropped(norm, l, n, c) : 0;
+    return normalized(norm, n, c, z) > 0 ? gradient_of_a(s, from, l, n, c, i) * dropped(norm, l, n, c) : 0;
 }
 
 static void sums(const state *s, int layer, const real *z, const dbi_norm_f32 *norm, const source *from, double *sum,
                  double *dot)
 {
     const dbi_layer *l = &s->shape.layout->layer[layer];
-    int64_t v = voxels(&s->shape, l->level);
+    const int64_t v = voxels(&s->shape, l->level), rows = dbi_norm_rows(&s->shape), samples = s->shape.batch / rows;
 #pragma omp parallel for schedule(static)
-    for (int c = 0; c < l->out; c++) {
-        sum[c] = dot[c] = 0;
-        for (int64_t n = 0; n < s->shape.batch; n++)
+    for (int64_t r = 0; r < rows * l->out; r++) {
+        const int64_t first = r / l->out * samples;
+        const int c = (int)(r % l->out);
+        sum[r] = dot[r] = 0;
+        for (int64_t n = first; n < first + samples; n++)
             for (int64_t i = 0; i < v; i++) {
                 real at = z[(n * l->out + c) * v + i], dy = gradient_of_y(s, from, norm, l, n, c, i, at);
-                sum[c] += dy;
-                dot[c] += (double)dy * (at - norm->mean[c]);
+                sum[r] += dy;
+                dot[r] += (double)dy * (at - norm->mean[n * norm->step + c]);
             }
     }
 }
@@ -264,9 +273,10 @@ static void gradient(const state *s, int layer, real *z, const dbi_norm_f32 *nor
     for (int64_t n = 0; n < s->shape.batch; n++)
         for (int c = 0; c < l->out; c++)
             for (int64_t i = 0; i < v; i++) {
+                const int64_t k = n * norm->step + c;
                 real *at = &z[(n * l->out + c) * v + i];
-                *at = by_dy[c] * gradient_of_y(s, from, norm, l, n, c, i, *at) + by_z[c] * (*at - norm->mean[c]) +
-                      constant[c];
+                *at = by_dy[k] * gradient_of_y(s, from, norm, l, n, c, i, *at) + by_z[k] * (*at - norm->mean[k]) +
+                      constant[k];
             }
 }
 

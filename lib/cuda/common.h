@@ -4,7 +4,7 @@
 
 #include "cuda/geometry.h"
 
-/* One load or store of a thread. */
+/* The most that a thread can load or store at once. */
 typedef struct __attribute__((aligned(16))) dbi_sixteen_bytes {
     uint32_t word[4];
 } dbi_sixteen_bytes;
@@ -13,8 +13,8 @@ typedef struct dbi_nothing {
     char unused;
 } dbi_nothing;
 
-/* Sums over a block's rows: of two for each channel and two more. The rows of an array lie so far apart that a warp,
- * which adds two of them, meets no bank twice. */
+/* A block's sums over its rows: two for each channel, and two more. The rows of the arrays are so far apart that a
+ * warp, which adds two of them, has no bank conflicts. */
 enum { DBI_CHANNEL_SUMS = 2 * DBI_GROUP, DBI_SUM_PARTS = 16 };
 
 typedef struct dbi_sums16 {
@@ -27,7 +27,7 @@ DBI_HD int dbi_sum_width(int lanes)
     return lanes > DBI_SUM_PARTS ? lanes : DBI_SUM_PARTS;
 }
 
-/* Between two barriers: `count` sums of DBI_BLOCK values become sums of few. */
+/* First step, between two barriers: reduces `count` times DBI_BLOCK values to a few sums each. */
 DBI_HD void dbi_add_parts(dbi_sums16 *sums, int count, int thread, int lanes)
 {
     const int width = dbi_sum_width(lanes);
@@ -40,7 +40,7 @@ DBI_HD void dbi_add_parts(dbi_sums16 *sums, int count, int thread, int lanes)
         }
 }
 
-/* After that: sum k of one lane. */
+/* Second step: sum k of one lane. */
 DBI_HD float dbi_sum_of(const dbi_sums16 *sums, int k, int lane, int lanes)
 {
     float sum = 0;
@@ -49,8 +49,8 @@ DBI_HD float dbi_sum_of(const dbi_sums16 *sums, int k, int lane, int lanes)
     return sum;
 }
 
-/* Then: sums 0 ... 7 of a tile's groups go to `low`, 8 ... 15 to `high`, each [padded]; tile: the place of the block's
- * thread 0. */
+/* Third step: writes sums 0 ... 7 of a tile's groups to `low` and 8 ... 15 to `high`, each [padded]. tile: the place of
+ * the block's thread 0. */
 DBI_HD void dbi_put_sums(const dbi_sums16 *sums, const dbi_tiling *at, const dbi_place *tile, int thread, float *low,
                          float *high)
 {
@@ -67,7 +67,7 @@ typedef struct dbi_finish_sums {
     double first[DBI_FINISH], second[DBI_FINISH];
 } dbi_finish_sums;
 
-/* Of `count` doubles the first `width` become the sums of those `width` apart. */
+/* Of `count` values the first `width` become sums of values that are `width` apart. */
 DBI_HD void dbi_fold(double *values, int thread, int width, int count)
 {
     if (thread < width) {
@@ -103,7 +103,7 @@ DBI_HD void dbi_load8(const float *from, float to[DBI_GROUP])
     }
 }
 
-/* What a thread has of it, which works for channels c ... c + 7 throughout. */
+/* The normalization of channels c ... c + 7, which one thread works on throughout. */
 typedef struct dbi_norm8 {
     float mean[DBI_GROUP], scale[DBI_GROUP], shift[DBI_GROUP];
 } dbi_norm8;
@@ -117,9 +117,10 @@ DBI_HD dbi_norm8 dbi_norm8_of(const dbi_norm_cuda *norm, int c)
     return n;
 }
 
-/* Dropout's factors of the sample at hand, for a thread that goes through voxels upwards: 1 without dropout. */
+/* Dropout's factors of the current sample, for a thread that goes through the voxels in rising order; 1 without
+ * dropout. */
 typedef struct dbi_drop8 {
-    int64_t end; /* of the sample's voxels */
+    int64_t end; /* the first voxel after the sample */
     float factor[DBI_GROUP];
 } dbi_drop8;
 
@@ -132,7 +133,7 @@ DBI_HD dbi_drop8 dbi_drop8_of(const dbi_norm_cuda *norm)
     return d;
 }
 
-/* Before voxel v is worked on; voxels: of a sample. */
+/* Called before work on voxel v: loads the factors of its sample. voxels: of a sample. */
 DBI_HD void dbi_drop8_at(dbi_drop8 *d, const dbi_norm_cuda *norm, int64_t v, int64_t voxels, int c, int padded)
 {
     if (v < d->end)
@@ -156,7 +157,7 @@ typedef struct dbi_heads_cuda {
     int classes, channels;
 } dbi_heads_cuda;
 
-/* Gradient of an output before tanh: o < classes: distance o, else logit o - classes. */
+/* The gradient of an output before tanh: distance o when o < classes, else logit o - classes. */
 DBI_HD float dbi_heads_dout(const dbi_heads_cuda *h, int o, int64_t n, int64_t at, int64_t voxels)
 {
     if (o >= h->classes)
@@ -165,7 +166,7 @@ DBI_HD float dbi_heads_dout(const dbi_heads_cuda *h, int o, int64_t n, int64_t a
     return h->dsdf[i] * (1 - h->sdf[i] * h->sdf[i]);
 }
 
-/* Gradient of the last activation, 8 channels of voxel `at` of sample n. */
+/* The gradient of the last activation: 8 channels of voxel `at` of sample n. */
 DBI_HD void dbi_heads_da(const dbi_heads_cuda *h, int64_t n, int64_t at, int64_t voxels, int c, float da[DBI_GROUP])
 {
     for (int i = 0; i < DBI_GROUP; i++)
@@ -178,8 +179,7 @@ DBI_HD void dbi_heads_da(const dbi_heads_cuda *h, int64_t n, int64_t at, int64_t
     }
 }
 
-/* A product and a sum that are rounded one by one, as the host's are, where the device would make one operation of
- * them. */
+/* A product and a sum that are rounded separately, as on the host; the device would make one operation of both. */
 DBI_HD float dbi_times(float a, float b)
 {
 #ifdef __CUDA_ARCH__
@@ -198,9 +198,9 @@ DBI_HD float dbi_plus(float a, float b)
 #endif
 }
 
-/* Where each convolution's weights lie: flat [A,B,taps] from `flat`, packed [A,taps,B] with padded channels from
- * `packed`. A block takes a tile of B and all taps for one of A, through shared memory: what it reads and what it
- * writes then lie side by side. */
+/* Where the weights of each convolution are: [A,B,taps] from `flat` on, and packed as [A,taps,B] with padded channels
+ * from `packed` on. A block copies a tile of B and all taps for one A, through shared memory, so that both reads and
+ * writes are to consecutive addresses. */
 enum { DBI_PACK_LAYERS = 32, DBI_PACK_TILE = 64, DBI_PACK_TAPS = 27 };
 
 typedef struct dbi_pack_table {
@@ -208,22 +208,22 @@ typedef struct dbi_pack_table {
     int64_t count;  /* of packed elements, of all layers */
     int64_t blocks; /* of all layers */
     struct {
-        int64_t flat, packed, block; /* block: the layer's first one */
+        int64_t flat, packed, block; /* block: the first block of the layer */
         int a, b, taps;
     } layer[DBI_PACK_LAYERS];
 } dbi_pack_table;
 
 typedef struct dbi_pack_shared {
-    float value[DBI_PACK_TILE * DBI_PACK_TAPS]; /* [B,taps], a row's length odd against bank conflicts */
+    float value[DBI_PACK_TILE * DBI_PACK_TAPS]; /* [B,taps]; the length of a row is odd, against bank conflicts */
 } dbi_pack_shared;
 
-/* Blocks of a layer. */
+/* The number of blocks of a layer. */
 DBI_HD int64_t dbi_pack_blocks(int a, int b)
 {
     return (int64_t)dbi_padded(a) * ((dbi_padded(b) + DBI_PACK_TILE - 1) / DBI_PACK_TILE);
 }
 
-/* A block's tile: `wide` padded channels of B, of which `full` are there (none where its A is not). */
+/* A block's tile: `wide` padded channels of B, of which `full` exist (0 when its A is padding). */
 typedef struct dbi_pack_place {
     int64_t flat, packed; /* of the tile's first element */
     int taps, pitch, padded, wide, full;
@@ -247,7 +247,7 @@ DBI_HD dbi_pack_place dbi_pack_place_of(const dbi_pack_table *table, int64_t blo
     return p;
 }
 
-/* Philox4x32-10 (Salmon et al., SC 2011), as base/random.h has it: the same numbers on host and device. */
+/* Philox4x32-10 (Salmon et al., SC 2011), as in base/random.h: host and device have the same numbers. */
 DBI_HD void dbi_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4])
 {
     uint32_t k0 = key[0], k1 = key[1], c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];

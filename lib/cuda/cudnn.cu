@@ -1,8 +1,8 @@
-/* Convolutions by cuDNN's graph interface, through its C functions (a tree of descriptors with attributes), see conv.h.
- * For each convolution cuDNN's heuristics name candidates, "engine configurations", best guess first. The fastest of
- * the first few is found by measuring and remembered (algorithms.h). Which of them are allowed depends on the
- * precision, and, unless the device is `fast`, those are left out whose last bits depend on timing. Where nothing is
- * left, our own kernels compute (direct.h). */
+/* Convolutions with cuDNN's graph interface, by its C functions (a tree of descriptors with attributes); see conv.h.
+ * For each convolution cuDNN's heuristics name candidates, called engine configurations, with the best guess first. The
+ * fastest of the first few is found by measuring and remembered (algorithms.h). The precision limits which of them are
+ * allowed; unless the device is `fast`, those whose last bits depend on timing are left out. When no candidate is left,
+ * our own kernels compute (direct.h). */
 #include <cuda_runtime.h>
 #include <cudnn.h>
 
@@ -98,8 +98,8 @@ static bool finalize(descriptor d)
     return dnn.BackendFinalize(d) == CUDNN_STATUS_SUCCESS;
 }
 
-/* [A,taps,B] of a filter or [batch,X,Y,Z,channels] of an activation, as cuDNN names dimensions: batch (A), channels
- * (B), X, Y, Z. */
+/* A filter [A,taps,B] or an activation [batch,X,Y,Z,channels]. cuDNN's dimensions are batch (A), channels (B), X, Y,
+ * Z. */
 static bool make_tensor(descriptor *d, int64_t id, bool bf16, int64_t first, int64_t channels, const int64_t size[3])
 {
     const cudnnDataType_t type = bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
@@ -205,8 +205,8 @@ static void candidates_free(candidates *c)
     c->count = 0;
 }
 
-/* Is the configuration allowed? As PyTorch judges: tensor cores round float factors to 10 bits, some engines convert
- * the inputs further down. */
+/* Whether the configuration is allowed, by the same rules as PyTorch's: tensor cores round float factors to 10 bits,
+ * and some engines convert the inputs to still fewer. */
 static bool allowed(descriptor configuration, const dbi_device *device)
 {
     descriptor engine;
@@ -228,7 +228,7 @@ static bool allowed(descriptor configuration, const dbi_device *device)
     return good;
 }
 
-/* Adds what one of cuDNN's heuristics proposes, in its order. */
+/* Adds the candidates of one of cuDNN's heuristics, in its order. */
 static void propose(candidates *c, descriptor graph, cudnnBackendHeurMode_t mode, const dbi_device *device)
 {
     descriptor heuristics, proposed[MOST_CANDIDATES];
@@ -250,8 +250,8 @@ static void propose(candidates *c, descriptor graph, cudnnBackendHeurMode_t mode
     destroy(&heuristics);
 }
 
-/* An executable plan for a configuration; false where cuDNN cannot make one, or it needs more workspace than there is.
- */
+/* Makes an executable plan of a configuration. False when cuDNN cannot make one or it needs more than `limit` bytes of
+ * workspace. */
 static bool make_plan(descriptor *plan, cudnnHandle_t handle, descriptor configuration, size_t limit, size_t *workspace)
 {
     int64_t bytes = 0, got = 0;
@@ -292,7 +292,7 @@ typedef struct plan {
     kernels by;
     dbi_tiled_plan tiles;
     dbi_spread_plan spread;
-    descriptor plan; /* of cuDNN; NULL: direct.h */
+    descriptor plan; /* cuDNN's plan; NULL: direct.h computes */
     size_t workspace;
 } plan;
 
@@ -303,13 +303,13 @@ struct dbi_convs {
     bool up[DBI_MAX_LAYERS];
     dbi_conv_sides sides[DBI_MAX_LAYERS];
     plan plan[DBI_MAX_LAYERS][3]; /* by dbi_conv_pass */
-    /* While plans are made. */
+    /* Used while plans are made. */
     dbi_algorithms *algorithms;
     cudaDeviceProp gpu;
-    size_t limit; /* of the workspace */
+    size_t limit; /* the most bytes of workspace */
     cudaStream_t stream;
     cudaEvent_t start, stop;
-    void *memory; /* x, weight, y and workspace of a measurement; taken when the first one is made */
+    void *memory; /* x, weight, y and workspace for measurements; taken when the first one is made */
     size_t bytes, largest[3];
 };
 
@@ -324,7 +324,7 @@ static void key_of(const dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides 
              (long long)s->y_size[1], (long long)s->y_size[2], s->edge, s->stride, s->padding);
 }
 
-/* Bytes of x, weight and y, in whole 256. */
+/* The bytes of x, weight and y, rounded up to multiples of 256. */
 static void sizes_of(const dbi_convs *c, const dbi_conv_sides *s, size_t bytes[3])
 {
     const size_t element = c->device.precision == DBI_PRECISION_BF16 ? 2 : 4, x = (size_t)s->x_channels,
@@ -336,8 +336,8 @@ static void sizes_of(const dbi_convs *c, const dbi_conv_sides *s, size_t bytes[3
         bytes[i] = (bytes[i] + 255) / 256 * 256;
 }
 
-/* Memory for all measurements, given back before the arena is taken. False: no memory, or an error that the arena will
- * report. */
+/* Takes memory for all measurements; it is given back before the arena is taken. False when there is too little memory,
+ * or on an error, which the arena will report. */
 static bool take_memory(dbi_convs *c)
 {
     if (c->memory)
@@ -362,7 +362,7 @@ static void give_memory_back(dbi_convs *c)
     c->start = c->stop = NULL;
 }
 
-/* Milliseconds of one run, the least of some; < 0: it cannot be run. */
+/* The milliseconds of a run, the least of several runs; < 0 when it cannot be run. */
 static float measure(dbi_convs *c, descriptor plan)
 {
     unsigned char *x = (unsigned char *)c->memory, *weight = x + c->largest[0], *y = weight + c->largest[1],
@@ -383,7 +383,7 @@ static float measure(dbi_convs *c, descriptor plan)
     return least;
 }
 
-/* Measures the first candidates; the number of the fastest, or -1. */
+/* Measures the first candidates. Returns the index of the fastest, or -1. */
 static int fastest(dbi_convs *c, const candidates *all)
 {
     int best = -1, tried = 0;
@@ -404,8 +404,8 @@ static int fastest(dbi_convs *c, const candidates *all)
     return best;
 }
 
-/* The plan of one convolution: the remembered candidate, or else the fastest, or else (where it could not be
- * remembered, or cannot be measured) the first that works, which is the same in every run. */
+/* Chooses the plan of one convolution: the remembered candidate, else the fastest. When the fastest cannot be
+ * remembered or measured, it takes the first that works, which is the same in every run. */
 static int choose(dbi_convs *c, dbi_conv_pass pass, const dbi_conv_sides *s, plan *out, dbi_error *error)
 {
     char key[DBI_ALGORITHM_KEY];
@@ -464,7 +464,7 @@ static int prepare(dbi_convs *c, const dbi_conv_shape *shapes, dbi_error *error)
         check(dnn.Create(&c->handle), "cudnnCreate", error) ||
         check(dnn.SetStream(c->handle, c->stream), "cudnnSetStream", error))
         return -1;
-    /* Of the total, so that what else runs on the GPU does not change the choice. */
+    /* A part of the total memory, so that other programs on the GPU do not change the choice. */
     c->limit = total / 16;
     c->bytes = c->largest[0] + c->largest[1] + c->largest[2] + c->limit;
     return 0;

@@ -396,7 +396,8 @@ typedef struct E(head_weights_arguments) {
     dbi_heads_cuda heads;
     const T *z;
     int64_t voxels;
-    float *weight, *bias; /* [2 classes,chunks,padded], [2 classes,chunks] */
+    int64_t first, chunks; /* of all rows of the normalization: the chunks of this one begin at `first` */
+    float *weight, *bias;  /* [2 classes,chunks,padded], [2 classes,chunks] */
 } E(head_weights_arguments);
 
 DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, int thread, int phase,
@@ -449,7 +450,8 @@ DBI_HD void E(head_weights)(const E(head_weights_arguments) * a, int64_t block, 
         dbi_add_parts(shared, DBI_CHANNEL_SUMS + 2, thread, a->at.lanes);
     } else {
         const dbi_place tile = dbi_tiling_place(&a->at, block - label * blocks, 0);
-        const int64_t row[2] = {label * a->at.chunks + p.chunk, (a->heads.classes + label) * a->at.chunks + p.chunk};
+        const int64_t chunk = a->first + p.chunk,
+                      row[2] = {label * a->chunks + chunk, (a->heads.classes + label) * a->chunks + chunk};
         dbi_put_sums(shared, &a->at, &tile, thread, a->weight + row[0] * padded, a->weight + row[1] * padded);
         if (tile.group == 0 && thread < 2)
             a->bias[row[thread]] = dbi_sum_of(shared, DBI_CHANNEL_SUMS + thread, 0, a->at.lanes);

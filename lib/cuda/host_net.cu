@@ -138,14 +138,15 @@ int dbi_cuda_host_net_forward(dbi_cuda_host_net *h, dbi_weights_f32 *weights, co
                               float *logits, float *sdf, dbi_error *error)
 {
     const size_t statistics = h->layout->statistics * sizeof(float);
+    const bool update = pass->update_running && dbi_layout_has(h->layout, DBI_RUNNING_MEAN);
     if (dbi_cuda_put(h->stream, h->image, image, image_bytes(h), error) ||
         dbi_cuda_host_net_pass(h, weights, pass, error) ||
         dbi_cuda_get(h->stream, logits, h->logits, output_bytes(h), error) ||
         dbi_cuda_get(h->stream, sdf, h->sdf, output_bytes(h), error) ||
-        (pass->update_running && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) ||
+        (update && dbi_cuda_get(h->stream, weights->statistics, h->statistics, statistics, error)) ||
         dbi_cuda_wait(h->stream, error))
         return -1;
-    if (pass->update_running)
+    if (update)
         weights->batches++;
     return 0;
 }

@@ -1,6 +1,6 @@
-/* The network on the device: the order of the passes is that of net.real.c, and so is what each buffer holds. Training
- * keeps z (convolved) and a (normalized and what follows) of each layer; the gradient of z overwrites z, that of a
- * overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. */
+/* The network on the device: the order of the passes is that of lib/cpu/net.real.c, and so is what each buffer holds.
+ * Training keeps z (convolved) and a (normalized and what follows) of each layer; the gradient of z overwrites z, that
+ * of a overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. */
 #include "cuda/net.h"
 
 #include <stdlib.h>
@@ -42,7 +42,8 @@ DBI_HD void fold_both(dbi_finish_sums *shared, int thread, int to, int from)
 }
 
 /* From a batch's moments: mean, scale and shift. z is without the convolution's bias, which a batch's mean would take
- * out again: it only shows in the running mean. */
+ * out again: it only shows in the running mean. Or from a sample's: its channels' means and variances, for
+ * group_statistics. */
 typedef struct statistics_arguments {
     const float *chunk_shift, *chunk_sum,
         *chunk_squares;       /* [chunks,padded], any chunk's shift a finite number near its values */
@@ -54,7 +55,8 @@ typedef struct statistics_arguments {
     const float *bias, *gamma, *beta;
     float *running_mean, *running_variance;
     float *mean, *scale, *shift;
-    double *inverse; /* 1 / deviation */
+    double *inverse;                       /* 1 / deviation */
+    double *sample_mean, *sample_variance; /* of a sample; NULL: of the batch, which goes to those above */
 } statistics_arguments;
 
 /* Channel c, whose values' sums, of z - centre and of its square, the block's threads have added. */
@@ -63,6 +65,11 @@ DBI_HD void put_statistics(const statistics_arguments *a, int64_t c, double sum,
     const double n = (double)a->count, away = sum / n, within = squares - sum * away;
     const double mean = (double)a->chunk_shift[c] + away, variance = within > 0 ? within / n : 0;
     const double inverse = dbi_norm_inverse(variance);
+    if (a->sample_mean) {
+        a->sample_mean[c] = a->bias ? mean + (double)a->bias[c] : mean;
+        a->sample_variance[c] = variance;
+        return;
+    }
     a->inverse[c] = inverse;
     a->mean[c] = (float)mean;
     a->scale[c] = (float)((double)a->gamma[c] * inverse);
@@ -113,6 +120,37 @@ DBI_HD void statistics(const statistics_arguments *a, int64_t block, int thread,
 }
 DBI_KERNEL(statistics, statistics_arguments, DBI_FINISH, 3, dbi_finish_sums)
 
+/* By sample and group of channels: a thread for each channel of each sample. The means of a group's channels are with
+ * their biases, the mean that is taken from z without. */
+typedef struct group_statistics_arguments {
+    const double *sample_mean, *sample_variance; /* [rows,padded], the means with biases where there are any */
+    const float *bias;                           /* NULL where a group is one channel, which takes it out again */
+    const float *gamma, *beta;                   /* NULL: none */
+    int64_t rows;
+    int channels, padded, width; /* width: of a group */
+    float *mean, *scale, *shift; /* [rows,padded] */
+    double *inverse, *away;      /* away: of each channel's mean from its group's */
+} group_statistics_arguments;
+
+DBI_HD void group_statistics(const group_statistics_arguments *a, int64_t block, int thread, int phase,
+                             dbi_nothing *shared)
+{
+    (void)phase;
+    (void)shared;
+    const int64_t i = block * DBI_BLOCK + thread, row = dbi_divide(i, a->channels);
+    const int c = (int)(i - row * a->channels), first = c - c % a->width;
+    if (row >= a->rows)
+        return;
+    const int64_t to = row * a->padded + c, from = row * a->padded + first;
+    const dbi_norm_group g = dbi_norm_group_of(a->sample_mean + from, a->sample_variance + from, a->width);
+    a->inverse[to] = g.inverse;
+    a->away[to] = a->sample_mean[to] - g.mean;
+    a->mean[to] = (float)(a->bias ? g.mean - (double)a->bias[c] : g.mean);
+    a->scale[to] = (float)(a->gamma ? (double)a->gamma[c] * g.inverse : g.inverse);
+    a->shift[to] = a->beta ? a->beta[c] : 0;
+}
+DBI_KERNEL(group_statistics, group_statistics_arguments, DBI_BLOCK, 1, dbi_nothing)
+
 /* The same from the running statistics, for all layers at once: a block for each. */
 typedef struct running_arguments {
     const float *parameters, *running;
@@ -149,10 +187,16 @@ typedef struct factors_arguments {
     const double *inverse;
     float *dbias, *dgamma, *dbeta;
     float *by_z, *constant;
+    double *sample_sum, *sample_dot; /* of a sample, for group_factors; NULL: of the batch */
 } factors_arguments;
 
 DBI_HD void put_factors(const factors_arguments *a, int64_t c, double sum, double dot)
 {
+    if (a->sample_sum) {
+        a->sample_sum[c] = sum;
+        a->sample_dot[c] = dot;
+        return;
+    }
     const dbi_norm_gradient g =
         dbi_norm_gradient_of(a->batch, sum, dot, a->inverse[c], (double)a->scale[c], (double)a->count);
     a->dgamma[c] = (float)g.gamma;
@@ -179,11 +223,63 @@ DBI_HD void factors(const factors_arguments *a, int64_t block, int thread, int p
         fold_both(shared, thread, DBI_GROUP, FINISH_PARTS);
         if (c < a->channels)
             put_factors(a, c, shared->first[thread], shared->second[thread]);
-        else
+        else if (!a->sample_sum)
             a->by_z[c] = a->constant[c] = 0;
     }
 }
 DBI_KERNEL(factors, factors_arguments, DBI_FINISH, 3, dbi_finish_sums)
+
+/* By sample and group of channels: a thread for each channel, of all samples. */
+typedef struct group_factors_arguments {
+    const double *sample_sum, *sample_dot, *inverse, *away; /* [rows,padded] */
+    const float *scale;
+    int64_t rows, voxels; /* voxels: of a sample */
+    int channels, padded, width;
+    float *dbias, *dgamma, *dbeta; /* dgamma, dbeta NULL: none */
+    float *by_z, *constant;        /* [rows,padded] */
+} group_factors_arguments;
+
+DBI_HD dbi_norm_group_gradient group_gradient(const group_factors_arguments *a, int64_t from)
+{
+    double sum = 0, dot = 0;
+    for (int i = 0; i < a->width; i++) {
+        sum += (double)a->scale[from + i] * a->sample_sum[from + i];
+        dot += (double)a->scale[from + i] * a->sample_dot[from + i];
+    }
+    return dbi_norm_group_gradient_of(sum, dot, a->inverse[from], (double)a->voxels * a->width);
+}
+
+DBI_HD void group_factors(const group_factors_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    (void)phase;
+    (void)shared;
+    const int c = (int)block * DBI_BLOCK + thread, first = c - c % a->width;
+    double bias = 0, gamma = 0, beta = 0;
+    if (c >= a->padded)
+        return;
+    for (int64_t row = 0; row < a->rows; row++) {
+        const int64_t at = row * a->padded + c;
+        if (c >= a->channels) {
+            a->by_z[at] = a->constant[at] = 0;
+            continue;
+        }
+        const dbi_norm_group_gradient g = group_gradient(a, row * a->padded + first);
+        a->by_z[at] = (float)g.by_z;
+        a->constant[at] = (float)g.constant;
+        bias += dbi_norm_group_bias((double)a->scale[at], a->sample_sum[at], g.by_z, g.constant, a->away[at],
+                                    (double)a->voxels);
+        gamma += a->sample_dot[at] * a->inverse[at];
+        beta += a->sample_sum[at];
+    }
+    if (c >= a->channels)
+        return;
+    a->dbias[c] = a->width > 1 ? (float)bias : 0;
+    if (a->dgamma) {
+        a->dgamma[c] = (float)gamma;
+        a->dbeta[c] = (float)beta;
+    }
+}
+DBI_KERNEL(group_factors, group_factors_arguments, DBI_BLOCK, 1, dbi_nothing)
 
 /* The heads' gradients: block (channels + 1) output + c, the last one of each output for the bias. */
 typedef struct head_finish_arguments {
@@ -251,15 +347,18 @@ DBI_KERNEL(drop, drop_arguments, DBI_BLOCK, 1, dbi_nothing)
 struct dbi_cuda_net {
     const dbi_layout *layout;
     int64_t batch, size[3];
+    int64_t rows; /* of each normalization: dbi_norm_rows */
     bool training, bf16;
     dbi_convs *convs;
     dbi_pack_table table;
-    dbi_tiling tiling[DBI_MAX_LAYERS];
-    unsigned char *activations; /* what z and a point into */
+    dbi_tiling tiling[DBI_MAX_LAYERS]; /* of a row */
+    unsigned char *activations;        /* what z and a point into */
     size_t z_at[DBI_MAX_LAYERS], a_at[DBI_MAX_LAYERS];
     void *input, *packed, *dpacked, *workspace;
     float *mean[DBI_MAX_LAYERS], *scale[DBI_MAX_LAYERS], *shift[DBI_MAX_LAYERS], *drop[DBI_MAX_LAYERS];
-    double *inverse[DBI_MAX_LAYERS];
+    double *inverse[DBI_MAX_LAYERS], *away[DBI_MAX_LAYERS]; /* away: group_statistics */
+    double *sample[2]; /* two numbers of each channel and sample of the layer at hand; NULL for normalization by the
+                          batch */
     float *by_z, *constant, *count, *partial[3], *head_weight, *head_bias; /* count, partial: of chunks */
     /* Of the last forward pass with keep. */
     bool kept, dropout;
@@ -361,7 +460,8 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
     const int widest = dbi_padded(dbi_layout_widest(layout)), last = layout->layers - 1;
     const size_t size = element_size(net),
                  image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
-    const size_t outputs = 2 * (size_t)layout->arch.classes, head_chunks = (size_t)net->tiling[last].chunks;
+    const size_t outputs = 2 * (size_t)layout->arch.classes, rows = (size_t)net->rows,
+                 head_chunks = rows * (size_t)net->tiling[last].chunks;
     size_t partial = 0, counts = 0;
     for (int l = 0; l <= last; l++) {
         const dbi_layer *layer = &layout->layer[l];
@@ -369,10 +469,11 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
         const size_t chunks = of_conv > (size_t)net->tiling[l].chunks ? of_conv : (size_t)net->tiling[l].chunks;
         partial = partial < channels * chunks ? channels * chunks : partial;
         counts = counts < of_conv ? of_conv : counts;
-        if (dbi_arena_need(arena, &net->mean[l], channels * sizeof(float), error) ||
-            dbi_arena_need(arena, &net->scale[l], channels * sizeof(float), error) ||
-            dbi_arena_need(arena, &net->shift[l], channels * sizeof(float), error) ||
-            dbi_arena_need(arena, &net->inverse[l], channels * sizeof(double), error) ||
+        if (dbi_arena_need(arena, &net->mean[l], rows * channels * sizeof(float), error) ||
+            dbi_arena_need(arena, &net->scale[l], rows * channels * sizeof(float), error) ||
+            dbi_arena_need(arena, &net->shift[l], rows * channels * sizeof(float), error) ||
+            dbi_arena_need(arena, &net->inverse[l], rows * channels * sizeof(double), error) ||
+            (layer->groups && dbi_arena_need(arena, &net->away[l], rows * channels * sizeof(double), error)) ||
             (layer->dropout &&
              dbi_arena_need(arena, &net->drop[l], (size_t)net->batch * channels * sizeof(float), error)))
             return -1;
@@ -382,10 +483,13 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
             return -1;
     if (dbi_arena_need(arena, &net->count, counts * sizeof(float), error))
         return -1;
+    for (int i = 0; layout->layer[0].groups && i < 2; i++)
+        if (dbi_arena_need(arena, &net->sample[i], rows * (size_t)widest * sizeof(double), error))
+            return -1;
     if (net->training &&
         (dbi_arena_need(arena, &net->dpacked, (size_t)net->table.count * size, error) ||
-         dbi_arena_need(arena, &net->by_z, (size_t)widest * sizeof(float), error) ||
-         dbi_arena_need(arena, &net->constant, (size_t)widest * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->by_z, rows * (size_t)widest * sizeof(float), error) ||
+         dbi_arena_need(arena, &net->constant, rows * (size_t)widest * sizeof(float), error) ||
          dbi_arena_need(arena, &net->head_weight,
                         outputs * head_chunks * (size_t)dbi_padded(layout->arch.filters) * sizeof(float), error) ||
          dbi_arena_need(arena, &net->head_bias, outputs * head_chunks * sizeof(float), error)))
@@ -412,8 +516,10 @@ dbi_cuda_net *dbi_cuda_net_new(const dbi_device *device, const dbi_net_shape *sh
     memcpy(net->size, shape->size, sizeof net->size);
     net->training = shape->training;
     net->bf16 = device->precision == DBI_PRECISION_BF16;
+    net->rows = dbi_norm_rows(shape);
     for (int l = 0; l < layout->layers; l++)
-        net->tiling[l] = dbi_tiling_make(shape->batch * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
+        net->tiling[l] =
+            dbi_tiling_make(shape->batch / net->rows * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
     make_table(net);
     if (open_convs(net, device, &workspace, error) || need_memory(net, arena, workspace, error)) {
         dbi_cuda_net_free(net);
@@ -438,6 +544,12 @@ static void *z_of(const dbi_cuda_net *net, int l)
 static void *a_of(const dbi_cuda_net *net, int l)
 {
     return net->activations + net->a_at[l];
+}
+
+/* Elements of layer l's activations before a row of the normalization. */
+static int64_t row_at(const dbi_cuda_net *net, int l, int64_t row)
+{
+    return row * net->tiling[l].voxels * dbi_padded(net->layout->layer[l].out);
 }
 
 static void *packed_of(const dbi_cuda_net *net, void *array, int l)
@@ -497,34 +609,41 @@ static int take_image(dbi_cuda_net *net, dbi_stream stream, const float *image, 
     return status;
 }
 
-static int take_moments(dbi_cuda_net *net, dbi_stream stream, int l, dbi_error *error)
+static int take_moments(dbi_cuda_net *net, dbi_stream stream, int l, int64_t row, dbi_error *error)
 {
     int status;
     LAUNCH(status, moments, moments_arguments, dbi_tiling_blocks(&net->tiling[l]), a.at = net->tiling[l];
-           a.z = (const element *)z_of(net, l); a.shift = net->partial[0]; a.sum = net->partial[1];
-           a.squares = net->partial[2];);
+           a.z = (const element *)z_of(net, l) + row_at(net, l, row); a.shift = net->partial[0];
+           a.sum = net->partial[1]; a.squares = net->partial[2];);
     return status;
 }
 
-/* Mean, scale and shift of the layer's normalization from its batch; chunks: of the moments that the convolution took,
- * 0: it took none. */
+/* The moments of a row, and what the sums over its chunks are added from; chunks: of the moments that the convolution
+ * took, 0: it took none. */
+static int statistics_of(dbi_cuda_net *net, dbi_stream stream, int l, int64_t row, int64_t chunks,
+                         statistics_arguments *a, dbi_error *error)
+{
+    memset(a, 0, sizeof *a);
+    a->chunk_count = chunks ? net->count : NULL;
+    a->chunk_shift = net->partial[0];
+    a->chunk_sum = net->partial[1];
+    a->chunk_squares = net->partial[2];
+    a->chunks = chunks ? chunks : net->tiling[l].chunks;
+    a->at = net->tiling[l];
+    a->count = net->tiling[l].voxels;
+    a->channels = net->layout->layer[l].out;
+    a->padded = dbi_padded(a->channels);
+    return chunks ? 0 : take_moments(net, stream, l, row, error);
+}
+
+/* Mean, scale and shift of the layer's normalization from its batch. */
 static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t chunks, const float *parameters,
                             float *running, bool update, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
     statistics_arguments a;
-    memset(&a, 0, sizeof a);
-    if (!chunks && take_moments(net, stream, l, error))
+    if (statistics_of(net, stream, l, 0, chunks, &a, error))
         return -1;
-    a.chunk_count = chunks ? net->count : NULL;
-    a.chunk_shift = net->partial[0];
-    a.chunk_sum = net->partial[1];
-    a.chunk_squares = net->partial[2];
-    a.chunks = chunks ? chunks : net->tiling[l].chunks;
-    a.at = net->tiling[l];
-    a.count = net->tiling[l].voxels;
-    a.channels = layout->layer[l].out;
-    a.padded = dbi_padded(a.channels);
     a.update = update;
     a.bias = parameters + dbi_layout_offset(layout, l, DBI_CONV_BIAS);
     a.gamma = parameters + dbi_layout_offset(layout, l, DBI_NORM_GAMMA);
@@ -536,6 +655,46 @@ static int batch_statistics(dbi_cuda_net *net, dbi_stream stream, int l, int64_t
     a.shift = net->shift[l];
     a.inverse = net->inverse[l];
     return statistics_launch(stream, a.padded / DBI_GROUP, &a, error);
+}
+
+/* A layer's tensor, NULL where it has none. */
+static const float *tensor_of(const dbi_layout *layout, int l, dbi_layer_tensor tensor, const float *parameters)
+{
+    return dbi_layout_has(layout, tensor) ? parameters + dbi_layout_offset(layout, l, tensor) : NULL;
+}
+
+/* The same by sample and group. The sums of one sample after another pass through the same memory. */
+static int sample_statistics(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    const dbi_layer *layer = &layout->layer[l];
+    group_statistics_arguments g;
+    memset(&g, 0, sizeof g);
+    g.width = layer->out / layer->groups;
+    g.bias = g.width > 1 ? tensor_of(layout, l, DBI_CONV_BIAS, parameters) : NULL;
+    for (int64_t row = 0; row < net->rows; row++) {
+        statistics_arguments a;
+        if (statistics_of(net, stream, l, row, 0, &a, error))
+            return -1;
+        a.bias = g.bias;
+        a.sample_mean = net->sample[0] + row * a.padded;
+        a.sample_variance = net->sample[1] + row * a.padded;
+        if (statistics_launch(stream, a.padded / DBI_GROUP, &a, error))
+            return -1;
+    }
+    g.sample_mean = net->sample[0];
+    g.sample_variance = net->sample[1];
+    g.gamma = tensor_of(layout, l, DBI_NORM_GAMMA, parameters);
+    g.beta = tensor_of(layout, l, DBI_NORM_BETA, parameters);
+    g.rows = net->rows;
+    g.channels = layer->out;
+    g.padded = dbi_padded(layer->out);
+    g.mean = net->mean[l];
+    g.scale = net->scale[l];
+    g.shift = net->shift[l];
+    g.inverse = net->inverse[l];
+    g.away = net->away[l];
+    return group_statistics_launch(stream, dbi_cuda_blocks(g.rows * g.channels, DBI_BLOCK), &g, error);
 }
 
 /* The same of all layers from the running statistics. */
@@ -579,14 +738,22 @@ static int draw_dropout(dbi_cuda_net *net, dbi_stream stream, int l, const dbi_c
     return drop_launch(stream, dbi_cuda_blocks(a.batch * a.channels, DBI_BLOCK), &a, error);
 }
 
-static dbi_norm_cuda norm_of(const dbi_cuda_net *net, int l, bool dropout)
+/* Of a row: the batch, or a sample. */
+static dbi_norm_cuda norm_of(const dbi_cuda_net *net, int l, int64_t row, bool dropout)
 {
+    const int64_t from = row * dbi_padded(net->layout->layer[l].out);
     dbi_norm_cuda norm;
-    norm.mean = net->mean[l];
-    norm.scale = net->scale[l];
-    norm.shift = net->shift[l];
-    norm.drop = dropout && net->layout->layer[l].dropout ? net->drop[l] : NULL;
+    norm.mean = net->mean[l] + from;
+    norm.scale = net->scale[l] + from;
+    norm.shift = net->shift[l] + from;
+    norm.drop = dropout && net->layout->layer[l].dropout ? net->drop[l] + from : NULL;
     return norm;
+}
+
+/* Values of an output before a row. */
+static int64_t outputs_at(const dbi_cuda_net *net, int64_t row)
+{
+    return row * net->tiling[net->layout->layers - 1].voxels * net->layout->arch.classes;
 }
 
 static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters)
@@ -604,33 +771,37 @@ static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters
 
 #define NORMALIZE_FIELDS                                                                                               \
     a.at = net->tiling[l];                                                                                             \
-    a.norm = norm_of(net, l, dropout);                                                                                 \
-    a.z = (const element *)z_of(net, l);                                                                               \
-    a.a = (element *)a_of(net, l);                                                                                     \
+    a.norm = norm_of(net, l, row, dropout);                                                                            \
+    a.z = (const element *)z_of(net, l) + row_at(net, l, row);                                                         \
+    a.a = (element *)a_of(net, l) + row_at(net, l, row);                                                               \
     a.voxels = voxels_at(net, net->layout->layer[l].level);
 
 static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, dbi_error *error)
 {
-    int status;
+    int status = 0;
     const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]);
     const int skip = net->layout->layer[l].skip;
-    if (skip < 0)
-        LAUNCH(status, normalize, normalize_arguments, blocks, NORMALIZE_FIELDS);
-    else
-        LAUNCH(status, normalize_skip, normalize_arguments, blocks,
-               NORMALIZE_FIELDS a.skip = (const element *)a_of(net, skip););
+    for (int64_t row = net->rows - 1; row >= 0 && !status; row--)
+        if (skip < 0)
+            LAUNCH(status, normalize, normalize_arguments, blocks, NORMALIZE_FIELDS);
+        else
+            LAUNCH(status, normalize_skip, normalize_arguments, blocks,
+                   NORMALIZE_FIELDS a.skip = (const element *)a_of(net, skip) + row_at(net, l, row););
     return status;
 }
 
 static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf,
                  dbi_error *error)
 {
-    int status;
+    int status = 0;
     const int last = net->layout->layers - 1;
     const int64_t all = net->tiling[last].voxels;
-    LAUNCH(status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, dropout);
-           a.heads = heads_of(net->layout, parameters); a.z = (const element *)z_of(net, last); a.logits = logits;
-           a.sdf = sdf; a.all = all; a.voxels = voxels_at(net, 0););
+    for (int64_t row = 0; row < net->rows && !status; row++)
+        LAUNCH(
+            status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, row, dropout);
+            a.heads = heads_of(net->layout, parameters);
+            a.z = (const element *)z_of(net, last) + row_at(net, last, row); a.logits = logits + outputs_at(net, row);
+            a.sdf = sdf + outputs_at(net, row); a.all = all; a.voxels = voxels_at(net, 0););
     return status;
 }
 
@@ -639,13 +810,15 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
                          const dbi_cuda_pass *pass, float *logits, float *sdf, dbi_error *error)
 {
     const dbi_layer *layer = &net->layout->layer[l];
-    const bool batch = pass->statistics == DBI_BATCH_STATISTICS, dropout = pass->dropout > 0 && layer->dropout,
+    const bool own = dbi_norm_own(net->layout, pass->statistics), dropout = pass->dropout > 0 && layer->dropout,
                last = l == net->layout->layers - 1;
-    const int64_t chunks = dbi_convs_chunks(net->convs, l);
+    /* A chunk of the convolution's moments may reach from one sample into the next. A sample by itself does without,
+     * too: its last bits are not to depend on how many are beside it. */
+    const int64_t chunks = layer->groups ? 0 : dbi_convs_chunks(net->convs, l);
     /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads'
      * outputs too. */
-    const bool at_once = chunks && !batch && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
-    const dbi_norm_cuda norm = norm_of(net, l, false);
+    const bool at_once = chunks && !own && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
+    const dbi_norm_cuda norm = norm_of(net, l, 0, false);
     dbi_conv_extra extra;
     memset(&extra, 0, sizeof extra);
     if (at_once) {
@@ -653,7 +826,7 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         extra.norm.scale = norm.scale;
         extra.norm.shift = norm.shift;
         extra.norm.skip = layer->skip < 0 ? NULL : a_of(net, layer->skip);
-    } else if (chunks && batch) {
+    } else if (chunks && own) {
         extra.moments.count = net->count;
         extra.moments.shift = net->partial[0];
         extra.moments.sum = net->partial[1];
@@ -675,7 +848,9 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         return -1;
     if (at_once)
         return 0;
-    return (batch && batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running, error)) ||
+    return (own && (layer->groups ? sample_statistics(net, stream, l, parameters, error)
+                                  : batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running,
+                                                     error))) ||
                    (dropout && draw_dropout(net, stream, l, pass, error)) ||
                    (last ? heads(net, stream, parameters, pass->dropout > 0, logits, sdf, error)
                          : normalize(net, stream, l, pass->dropout > 0, error))
@@ -688,7 +863,7 @@ int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *para
 {
     net->kept = false;
     if (take_image(net, stream, image, error) ||
-        (pass->statistics == DBI_RUNNING_STATISTICS && running_statistics(net, stream, parameters, running, error)))
+        (!dbi_norm_own(net->layout, pass->statistics) && running_statistics(net, stream, parameters, running, error)))
         return -1;
     for (int l = 0; l < net->layout->layers; l++)
         if (layer_forward(net, stream, l, parameters, running, pass, logits, sdf, error))
@@ -705,17 +880,27 @@ typedef struct source {
     dbi_heads_cuda heads;
 } source;
 
+/* The heads as a row sees them. */
+static dbi_heads_cuda row_of_heads(const dbi_cuda_net *net, const dbi_heads_cuda *heads, int64_t row)
+{
+    dbi_heads_cuda h = *heads;
+    h.sdf += outputs_at(net, row);
+    h.dlogits += outputs_at(net, row);
+    h.dsdf += outputs_at(net, row);
+    return h;
+}
+
 /* What both kernels take. */
 #define GRADIENT_FIELDS                                                                                                \
     a.at = net->tiling[l];                                                                                             \
-    a.norm = norm_of(net, l, net->dropout);                                                                            \
-    a.da = (const element *)from->da;                                                                                  \
-    a.da_skip = (const element *)from->da_skip;                                                                        \
-    a.heads = from->heads;                                                                                             \
-    a.z = (element *)z_of(net, l);                                                                                     \
+    a.norm = norm_of(net, l, row, net->dropout);                                                                       \
+    a.da = from->da ? (const element *)from->da + row_at(net, l, row) : NULL;                                          \
+    a.da_skip = from->da_skip ? (const element *)from->da_skip + row_at(net, l, row) : NULL;                           \
+    a.heads = row_of_heads(net, &from->heads, row);                                                                    \
+    a.z = (element *)z_of(net, l) + row_at(net, l, row);                                                               \
     a.voxels = voxels_at(net, net->layout->layer[l].level);
 
-static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
+static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, int64_t row, const source *from, dbi_error *error)
 {
     int status;
     const int64_t blocks = dbi_tiling_blocks(&net->tiling[l]);
@@ -730,25 +915,30 @@ static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, const sour
 
 static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, dbi_error *error)
 {
-    int status;
-    const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]);
-    if (from->da)
-        LAUNCH(status, gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z;
-               a.constant = net->constant;);
-    else
-        LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = net->by_z;
-               a.constant = net->constant;);
+    int status = 0;
+    const int64_t blocks = dbi_tiling_run_blocks(&net->tiling[l]), padded = dbi_padded(net->layout->layer[l].out);
+    for (int64_t row = net->rows - 1; row >= 0 && !status; row--) {
+        const float *by_z = net->by_z + row * padded, *constant = net->constant + row * padded;
+        if (from->da)
+            LAUNCH(status, gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = by_z; a.constant = constant;);
+        else
+            LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = by_z;
+                   a.constant = constant;);
+    }
     return status;
 }
 
 static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, dbi_error *error)
 {
-    int status;
+    int status = 0;
     const int last = net->layout->layers - 1;
-    LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(&net->tiling[last]),
-           a.at = net->tiling[last];
-           a.norm = norm_of(net, last, net->dropout); a.heads = *h; a.z = (const element *)z_of(net, last);
-           a.voxels = voxels_at(net, 0); a.weight = net->head_weight; a.bias = net->head_bias;);
+    const dbi_tiling *at = &net->tiling[last];
+    for (int64_t row = 0; row < net->rows && !status; row++)
+        LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(at), a.at = *at;
+               a.norm = norm_of(net, last, row, net->dropout); a.heads = row_of_heads(net, h, row);
+               a.z = (const element *)z_of(net, last) + row_at(net, last, row); a.voxels = voxels_at(net, 0);
+               a.first = row * at->chunks; a.chunks = net->rows * at->chunks; a.weight = net->head_weight;
+               a.bias = net->head_bias;);
     return status;
 }
 
@@ -762,7 +952,7 @@ static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_
         return -1;
     a.weight = net->head_weight;
     a.bias = net->head_bias;
-    a.chunks = net->tiling[layout->layers - 1].chunks;
+    a.chunks = net->rows * net->tiling[layout->layers - 1].chunks;
     a.channels = h->channels;
     a.padded = dbi_padded(h->channels);
     a.classes = h->classes;
@@ -773,17 +963,28 @@ static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_
     return head_finish_launch(stream, 2 * (int64_t)h->classes * (h->channels + 1), &a, error);
 }
 
-static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, float *gradient, dbi_error *error)
+/* What the sums over a row's chunks are added from. */
+static factors_arguments factors_of(const dbi_cuda_net *net, int l)
 {
-    const dbi_layout *layout = net->layout;
     factors_arguments a;
     memset(&a, 0, sizeof a);
     a.chunk_sum = net->partial[0];
     a.chunk_dot = net->partial[1];
     a.chunks = net->tiling[l].chunks;
     a.count = net->tiling[l].voxels;
-    a.channels = layout->layer[l].out;
+    a.channels = net->layout->layer[l].out;
     a.padded = dbi_padded(a.channels);
+    return a;
+}
+
+/* Sums over dy, and what the gradient of z is made of. */
+static int batch_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, float *gradient,
+                          dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    factors_arguments a = factors_of(net, l);
+    if (gradient_sums(net, stream, l, 0, from, error))
+        return -1;
     a.batch = net->statistics == DBI_BATCH_STATISTICS;
     a.scale = net->scale[l];
     a.inverse = net->inverse[l];
@@ -793,6 +994,40 @@ static int normalization_gradient(dbi_cuda_net *net, dbi_stream stream, int l, f
     a.by_z = net->by_z;
     a.constant = net->constant;
     return factors_launch(stream, a.padded / DBI_GROUP, &a, error);
+}
+
+/* The same by sample and group. */
+static int sample_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, float *gradient,
+                           dbi_error *error)
+{
+    const dbi_layout *layout = net->layout;
+    const dbi_layer *layer = &layout->layer[l];
+    const bool affine = dbi_layout_has(layout, DBI_NORM_GAMMA);
+    group_factors_arguments g;
+    for (int64_t row = 0; row < net->rows; row++) {
+        factors_arguments a = factors_of(net, l);
+        a.sample_sum = net->sample[0] + row * a.padded;
+        a.sample_dot = net->sample[1] + row * a.padded;
+        if (gradient_sums(net, stream, l, row, from, error) || factors_launch(stream, a.padded / DBI_GROUP, &a, error))
+            return -1;
+    }
+    memset(&g, 0, sizeof g);
+    g.sample_sum = net->sample[0];
+    g.sample_dot = net->sample[1];
+    g.inverse = net->inverse[l];
+    g.away = net->away[l];
+    g.scale = net->scale[l];
+    g.rows = net->rows;
+    g.voxels = net->tiling[l].voxels;
+    g.channels = layer->out;
+    g.padded = dbi_padded(layer->out);
+    g.width = layer->out / layer->groups;
+    g.dbias = gradient + dbi_layout_offset(layout, l, DBI_CONV_BIAS);
+    g.dgamma = affine ? gradient + dbi_layout_offset(layout, l, DBI_NORM_GAMMA) : NULL;
+    g.dbeta = affine ? gradient + dbi_layout_offset(layout, l, DBI_NORM_BETA) : NULL;
+    g.by_z = net->by_z;
+    g.constant = net->constant;
+    return group_factors_launch(stream, dbi_cuda_blocks(g.padded, DBI_BLOCK), &g, error);
 }
 
 int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf,
@@ -819,7 +1054,7 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
         from.heads = h;
         from.da = l < last ? a_of(net, l) : NULL;
         from.da_skip = adder < 0 ? NULL : a_of(net, adder);
-        if (gradient_sums(net, stream, l, &from, error) || normalization_gradient(net, stream, l, gradient, error) ||
+        if ((layout->layer[l].groups ? sample_gradient : batch_gradient)(net, stream, l, &from, gradient, error) ||
             gradient_of_z(net, stream, l, &from, error) ||
             dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l),
                              net->workspace, error))

@@ -1,4 +1,4 @@
-/* The calls of CUDA: device, memory, streams, graphs. Everything else is written against cuda.h and stream.h. */
+/* All calls of CUDA: device, memory, streams, graphs. Everything else uses cuda.h and stream.h. */
 #include <cuda_runtime.h>
 
 #include <stdlib.h>
@@ -7,14 +7,14 @@
 
 #include "cuda/cudnn.h"
 
-/* What the kernels are compiled for, at least: bfloat16 on tensor cores. */
+/* The least compute capability that the kernels are compiled for: they need bfloat16 on tensor cores. */
 enum { LEAST_CAPABILITY = 8 };
 
 int dbi_cuda_check(cudaError_t status, const char *what, dbi_error *error)
 {
     if (status == cudaSuccess)
         return 0;
-    cudaGetLastError(); /* takes note of errors that do not last, so that the next call does not report this one */
+    cudaGetLastError(); /* clears the error, so that the next call does not report it again */
     if (status == cudaErrorMemoryAllocation)
         return dbi_fail(error, "the GPU has not enough memory");
     return dbi_fail(error, "CUDA: %.200s: %s", what, cudaGetErrorString(status));
@@ -56,7 +56,7 @@ int dbi_cuda_select(const dbi_device *device, dbi_error *error)
     return DBI_CUDA(cudaSetDevice(device->index), error) || dbi_cudnn_load(error) ? -1 : 0;
 }
 
-/* Operations of dense matrix products that one multiprocessor does in a clock: NVIDIA's white papers on the
+/* Operations of dense matrix products that one multiprocessor does in a clock, from NVIDIA's white papers on its
  * generations. */
 static double operations_per_clock(int major, int minor, dbi_precision precision)
 {
@@ -85,7 +85,7 @@ int dbi_cuda_describe(const dbi_device *device, dbi_device_facts *facts, dbi_err
 
 /* ---- Memory ---- */
 
-/* `bytes` of zeros. */
+/* Allocates `bytes` of device memory, set to 0. */
 static cudaError_t allocate(void **memory, size_t bytes)
 {
     *memory = NULL;
@@ -235,7 +235,7 @@ int dbi_graph_record(dbi_graph *graph, dbi_stream stream, int (*run)(void *conte
     const int status = run(context, &ignored);
     const cudaError_t end = cudaStreamEndCapture(stream, &recorded);
     cudaGetLastError();
-    /* What cannot be recorded is done step by step instead; if it fails there too, that is where it is reported. */
+    /* A step that cannot be recorded is done call by call instead. If that fails too, the error is reported there. */
     if (!status && end == cudaSuccess && recorded && cudaGraphInstantiate(graph, recorded, 0) != cudaSuccess) {
         cudaGetLastError();
         *graph = NULL;

@@ -4,8 +4,8 @@
 #include "cuda/host_net.h"
 #include "cuda/stream.h"
 
-/* One launch for each window: the host knows where they lie (device/window.h), and of windows that overlap each is
- * added after the one before. */
+/* Each window is a launch of its own. The host knows where the windows lie (device/window.h), and windows that overlap
+ * must be added one after another, in order. */
 
 /* ---- Cutting: outside of the scan a window repeats the scan's outermost voxels ---- */
 
@@ -13,7 +13,7 @@ typedef struct cut_arguments {
     const float *scan; /* [C,X,Y,Z] */
     float *window;     /* [C,x,y,z] */
     int64_t extent[3], size[3], start[3];
-    int64_t all; /* values of the window */
+    int64_t all; /* number of values of the window */
 } cut_arguments;
 
 DBI_HD int64_t within(int64_t i, int64_t extent)
@@ -37,17 +37,17 @@ DBI_HD void cut(const cut_arguments *a, int64_t block, int thread, int phase, db
 }
 DBI_KERNEL(cut, cut_arguments, DBI_BLOCK, 1, dbi_nothing)
 
-/* ---- Adding: a thread has one voxel of one class of what lies in the scan ---- */
+/* ---- Adding: one thread for each voxel and class of the window's part in the scan ---- */
 
 typedef struct add_arguments {
     dbi_window_part part;
     int64_t extent[3], size[3];
     int64_t all; /* voxels of the part, times classes */
     float k;
-    const float *weight[3];                    /* of this window along each axis */
+    const float *weight[3];                    /* weights of this window along each axis */
     const float *logits, *sdf;                 /* of the window, [K,x,y,z] */
     float *seg, *step, *logit_mean, *sdf_mean; /* of the scan, [K,X,Y,Z], or NULL */
-    int *broken; /* becomes 1 where an output is not finite: threads that meet there write the same */
+    int *broken; /* becomes 1 when an output is not finite; all threads that write it write 1 */
 } add_arguments;
 
 DBI_HD void add_to(float *sum, int64_t at, float value)
@@ -81,10 +81,10 @@ DBI_HD void add(const add_arguments *a, int64_t block, int thread, int phase, db
 }
 DBI_KERNEL(add, add_arguments, DBI_BLOCK, 1, dbi_nothing)
 
-/* ---- The label: a thread has a voxel; as in predict/postprocess.c ---- */
+/* ---- The label: one thread for each voxel; the same arithmetic as in predict/postprocess.c ---- */
 
 typedef struct decide_arguments {
-    const float *seg, *step; /* [K,X,Y,Z], NULL where `head` does not need it */
+    const float *seg, *step; /* [K,X,Y,Z], NULL when `head` does not need it */
     uint8_t *label;
     int64_t voxels;
     int classes, head;
@@ -117,8 +117,7 @@ DBI_KERNEL(decide, decide_arguments, DBI_BLOCK, 1, dbi_nothing)
 
 /* ---- The scan ---- */
 
-/* Batches between their submission and the report of their progress: the device has the next one to do while the host
- * waits for the one before. */
+/* At most this many batches are under way: the device computes one while the host waits for the one before. */
 enum { SLOTS = 2 };
 
 typedef struct work {
@@ -128,7 +127,7 @@ typedef struct work {
     dbi_event done[SLOTS];
     int64_t extent[3], size[3], scan_voxels, window_voxels;
     float *scan, *weight[3];
-    float *score[4]; /* as in dbi_window_means, NULL where not needed */
+    float *score[4]; /* as in dbi_window_means, NULL when not needed */
     uint8_t *label;
     int *broken;
 } work;
@@ -194,7 +193,7 @@ static int cut_window(const work *w, int64_t index, int64_t slot, dbi_error *err
     return cut_launch(w->net.stream, dbi_cuda_blocks(a.all, DBI_BLOCK), &a, error);
 }
 
-/* What the net says of image `slot` is added where window `index` lies. */
+/* Adds the net's outputs for image `slot` where window `index` lies. */
 static int add_window(const work *w, int64_t index, int64_t slot, dbi_error *error)
 {
     const int64_t outputs = w->slide->classes * w->window_voxels;
@@ -230,7 +229,7 @@ static int report(const work *w, int64_t batch, int64_t total, dbi_error *error)
     return 0;
 }
 
-/* Images of the last batch that have no window stay what they were, and what the net says of them is not looked at. */
+/* Images of the last batch without a window keep old values, and the net's outputs for them are ignored. */
 static int run_batches(const work *w, dbi_cuda_host_net *net, const dbi_weights_f32 *weights, bool same_weights,
                        dbi_error *error)
 {

@@ -6,7 +6,7 @@
 
 typedef struct spread_arguments {
     int size[3];    /* of y */
-    int64_t voxels; /* of y, of the batch */
+    int64_t voxels; /* voxels of y in the whole batch */
     const dbi_bf16 *y, *weight;
     dbi_bf16 *x;
     dbi_conv_moments moments; /* count NULL: none */
@@ -15,10 +15,10 @@ typedef struct spread_arguments {
 
 enum { PLAIN, MOMENTS, NORMALIZED, KINDS };
 
-/* A product has 16 voxels of y, whatever their places, as rows, and as columns the channels of the two neighbours along
- * z that each becomes at one of four places along x and y; there is a warp for each of those. Factors come straight
- * from global memory, with the order of channels within a product's depth and of columns chosen so that a lane loads
- * and stores neighbours. */
+/* The rows of a matrix product are 16 voxels of y, wherever they lie. A voxel of y becomes 2x2x2 voxels of x; there is
+ * a warp for each of the four places along x and y, and the columns of the product are the channels of the two
+ * neighbours along z. Factors are loaded straight from global memory. The order of channels within a product's depth
+ * and of columns is chosen so that a lane loads and stores neighbouring values. */
 template <int FROM, int TO> struct shape {
     enum {
         THREADS = 128,
@@ -31,7 +31,7 @@ template <int FROM, int TO> struct shape {
     };
 };
 
-/* Voxels of y are rows 8 apart: the two of a lane. */
+/* Loads the two rows of a lane, which are 8 apart: two voxels of y. */
 template <int FROM, int TO>
 static __device__ __forceinline__ void load_rows(const spread_arguments *a, int64_t group, int lane,
                                                  uint32_t word[2][FROM / 8])
@@ -111,7 +111,7 @@ static __global__ void __launch_bounds__(shape<FROM, TO>::THREADS)
             if (voxel >= a.voxels)
                 break;
             const int v = (int)voxel, z = v % a.size[2], yz = v / a.size[2], y = yz % a.size[1],
-                      xyz = yz / a.size[1]; /* xyz: with the sample */
+                      xyz = yz / a.size[1]; /* xyz: with the sample in front */
             const int64_t at =
                 (((int64_t)(2 * xyz + place / 2)) * (2 * a.size[1]) + 2 * y + place % 2) * (2 * a.size[2]) + 2 * z +
                 neighbour;
@@ -168,7 +168,7 @@ bool dbi_spread_make(dbi_spread_plan *plan, const dbi_conv_sides *s)
         voxels *= size[i];
     }
     for (int d = 0; d < 3; d++)
-        if (s->x_size[d] != 2 * s->y_size[d]) /* a voxel of x that has none of y */
+        if (s->x_size[d] != 2 * s->y_size[d]) /* some voxel of x has no voxel of y */
             return false;
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         const dbi_spread_variant *v = &variants[i];

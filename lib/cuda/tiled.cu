@@ -5,12 +5,13 @@
 #include "cuda/common.h"
 #include "cuda/mma.h"
 
-/* A tile has 8 voxels along x and z, and HEIGHT, 8 or 4, along y; its border is one voxel wide. */
+/* A tile has 8 voxels along x and z, and HEIGHT (8 or 4) along y. Its border is one voxel wide. */
 enum { EDGE = 8, WIDE = EDGE + 2, TAPS = 27, UNITS = EDGE / 2 };
 
 /* ---- Shared memory: rows (a voxel's channels, an output channel's weights) of 16-byte pieces ---- */
 
-/* The piece of a row: permuted within the row so that the same piece of 8 rows in a row lies in all banks. */
+/* Where a piece of a row lies. Pieces are permuted within a row, so that the same piece of 8 consecutive rows uses all
+ * banks. */
 template <int PIECES> static __device__ __forceinline__ int place_of(int row, int piece)
 {
     return PIECES == 1 ? row : PIECES == 2 ? row * 2 + (piece ^ (row >> 2 & 1)) : row * 4 + (piece ^ (row >> 1 & 3));
@@ -19,8 +20,8 @@ template <int PIECES> static __device__ __forceinline__ int place_of(int row, in
 /* ---- Tiles ---- */
 
 typedef struct grid {
-    int size[3], tiles[3]; /* tiles: along each axis */
-    int all;               /* tiles of the batch */
+    int size[3], tiles[3]; /* tiles: their number along each axis */
+    int all;               /* number of tiles of the batch */
 } grid;
 
 typedef struct tile {
@@ -39,14 +40,14 @@ template <int HEIGHT> static __device__ __forceinline__ tile tile_of(const grid 
     return t;
 }
 
-/* The tiles first <= i < last of this block: as even as may be, neighbours in one block. */
+/* The first tile of a block. Blocks have nearly equal numbers of tiles, and the tiles of a block are neighbours. */
 static __device__ __forceinline__ int first_tile(const grid *g, int block)
 {
     return (int)((int64_t)g->all * block / gridDim.x);
 }
 
-/* Brings a tile of C channels and its border of BORDER voxels, zeros outside, into shared memory. A thread has one
- * piece of one place along z of some of the rows. */
+/* Copies a tile of C channels and its border of BORDER voxels, with zeros outside the image, into shared memory. A
+ * thread copies one piece at one place along z, for some of the rows. */
 template <int C, int HEIGHT, int BORDER, int THREADS>
 static __device__ __forceinline__ void fetch_tile(uint32_t to, const dbi_bf16 *from, const grid *g, const tile *t)
 {
@@ -82,26 +83,27 @@ typedef struct tiled_arguments {
     dbi_conv_heads heads;     /* logits NULL: none */
 } tiled_arguments;
 
-/* A warp computes two planes of 8x8 voxels: its products have 2x8 voxels along x and z as rows, and SPLIT warps share
- * the output channels. It goes along y with three taps at once, so that what it loads of the input serves three rows of
- * the output. */
+/* A warp computes two planes of 8x8 voxels. The rows of its matrix products are 2x8 voxels along x and z; SPLIT warps
+ * share the output channels. A warp goes along y with three taps at once, so that each loaded row of the input is used
+ * for three rows of the output. */
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> struct shape {
     enum {
         THREADS = 32 * UNITS * SPLIT,
         IN_PIECES = IN / 8,
         K = IN == 8 ? 8 : 16,
         STEPS = IN / K,
-        CHANNELS = OUT / SPLIT,                /* of a warp */
-        COLUMNS = CHANNELS / 8,                /* products side by side */
-        OWN = CHANNELS / 4,                    /* channels of a lane */
+        CHANNELS = OUT / SPLIT,                /* for each warp */
+        COLUMNS = CHANNELS / 8,                /* number of products side by side */
+        OWN = CHANNELS / 4,                    /* channels for each lane */
         WEIGHTS = TAPS * OUT * IN_PIECES * 16, /* bytes */
-        ROWS = HEIGHT + 2,                     /* of the input that a warp goes along */
+        ROWS = HEIGHT + 2,                     /* rows of the input that a warp goes along */
         CUBE = WIDE * ROWS * WIDE * IN_PIECES * 16,
         SHARED = WEIGHTS + STAGES * CUBE
     };
 };
 
-/* The output channel of a row of the weights in shared memory: such that a lane's columns are neighbouring channels. */
+/* The output channel of a row of the weights in shared memory. The order makes the columns of a lane neighbouring
+ * channels. */
 template <int CHANNELS> static __device__ __forceinline__ int channel_of(int row)
 {
     const int part = row / CHANNELS, column = row % CHANNELS / 8, q = row % 8;
@@ -119,7 +121,7 @@ static __device__ __forceinline__ void take_weights(const tiled_arguments *a, un
     }
 }
 
-/* The weights of the three taps along y for the products' columns. */
+/* Loads the weights of the three taps along y for the columns of the products. */
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES>
 static __device__ __forceinline__ void load_taps(uint32_t *b, uint32_t weights, int round, int part, int lane)
 {
@@ -145,15 +147,15 @@ static __device__ __forceinline__ void load_taps(uint32_t *b, uint32_t weights, 
     }
 }
 
-/* What the next products need is loaded before these are made: loads and products are done in the order in which they
- * stand here. */
+/* Loads the factors of the next products before it computes the current ones. The hardware does loads and products in
+ * the order in which they are written here. */
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES>
 static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights, int unit, int part, int lane,
                                                 float sum[HEIGHT][shape<IN, OUT, SPLIT, HEIGHT, STAGES>::COLUMNS][4])
 {
     typedef shape<IN, OUT, SPLIT, HEIGHT, STAGES> S;
-    enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1 }; /* registers of a product's factors */
-    enum { ROUNDS = 9 * S::STEPS, AHEAD = S::STEPS == 1 };   /* AHEAD: measured */
+    enum { A = S::K == 16 ? 4 : 2, B = S::K == 16 ? 2 : 1 }; /* registers of the two factors of a product */
+    enum { ROUNDS = 9 * S::STEPS, AHEAD = S::STEPS == 1 };   /* AHEAD: found by measuring */
     const int row = (lane & 7) + (lane & 8), a_piece = S::K == 16 ? lane >> 4 : 0,
               corner = (2 * unit + (row >> 3)) * S::ROWS * WIDE + (row & 7);
     uint32_t next[3 * S::COLUMNS * B];
@@ -196,11 +198,11 @@ static __device__ __forceinline__ void convolve(uint32_t cube, uint32_t weights,
     }
 }
 
-/* What is done with the sums: stored as they are; and their moments taken; normalized; or made to the network's
- * outputs. */
+/* What is done with the sums: PLAIN stores them; MOMENTS stores them and adds up their moments; NORMALIZED normalizes
+ * them; HEADS computes the network's outputs. */
 enum { PLAIN, MOMENTS, NORMALIZED, HEADS, KINDS };
 
-/* The outputs of a voxel from the four lanes that have its channels; all four call. */
+/* Computes the outputs of a voxel from the four lanes that have its channels. All four lanes must call it. */
 template <int OWN>
 static __device__ __forceinline__ void store_outputs(const dbi_conv_heads *h, const float value[OWN], int channel,
                                                      int64_t at, int64_t voxels, int lane)
@@ -334,7 +336,7 @@ template <int X, int Y, int STAGES> struct weight_shape {
         Y_CUBE = EDGE * EDGE * EDGE * Y * 2,
         STAGE = X_CUBE + Y_CUBE,
         SHARED = STAGES * STAGE,
-        BLOCKS = X == 32 ? 1 : 3 /* at once on a multiprocessor, at least: what limits the registers */
+        BLOCKS = X == 32 ? 1 : 3 /* least number on a multiprocessor at once; it limits the registers */
     };
 };
 
@@ -347,7 +349,7 @@ static __device__ __forceinline__ void fetch_both(uint32_t to, const weight_argu
     fetch_end();
 }
 
-/* Factors of the products from row y of two planes. */
+/* Loads the factors of the products from row y of two planes. */
 template <int X>
 static __device__ __forceinline__ void load_x(uint32_t x[X / 8][2], uint32_t cube, int plane, int y, int dz, int piece,
                                               int lane)
@@ -413,8 +415,8 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
         __syncthreads();
 #pragma unroll 1
         for (int unit = 0; unit < UNITS; unit++) {
-            /* Rows of the loaded matrices are 2x8 voxels: of y, first half and second half are apart by two matrices,
-             * of x by one. */
+            /* Rows of the loaded matrices are 2x8 voxels. The first and the second half are two matrices apart for y,
+             * and one for x. */
             const int y_plane = 2 * unit + (lane >> 4), y_piece = lane >> 3 & 1,
                       x_plane = 2 * unit + dx + (lane >> 3 & 1), x_piece = lane >> 4;
             uint32_t factor[4][S::ROWS][4], x[2][S::COLUMNS][2];
@@ -460,7 +462,7 @@ static __global__ void __launch_bounds__(weight_shape<X, Y, STAGES>::THREADS, we
                 }
 }
 
-/* The blocks' sums are added: a block for 32 weights, 8 threads for each. */
+/* Adds the sums of the blocks. A block does this for 32 weights, with 8 threads for each. */
 enum { ADDED = 32, ADDERS = 8 };
 
 typedef struct add_arguments {
@@ -489,14 +491,14 @@ static __global__ void __launch_bounds__(ADDED *ADDERS) add_partial_kernel(const
 /* ---- Which kernels there are ---- */
 
 typedef struct dbi_tiled_variant {
-    int in, out; /* of the forward kernel; of the weights' gradient: channels of x and y */
+    int in, out; /* channels of the forward kernel's input and output, or of x and y for the weights' gradient */
     bool weight;
     int height, threads;
     size_t shared;
-    const void *kernel[KINDS]; /* by kind; the weights' gradient: the first */
+    const void *kernel[KINDS]; /* by kind; the weights' gradient has only the first */
 } dbi_tiled_variant;
 
-/* Where a warp has all channels of its voxels. */
+/* Heads need a warp that has all channels of its voxels. */
 template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> static const void *heads_kernel(void)
 {
     if constexpr (SPLIT == 1)
@@ -524,21 +526,12 @@ template <int IN, int OUT, int SPLIT, int HEIGHT, int STAGES> static const void 
         }                                                                                                              \
     }
 
-/* The first one that the device has the shared memory for is taken. */
+/* The first variant that fits the device's shared memory is used. */
 static const dbi_tiled_variant variants[] = {
-    CONVOLUTION(8, 8, 1, 8, 1),
-    CONVOLUTION(8, 16, 1, 8, 1),
-    CONVOLUTION(16, 8, 1, 8, 1),
-    CONVOLUTION(16, 16, 1, 8, 1),
-    CONVOLUTION(8, 32, 2, 8, 1),
-    CONVOLUTION(32, 32, 2, 8, 2),
-    CONVOLUTION(32, 32, 2, 8, 1),
-    /* The weights' gradients. */
-    GRADIENT(8, 8, 1),
-    GRADIENT(8, 16, 1),
-    GRADIENT(16, 16, 1),
-    GRADIENT(8, 32, 1),
-    GRADIENT(32, 32, 2),
+    CONVOLUTION(8, 8, 1, 8, 1),   CONVOLUTION(8, 16, 1, 8, 1), CONVOLUTION(16, 8, 1, 8, 1),
+    CONVOLUTION(16, 16, 1, 8, 1), CONVOLUTION(8, 32, 2, 8, 1), CONVOLUTION(32, 32, 2, 8, 2),
+    CONVOLUTION(32, 32, 2, 8, 1), GRADIENT(8, 8, 1),           GRADIENT(8, 16, 1),
+    GRADIENT(16, 16, 1),          GRADIENT(8, 32, 1),          GRADIENT(32, 32, 2),
     GRADIENT(32, 32, 1),
 };
 
@@ -555,7 +548,7 @@ static grid grid_of(const dbi_conv_sides *s, int height)
     return g;
 }
 
-/* The kernels count values in int. */
+/* The kernels count values with int. */
 static bool within_int(const dbi_conv_sides *s)
 {
     const int64_t size[] = {s->x_channels > s->y_channels ? s->x_channels : s->y_channels, s->batch, s->x_size[0],

@@ -9,15 +9,15 @@
 
 /* ---- SGD and average, one pass over the flat state: parameters, then statistics ----
  *
- * Products and sums are rounded one by one, as in dbi_sgd_step and dbi_average on the host: equal gradients give equal
- * bytes, and an average here is the one that dbisl-ema makes. */
+ * Products and sums are rounded one by one, as in dbi_sgd_step and dbi_average on the host. So equal gradients give
+ * equal bytes, and an average here equals that of dbisl-ema. */
 
 typedef struct update_arguments {
     const dbi_cuda_parameters *block;
     const int *stopped;
     const float *gradient;
-    float *student, *momentum, *teacher; /* teacher: or NULL */
-    int64_t parameters, all;             /* all: with the statistics */
+    float *student, *momentum, *teacher; /* teacher may be NULL */
+    int64_t parameters, all;             /* all: parameters and statistics */
 } update_arguments;
 
 DBI_HD void update(const update_arguments *a, int64_t block, int thread, int phase, dbi_nothing *shared)
@@ -40,7 +40,7 @@ DBI_HD void update(const update_arguments *a, int64_t block, int thread, int pha
 }
 DBI_KERNEL(update, update_arguments, DBI_BLOCK, 1, dbi_nothing)
 
-/* A loss that is not finite stops the training: nothing after it is done to the weights. */
+/* A loss that is not finite stops the training: the weights are not changed after it. */
 typedef struct guard_arguments {
     const dbi_loss_values *values;
     int *stopped;
@@ -59,7 +59,7 @@ DBI_KERNEL(guard, guard_arguments, 1, 1, dbi_nothing)
 
 /* ---- The trainer ---- */
 
-/* Steps between their submission and their end. */
+/* At most this many steps are under way. */
 enum { SLOTS = 2 };
 
 /* The parts of a batch, one after another in one block of memory. */
@@ -74,16 +74,16 @@ struct dbi_cuda_trainer {
     uint64_t seed;
     dbi_loss_shape shape;
     const dbi_layout *layout;
-    double average; /* < 0: none */
+    double average; /* decay of the teacher's average; < 0: there is none */
     bool warmup;
 
-    dbi_stream stream, side, copies; /* side: the teacher's passes, beside the student's */
+    dbi_stream stream, side, copies; /* side: the teacher's passes, which run beside the student's */
     dbi_event forked, joined;
     dbi_arena arena;
     dbi_cuda_net *student_net, *teacher_net; /* teacher_net: NULL without teacher or without unlabelled samples */
     dbi_cuda_loss *loss;
     dbi_graph graph;
-    bool with_truth, recorded; /* the graph is for batches with truth, or without */
+    bool with_truth, recorded; /* with_truth: the graph is for batches with truth */
 
     /* Device memory. */
     dbi_cuda_parameters *block;
@@ -94,17 +94,17 @@ struct dbi_cuda_trainer {
     float *logits, *sdf, *dlogits, *dsdf;
     float *teacher_logits, *teacher_sdf, *noisy, *mask, *mean;
 
-    /* Of the host. */
+    /* Host memory. */
     batch_layout parts;
     struct {
-        unsigned char *batch; /* pinned, as the next two */
+        unsigned char *batch; /* pinned, like the next two */
         dbi_cuda_parameters *block;
         dbi_loss_values *values;
         dbi_event copied, done;
         int64_t step;
     } slot[SLOTS];
     int64_t submitted, finished; /* steps of this trainer */
-    int64_t batches;             /* of the student when it was taken over */
+    int64_t batches;             /* batches that the student had seen before */
     bool have_weights;
 };
 
@@ -224,7 +224,7 @@ void dbi_cuda_trainer_close(dbi_cuda_trainer *t)
 {
     if (!t)
         return;
-    dbi_stream_close(t->copies); /* waits for what is under way */
+    dbi_stream_close(t->copies); /* waits for the steps that are under way */
     dbi_stream_close(t->stream);
     dbi_stream_close(t->side);
     dbi_event_close(t->forked);
@@ -262,7 +262,7 @@ static dbi_cuda_pass batch_pass(const dbi_cuda_trainer *t)
     return pass;
 }
 
-/* The unlabelled images, with noise where the method wants it. */
+/* The unlabelled images, with noise if the method wants it. */
 static int noisy_images(dbi_cuda_trainer *t, uint32_t pass, const float **images, dbi_error *error)
 {
     const int64_t voxels = voxels_of(&t->shape) * t->layout->arch.channels;
@@ -286,7 +286,7 @@ static int teacher_pass(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, uint32_t
                : 0;
 }
 
-/* ua-mt's mask, from the mean over noisy dropout passes. */
+/* Makes ua-mt's mask from the mean over noisy dropout passes. */
 static int certain(dbi_cuda_trainer *t, dbi_error *error)
 {
     const int64_t outputs = (t->shape.batch - t->shape.labeled) * t->shape.classes * voxels_of(&t->shape);
@@ -303,8 +303,8 @@ static int certain(dbi_cuda_trainer *t, dbi_error *error)
     return dbi_cuda_mask(t->side, t->mean, outputs, t->block, t->mask, error);
 }
 
-/* All that the student's loss needs of the teacher, on a stream of its own: at the lower levels of the network a pass
- * leaves much of the device idle. */
+/* Computes all that the student's loss needs of the teacher. It runs on a stream of its own, because a pass leaves much
+ * of the device idle at the lower levels of the network. */
 static int teach(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, dbi_cuda_loss_input *input, dbi_error *error)
 {
     if (dbi_event_record(t->forked, t->stream, error) || dbi_event_before(t->forked, t->side, error) ||
@@ -361,8 +361,8 @@ static int run_step(void *context, dbi_error *error)
                : 0;
 }
 
-/* The first step is done call by call, so that whatever is loaded or set up on first use is there; then it is recorded.
- */
+/* The first step runs call by call, because some things are loaded or set up on first use and that cannot be recorded.
+ * The second step is recorded as a graph. */
 static int run_or_launch(dbi_cuda_trainer *t, dbi_error *error)
 {
     if (t->submitted > 0 && !t->recorded) {
@@ -389,7 +389,7 @@ static int put_weights(dbi_cuda_trainer *t, const dbi_weights_f32 *student, cons
         return -1;
     t->batches = student->batches;
     t->have_weights = true;
-    return dbi_cuda_wait(t->stream, error); /* the caller's arrays are read */
+    return dbi_cuda_wait(t->stream, error); /* after this the caller may change its arrays */
 }
 
 static void fill_block(const dbi_cuda_trainer *t, int64_t step, dbi_cuda_parameters *b)
@@ -429,7 +429,7 @@ int dbi_cuda_trainer_submit(dbi_cuda_trainer *t, const dbi_weights_f32 *student,
         return dbi_fail(error, "more than %d steps are under way", SLOTS);
     if (!t->have_weights && put_weights(t, student, teacher, error))
         return -1;
-    if (t->recorded && truth != t->with_truth) { /* another step than the one that was recorded */
+    if (t->recorded && truth != t->with_truth) { /* the recorded step does not fit this batch */
         if (dbi_cuda_wait(t->stream, error))
             return -1;
         dbi_graph_close(t->graph);
@@ -483,7 +483,7 @@ int dbi_cuda_trainer_fetch(dbi_cuda_trainer *t, dbi_weights_f32 *student, dbi_we
                       dbi_cuda_get(t->stream, teacher->statistics, t->teacher + parameters, statistics * f, error))) ||
         dbi_cuda_wait(t->stream, error))
         return -1;
-    student->batches = t->batches + t->submitted;
+    student->batches = t->batches + (dbi_layout_has(t->layout, DBI_RUNNING_MEAN) ? t->submitted : 0);
     if (averaged)
         teacher->batches = student->batches;
     return 0;

@@ -7,7 +7,7 @@
 struct dbi_net {
     const dbi_device_table *table;
     dbi_net_shape shape;
-    void *state; /* the device's */
+    void *state; /* belongs to the device */
     bool kept;   /* a backward pass may follow */
 };
 
@@ -75,5 +75,8 @@ int dbi_net_backward(dbi_net *net, const dbi_weights_f32 *weights, const float *
 int dbi_net_slide(dbi_net *net, const dbi_weights_f32 *weights, bool same_weights, const dbi_slide *slide,
                   const float *image, const dbi_window_means *means, const dbi_slide_label *label, dbi_error *error)
 {
-    return net->table->slide(net->state, weights, same_weights, slide, image, means, label, error);
+    const dbi_pass pass = {.statistics = DBI_RUNNING_STATISTICS};
+    return dbi_pass_check(&net->shape, &pass, error)
+               ? -1
+               : net->table->slide(net->state, weights, same_weights, slide, image, means, label, error);
 }

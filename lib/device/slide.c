@@ -25,7 +25,7 @@ static int64_t within(int64_t i, int64_t from, int64_t to)
     return i < from ? from : i < to ? i : to - 1;
 }
 
-/* Outside of the scan a window repeats the scan's outermost voxels. */
+/* Cuts a window out. Outside the scan it repeats the scan's outermost voxels. */
 static void cut(const dbi_windows *w, const dbi_window_part *p, int64_t channels, const float *image, float *window)
 {
 #pragma omp parallel for collapse(2) schedule(static)
@@ -67,8 +67,8 @@ static bool finite_line(const float *value, int64_t n)
     return finite;
 }
 
-/* Adds one window's outputs; false when one of them is not finite. Each voxel of the scan is touched once, so threads
- * do not meet. */
+/* Adds one window's outputs; false when one of them is not finite. A window adds to each voxel once, so threads never
+ * write to the same place. */
 static bool add(const dbi_slide *s, const dbi_window_part *p, const float *logits, const float *sdf,
                 const dbi_window_means *scores)
 {

@@ -6,7 +6,7 @@
 
 struct dbi_trainer {
     const dbi_device_table *table;
-    void *state; /* the device's */
+    void *state; /* belongs to the device */
 };
 
 static int check_shape(const dbi_loss_shape *shape, const dbi_layout *layout, dbi_error *error)
@@ -17,7 +17,7 @@ static int check_shape(const dbi_loss_shape *shape, const dbi_layout *layout, db
     return dbi_net_shape_check(&net, error);
 }
 
-/* The passes of every step: the student's over the whole batch, the teacher's over the unlabelled samples. */
+/* Checks the passes of every step: the student's over the whole batch, the teacher's over the unlabelled samples. */
 static int check_passes(const dbi_training *training, dbi_error *error)
 {
     const dbi_loss_shape *shape = &training->shape;

@@ -18,8 +18,8 @@ static int64_t axis_start(const dbi_axis *axis, int64_t place)
     return (start < last ? start : last) - axis->before;
 }
 
-/* Not normalized. Eighths of the window put its border at four sigma, so the smallest weight is about exp(-8) of the
- * largest: never 0 in float. */
+/* The weight before normalization. With an eighth of the window as sigma the border is at four sigma, and the smallest
+ * weight is about exp(-8) of the largest along an axis: never 0 in single precision. */
 static double window_weight(dbi_window_weights weights, int64_t offset, int64_t size)
 {
     if (weights == DBI_WEIGHTS_UNIFORM)

@@ -13,13 +13,13 @@ typedef enum dbi_window_weights {
                             windows */
 } dbi_window_weights;
 
-/* One axis. The scan's voxels are 0..extent-1; where the window is larger, the scan lies in the window's middle (the
- * odd voxel of padding behind it). Windows follow each other by the stride, the last one is moved back so that it ends
+/* One axis. The scan's voxels are 0..extent-1. A window that is larger has the scan in its middle; an odd voxel of
+ * padding goes behind the scan. Windows follow each other by the stride; the last one is moved back so that it ends
  * where the scan ends. */
 typedef struct dbi_axis {
     int64_t extent, window, stride;
     int64_t before; /* voxels of padding before the scan's first */
-    int64_t count;  /* windows */
+    int64_t count;  /* number of windows */
     float *weight;  /* [count,window]; the weights of all windows that cover a voxel of the scan sum to 1 */
 } dbi_axis;
 
@@ -30,22 +30,23 @@ typedef struct dbi_windows {
     dbi_axis axis[3];
 } dbi_windows;
 
-/* shape: of the scan, >= 1; window: multiples of DBI_NET_MULTIPLE; stride: from 1 to the window's size. Free with
- * dbi_windows_free. */
+/* Plans the windows. shape: of the scan, >= 1; window: multiples of DBI_NET_MULTIPLE; stride: from 1 to the window's
+ * size. Free with dbi_windows_free. */
 int dbi_windows_plan(const int64_t shape[3], const int64_t window[3], const int64_t stride[3],
                      dbi_window_weights weights, dbi_windows *windows, dbi_error *error);
 void dbi_windows_free(dbi_windows *windows);
 
 int64_t dbi_windows_count(const dbi_windows *windows);
-/* The first voxel of a window, in the scan's voxels (negative in the padding). Windows are counted with the last axis
- * fastest. */
+/* The first voxel of window `index`, in the scan's voxels (negative in the padding), and the window's number along each
+ * axis. Windows are counted with the last axis fastest. */
 void dbi_windows_start(const dbi_windows *windows, int64_t index, int64_t place[3], int64_t start[3]);
 
-/* A window and the part of it that lies in the scan: offsets from..to-1 of each axis. */
+/* A window, and the part of it that lies in the scan: offsets from..to-1 of each axis. */
 typedef struct dbi_window_part {
     int64_t place[3], start[3], from[3], to[3]; /* place: its number along each axis */
 } dbi_window_part;
 
+/* The part of window `index` that lies in the scan. */
 dbi_window_part dbi_windows_part(const dbi_windows *windows, int64_t index);
 
 /* The smallest multiple of DBI_NET_MULTIPLE that is >= size. */

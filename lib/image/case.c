@@ -17,13 +17,13 @@
 #include "record/history.h"
 #include "record/metadata.h"
 
-/* A case on its way: what the steps share. */
+/* A case that is being made: what the steps share. */
 typedef struct work {
     const dbi_case_input *input;
     const dbi_preparation *settings;
     dbi_source source;
     dbi_geometry geometry;
-    dbi_grid grid;   /* of the case as far as it is done, before the crop */
+    dbi_grid grid;   /* of the case before the crop */
     float **channel; /* input->channels arrays, of grid's shape */
     uint8_t *label;
     int64_t classes;
@@ -36,8 +36,8 @@ static size_t voxel_count(const int64_t shape[3])
     return (size_t)(shape[0] * shape[1] * shape[2]);
 }
 
-/* The step from the scan to the case, from the scan's grid and the settings. A spacing within 1e-4 of the
- * wanted one is kept: files round it to single precision. */
+/* Plans the geometry from the scan's grid and the settings. A spacing within 1e-4 of the wanted one is kept, because
+ * files round it to single precision. */
 static int plan(work *w, dbi_error *error)
 {
     dbi_geometry *g = &w->geometry;
@@ -78,8 +78,8 @@ static int plan(work *w, dbi_error *error)
     return dbi_grid_check(&w->grid, error);
 }
 
-/* The canonical voxels of a channel through the steps up to the crop. Frees the scan's voxels as soon as they are
- * copied. */
+/* A channel's voxels after orientation, resampling and downsampling; free(). Frees the scan's voxels as soon as they
+ * are copied, because two large scans may not fit. */
 static float *image_through(const work *w, dbi_voxels *voxels, dbi_error *error)
 {
     const dbi_geometry *g = &w->geometry;
@@ -138,7 +138,7 @@ static int take_label(work *w, const char *path, const dbi_voxels *voxels, dbi_e
     int largest = 0;
     w->label = label_through(w, voxels, &largest, error);
     if (w->label && largest == 0 && !w->input->classes)
-        dbi_fail(error, "the label is empty: no voxel is foreground (tell the number of classes to take it as it is)");
+        dbi_fail(error, "the label is empty: no voxel is foreground (give the number of classes to accept it)");
     else if (w->label) {
         w->classes = w->input->classes ? w->input->classes : largest;
         return 0;
@@ -146,7 +146,7 @@ static int take_label(work *w, const char *path, const dbi_voxels *voxels, dbi_e
     return dbi_fail_in(error, "%s", path);
 }
 
-/* Where a file does not say where its voxels are, only the shape can be compared. */
+/* A file without a place in space can only be compared by its shape. */
 static int same_place(const dbi_source *a, const dbi_source *b, dbi_error *error)
 {
     dbi_grid other = b->grid;
@@ -173,7 +173,7 @@ static int load_label(work *w, dbi_error *error)
     return result;
 }
 
-/* The first scan tells the grid, the others must agree. */
+/* The first scan sets the grid; the others must agree with it. */
 static int load_channel(work *w, size_t c, dbi_error *error)
 {
     dbi_scan scan;
@@ -213,7 +213,7 @@ static bool any(const uint8_t *label, size_t count)
     return false;
 }
 
-/* The box of the foreground, wider by the margin on all sides where there is room. */
+/* Sets the crop: the box of the foreground, widened on all sides by the margin where there is room. */
 static int find_crop(work *w, dbi_error *error)
 {
     dbi_geometry *g = &w->geometry;

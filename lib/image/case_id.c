@@ -6,7 +6,7 @@
 #include "image/formats.h"
 #include "record/bytes.h"
 
-/* Changes `path`, and gives the name in it. */
+/* The case's name in `path`, which is changed. */
 static const char *name_of(char *path)
 {
     char *name = strrchr(path, '/');
@@ -31,7 +31,7 @@ char *dbi_case_id(const char *path, dbi_error *error)
         dbi_fail(error, "out of memory");
         return NULL;
     }
-    for (char *c = id; *c; c++) /* ids stand in tables */
+    for (char *c = id; *c; c++) /* ids are written into tables, which control characters would break */
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '_';
     return id;

@@ -6,8 +6,8 @@
 
 #include "base/memory.h"
 
-/* Union-find over provisional numbers; the root of a set is its smallest number, so that numbers keep the order of
- * the first voxels. */
+/* Union-find over provisional numbers. The root of a set is its smallest number, so that the final numbers keep the
+ * order of the first voxels. */
 static uint32_t root(uint32_t *parent, uint32_t i)
 {
     while (parent[i] != i)
@@ -44,8 +44,9 @@ static int grow(forest *f, dbi_error *error)
     return 0;
 }
 
-/* The 13 neighbours that come before a voxel, as four rows: one plane back (three rows), and the row before in this
- * plane; each of three voxels. */
+/* Joins the components of the 13 neighbours that come before a voxel and returns their number, or 0. These are the
+ * voxel before in its own row, and three voxels in each of four rows: three rows of the plane before, and the row
+ * before in the same plane. */
 static uint32_t join_neighbours(const uint32_t *id, const int64_t n[3], int64_t x, int64_t y, int64_t z,
                                 uint32_t *parent)
 {

@@ -6,12 +6,14 @@
 
 #include "base/error.h"
 
-/* Numbers the components of the voxels of `label` that equal `value` (26 neighbours) from 1 in the order of their
- * first voxels; id 0: other voxels. shape [X,Y,Z] in C order. */
+/* Numbers the components (26 neighbours) of the voxels of `label` that equal `value`, from 1 on, in the order of their
+ * first voxels. Other voxels get id 0. shape: [X,Y,Z], C order; id has as many elements as label. *count: the number of
+ * components. Fails when memory is out. */
 int dbi_components(const uint8_t *label, uint8_t value, const int64_t shape[3], uint32_t *id, uint32_t *count,
                    dbi_error *error);
 
-/* Keeps the largest component of each class 1..K (the first one of equally large ones), sets the others to 0. */
+/* Keeps the largest component of each class from 1 to `classes`, the first of several equally large ones, and sets the
+ * others to 0. */
 int dbi_largest_components(uint8_t *label, const int64_t shape[3], int64_t classes, dbi_error *error);
 
 #endif

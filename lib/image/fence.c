@@ -14,7 +14,7 @@
 
 static const size_t most_memory = (size_t)512 << 20;
 
-/* What comes before the reply. */
+/* What the child sends before the reply. */
 typedef struct answer {
     int result;
     size_t size;
@@ -41,7 +41,8 @@ static void limit(int what, size_t value)
     }
 }
 
-/* Every signal ends the child at once; it is silent, leaves no core and does not outlive its parent. */
+/* Confines the child: every signal ends it at once, it prints nothing, leaves no core and does not outlive its
+ * parent. */
 static void confine(int out, unsigned seconds)
 {
     for (int s = 1; s < NSIG; s++)
@@ -52,7 +53,7 @@ static void confine(int out, unsigned seconds)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     for (int fd = STDOUT_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
-        if (fd != out) /* the pipe, where the program was started with closed ones */
+        if (fd != out) /* it is the pipe when the program was started with closed descriptors */
             dup2(null, fd);
     size_t used = memory_in_use();
     if (used)
@@ -102,7 +103,7 @@ static _Noreturn void child(dbi_fenced *work, const void *input, unsigned second
     _exit(!sent);
 }
 
-/* The child's answer, whatever it says. False when it ended before it had given it. */
+/* Receives the child's answer, a failure too. False when the child ended before it had sent all of it. */
 static bool receive(int in, size_t most, answer *a, uint8_t **reply)
 {
     if (!receive_all(in, a, sizeof *a))

@@ -43,7 +43,7 @@ static const struct {
               {128, "DICM", "a DICOM file"},
               {0, "ObjectType", "a MetaImage file"}};
 
-/* Appends to a text that has room for so many bytes; what does not fit is cut off. */
+/* Appends to a text in `room` bytes; what does not fit is cut off. */
 static void add(char *text, size_t room, const char *more)
 {
     size_t length = strlen(text);

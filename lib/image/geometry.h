@@ -1,4 +1,4 @@
-/* Everything done to a scan's grid on the way to a case, as the metadata "geometry" tells it. */
+/* All that was done to a scan's grid to make the case: the metadata "geometry". */
 #ifndef DBI_IMAGE_GEOMETRY_H
 #define DBI_IMAGE_GEOMETRY_H
 
@@ -20,15 +20,16 @@ typedef struct dbi_geometry {
     int64_t offset[3], size[3]; /* of the crop; without one 0 and shape */
 } dbi_geometry;
 
-/* JSON, the steps in order: [{"op":"orient","axes":[..],"flip":[..]}, {"op":"resample","ratio":[..],"size":[..]},
- * {"op":"downsample","factor":N,"size":[..]}, {"op":"crop","offset":[..],"size":[..]}], all but the first where they
- * were done. */
+/* Stores the steps as JSON, in their order: [{"op":"orient","axes":[..],"flip":[..]},
+ * {"op":"resample","ratio":[..],"size":[..]}, {"op":"downsample","factor":N,"size":[..]},
+ * {"op":"crop","offset":[..],"size":[..]}]. Steps that were not done are left out, except the first. */
 int dbi_geometry_set(dbi_record *record, const dbi_geometry *geometry, dbi_error *error);
-/* Checked: a permutation, ratios above 0, sizes that follow from the scan's shape, a crop inside. */
+/* Reads the steps and checks them: the axes are a permutation, ratios are above 0, sizes follow from the scan's shape,
+ * the crop lies inside. */
 int dbi_geometry_get(const dbi_record *record, const int64_t scan_shape[3], dbi_geometry *geometry, dbi_error *error);
 
-/* The case's step along a canonical axis in the scan's voxels: case voxel i (before the crop) is centred at (i +
- * 1/2) step - 1/2. */
+/* The case's step along a canonical axis, in voxels of the scan. Before the crop, voxel i of the case has its centre at
+ * (i + 1/2) step - 1/2. */
 double dbi_geometry_step(const dbi_geometry *geometry, int axis);
 
 #endif

@@ -7,11 +7,11 @@
 
 struct json_t;
 
-/* New references; NULL where memory is short or a number is not finite. */
+/* Return new references; NULL when memory is out or a number is not finite. */
 struct json_t *dbi_numbers_json(const double *values, size_t count);
 struct json_t *dbi_affine_json(const double affine[4][4]);
 
-/* False where it is not an array of exactly so many finite numbers. */
+/* Reads an array of exactly `count` finite numbers; false when it is anything else. */
 bool dbi_json_numbers(const struct json_t *array, double *out, size_t count);
 
 #endif

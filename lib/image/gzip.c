@@ -11,11 +11,11 @@
 
 enum { BLOCK = 1 << 20, TOGETHER = 16 };
 
-/* Room for a block that compression makes longer, and for the mark after it. */
+/* Compression can make a block longer; a mark follows it. */
 enum { ROOM = BLOCK + BLOCK / 1000 + 1024 };
 
-/* One block as raw deflate that ends on a byte and does not end the stream, so that blocks can stand one after
- * another; 0 bytes on failure. */
+/* Compresses one block to raw deflate data that end on a whole byte and do not end the stream, so that blocks can stand
+ * one after another. Returns 0 bytes on failure. */
 static size_t deflate_block(const uint8_t *data, size_t size, int level, uint8_t *out)
 {
     z_stream z = {0};

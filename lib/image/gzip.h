@@ -1,4 +1,4 @@
-/* gzip on the way to a sink: always the same bytes for the same data, whatever the time and the number of threads. */
+/* gzip output. Equal data give equal bytes, at any time and with any number of threads. */
 #ifndef DBI_IMAGE_GZIP_H
 #define DBI_IMAGE_GZIP_H
 
@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "record/sink.h"
 
-/* Writes one whole gzip member. Blocks of 1 MiB are compressed independently of each other, several at a time. */
+/* Writes one whole gzip member. level: zlib's. Blocks of 1 MiB are compressed independently, several at a time. */
 int dbi_gzip_write(dbi_sink *sink, const void *data, size_t size, int level, dbi_error *error);
 
 #endif

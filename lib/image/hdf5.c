@@ -1,5 +1,5 @@
-/* The voxels of HDF5 files. libhdf5 tells where they are (hdf5_facts.h); they are taken from there here, and what it
- * tells is checked first. */
+/* The voxels of HDF5 files. libhdf5 says where they are (hdf5_facts.h). Its facts are checked here, and then the voxels
+ * are taken from the file's bytes without it. */
 #include "image/hdf5.h"
 
 #include <hdf5.h>
@@ -19,7 +19,7 @@ bool dbi_hdf5_probe(const uint8_t *bytes, size_t size)
     return size >= sizeof magic && !memcmp(bytes, magic, sizeof magic);
 }
 
-/* One dataset: where its voxels are, checked. */
+/* Where the voxels of one dataset are, checked. */
 typedef struct layout {
     const uint8_t *bytes; /* the file */
     size_t size, stored;
@@ -41,7 +41,7 @@ static bool fits(const layout *l, uint64_t at, uint64_t length)
     return at <= l->size && length <= l->size - at;
 }
 
-/* Three sizes, and no more voxels than the stored bytes can have been compressed from. */
+/* The shape must have three sizes, and no more voxels than deflate can make from the stored bytes. */
 static int check_shape(const dbi_hdf5_facts *facts, layout *l, dbi_error *error)
 {
     if (facts->rank != 3)
@@ -72,7 +72,7 @@ static int check_filters(const dbi_hdf5_facts *facts, layout *l, dbi_error *erro
     return 0;
 }
 
-/* *bytes: how many the voxels of one chunk take. */
+/* *bytes: the size of one chunk without compression. */
 static int check_grid(const dbi_hdf5_facts *facts, layout *l, int64_t *bytes, dbi_error *error)
 {
     int64_t count;
@@ -92,7 +92,8 @@ static int by_index(const void *a, const void *b)
     return (i > j) - (i < j);
 }
 
-/* The chunks in the order of the grid; each inside the file and inside the grid, none twice. */
+/* Puts the chunks in the order of the grid. Each must lie inside the file and inside the grid, and none may come
+ * twice. */
 static int check_chunks(const layout *l, const dbi_hdf5_chunk *from, size_t count, chunk *chunks, dbi_error *error)
 {
     bool good = true;
@@ -113,8 +114,8 @@ static int check_chunks(const layout *l, const dbi_hdf5_chunk *from, size_t coun
     return good ? 0 : dbi_fail(error, "the list of chunks is damaged");
 }
 
-/* Undoes the filters, last first, between the two buffers; the chunk's bytes, or NULL when they are not as many as
- * the chunk's voxels take. */
+/* Undoes the filters, the last one first, with two buffers in turn. Returns the chunk's voxels, or NULL when their size
+ * is not `wanted`. */
 static const uint8_t *decode(const layout *l, const chunk *c, size_t wanted, uint8_t *one, uint8_t *two)
 {
     const uint8_t *from = l->bytes + c->at;
@@ -185,7 +186,7 @@ static int decode_all(const layout *l, const chunk *chunks, size_t count, size_t
                   : 0;
 }
 
-/* The fill value everywhere; the voxels are 0 already. */
+/* Sets all voxels to the fill value. They are 0 already. */
 static void fill(const layout *l, uint8_t *out)
 {
     static const uint8_t zero[8];

@@ -9,12 +9,12 @@
 #include "base/error.h"
 #include "image/stored.h"
 
-/* The bytes start an HDF5 file. */
+/* Whether the bytes are the start of an HDF5 file. */
 bool dbi_hdf5_probe(const uint8_t *bytes, size_t size);
 
-/* From a whole file in memory; takes the ownership of bytes (malloc'ed), whether it succeeds or not. Of a wanted
- * image the label may be missing. source_spacing: three, mm; NULL: 1,1,1. Voxels that have never been written have
- * the dataset's fill value. */
+/* Reads a whole file in memory. Takes the ownership of bytes (malloc'ed), on failure too. When an image is wanted, the
+ * label may be missing. source_spacing: three, in mm; NULL: 1,1,1. Voxels that were never written have the dataset's
+ * fill value. path is not used. */
 int dbi_hdf5_read(const char *path, uint8_t *bytes, size_t size, unsigned want, const double *source_spacing,
                   dbi_scan *scan, dbi_error *error);
 

@@ -9,7 +9,7 @@
 
 #include "base/memory.h"
 
-enum { BLOCK = 1 << 16 }; /* voxels per partial sum: the order of the additions is the same for any number of threads */
+enum { BLOCK = 1 << 16 }; /* voxels per partial sum, so that any number of threads adds in the same order */
 
 int dbi_intensity_parse(const char *text, dbi_intensity *intensity, dbi_error *error)
 {
@@ -57,7 +57,7 @@ void dbi_intensity_format(const dbi_intensity *intensity, char text[80])
     }
 }
 
-/* Of the voxels above `above`. */
+/* Sums over the voxels brighter than `above`. */
 typedef struct moments {
     double count, sum, squares; /* squares of the differences from `centre` */
 } moments;
@@ -108,7 +108,7 @@ static int mean_and_deviation(const float *voxels, size_t count, double above, d
     return 0;
 }
 
-/* False where a voxel is not finite. */
+/* Finds the least and the largest voxel. False when a voxel is not finite. */
 static bool range(const float *voxels, size_t count, float *least, float *most)
 {
     float low = voxels[0], high = voxels[0];
@@ -124,7 +124,7 @@ static bool range(const float *voxels, size_t count, float *least, float *most)
     return !bad;
 }
 
-/* voxel -> (voxel - shift) / scale, then clipped to [low, high]. False where a result is not finite. */
+/* Makes (voxel - shift) / scale of each voxel, clipped to [low, high]. False when a result is not finite. */
 static bool scale_all(float *voxels, size_t count, const dbi_intensity_result *result, float low, float high)
 {
     double shift = result->shift, scale = 1 / result->scale;

@@ -20,7 +20,8 @@ bool dbi_nifti_probe(const uint8_t *bytes, size_t size)
     return header == 348 || header == 540 || turned == 348 || turned == 540;
 }
 
-/* What both versions' headers say, in native byte order, before nifticlib mends it. */
+/* What the headers of both versions say, in native byte order. nifticlib silently changes wrong values, so they are
+ * taken before it sees them. */
 typedef struct header_facts {
     double vox_offset, pixdim[3];
     int64_t dim[8];
@@ -49,7 +50,7 @@ static int read_header1(const uint8_t *bytes, size_t size, header_facts *facts, 
     for (int i = 0; i < 8; i++)
         facts->dim[i] = h->dim[i];
     facts->datatype = h->datatype;
-    h->vox_offset = 352; /* nifticlib would cast it to an integer, whatever it is */
+    h->vox_offset = 352; /* nifticlib casts it to an integer, and a hostile value does not fit */
     return 0;
 }
 
@@ -92,8 +93,8 @@ static int check_dims(const header_facts *facts, dbi_error *error)
     return 0;
 }
 
-/* Checked even where the affine does not come from them: a file with such a header is broken, and other programs
- * take the spacing from here. */
+/* Checked even when the affine does not come from pixdim: a file with such a header is broken, and other programs take
+ * the spacing from it. */
 static int check_pixdim(const header_facts *facts, dbi_error *error)
 {
     for (int i = 0; i < 3; i++)
@@ -125,7 +126,7 @@ double dbi_nifti_unit(int units)
     return units == NIFTI_UNITS_METER ? 1000 : units == NIFTI_UNITS_MICRON ? 0.001 : 1;
 }
 
-/* The sform if it is there, else the qform, else the spacing alone; in mm. */
+/* Sets the place in space, in mm: the sform if there is one, else the qform, else the spacing alone. */
 static void place(const nifti_image *nim, dbi_source *source)
 {
     const nifti_dmat44 *m = nim->sform_code > 0 ? &nim->sto_xyz : &nim->qto_xyz;
@@ -158,7 +159,7 @@ static char *other_name(const char *path, const char *from, const char *to, bool
     return asprintf(&name, "%.*s%s%s", (int)(length - 4), path, to, gzip ? ".gz" : "") < 0 ? NULL : name;
 }
 
-/* Reads the other file of a pair, compressed as the first or not. */
+/* Reads the other file of a pair, which may be compressed when the first is not, and the other way round. */
 static int read_other(const char *path, const char *from, const char *to, uint8_t **bytes, size_t *size,
                       dbi_error *error)
 {
@@ -181,7 +182,7 @@ int dbi_nifti_header(const char *path, char **header, uint8_t **bytes, size_t *s
     return *header ? read_other(path, ".img", ".hdr", bytes, size, error) : 1;
 }
 
-/* NIfTI-2 has 32 bits for them. */
+/* NIfTI-2 has 32 bits for the codes, but NIfTI-1, which we may write, has 16. */
 static int check_codes(const dbi_source *source, dbi_error *error)
 {
     if (source->sform_code > DBI_MOST_CODE || source->qform_code > DBI_MOST_CODE)
@@ -215,7 +216,7 @@ static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, si
                         dbi_voxel_type type, dbi_voxels *voxels)
 {
     size_t width = (size_t)nim->nbyper;
-    if (begin % width) { /* the header may begin the voxels anywhere, loads want alignment */
+    if (begin % width) { /* the voxels may begin at any byte, but reading needs alignment */
         memmove(bytes, bytes + begin, count * width);
         begin = 0;
     }
@@ -232,7 +233,7 @@ static void fill_voxels(const nifti_image *nim, bool swapped, uint8_t *bytes, si
     }
 }
 
-/* Reads the header; everything that nifticlib would complain of on standard error is refused before it sees it. */
+/* Reads the header. What would make nifticlib print a complaint is refused first. */
 static nifti_image *read_header(const uint8_t *bytes, size_t size, header_facts *facts, dbi_voxel_type *type,
                                 bool *swapped, dbi_error *error)
 {
@@ -252,7 +253,7 @@ static nifti_image *read_header(const uint8_t *bytes, size_t size, header_facts 
     return nim;
 }
 
-/* Takes *bytes, and sets it to NULL, once the voxels own it. */
+/* When the voxels own *bytes, it is set to NULL. */
 static int load(const char *path, uint8_t **bytes, size_t size, dbi_voxels *voxels, dbi_scan *scan, dbi_error *error)
 {
     header_facts facts;

@@ -11,7 +11,7 @@
 #include "image/nifti.h"
 #include "record/sink.h"
 
-/* The header's contents in nifticlib's structure, which lives on the stack and owns nothing. */
+/* Fills nifticlib's structure, which lives on the stack and owns nothing. */
 static void describe(const dbi_volume *volume, const dbi_source *source, bool two, nifti_image *nim)
 {
     double unit = dbi_nifti_unit(source->units);
@@ -53,7 +53,7 @@ static void describe(const dbi_volume *volume, const dbi_source *source, bool tw
             nim->sto_xyz.m[i][j] = source->grid.affine[i][j] / (i < 3 ? unit : 1);
 }
 
-/* [C,X,Y,Z] in C order to the file's order, x fastest. */
+/* Copies [C,X,Y,Z] in C order to the file's order, x fastest. */
 static void reorder(const dbi_volume *volume, uint8_t *out)
 {
     const int64_t *n = volume->grid.shape, tile = 32;
@@ -100,7 +100,7 @@ static uint8_t *encode(const dbi_volume *volume, const dbi_source *source, size_
     return bytes;
 }
 
-/* A place that no NIfTI header has said. */
+/* The place for a grid that did not come from a NIfTI header. */
 static dbi_source place_of(const dbi_grid *grid)
 {
     dbi_source source = {

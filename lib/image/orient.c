@@ -12,7 +12,7 @@ void dbi_orientation_find(const dbi_grid *grid, dbi_orientation *orientation)
         double sum = 0;
         for (int a = 0; a < 3; a++)
             sum += fabs(grid->affine[a][permutations[p][a]]) / spacing[permutations[p][a]];
-        if (sum > best * (1 + 1e-9)) { /* of two as near, the first */
+        if (sum > best * (1 + 1e-9)) { /* of two that are equally near, the first */
             best = sum;
             memcpy(orientation->axis, permutations[p], sizeof orientation->axis);
         }

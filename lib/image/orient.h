@@ -1,4 +1,4 @@
-/* Turning a scan's axes towards right, front and up. */
+/* Turns a scan's axes towards right, front and up. */
 #ifndef DBI_IMAGE_ORIENT_H
 #define DBI_IMAGE_ORIENT_H
 
@@ -6,13 +6,13 @@
 
 #include "image/volume.h"
 
-/* How the axes are turned: axis a of the result is axis[a] of the scan, from its far end where flip[a]. */
+/* How the axes are turned: axis a of the result is axis axis[a] of the scan, in reverse when flip[a]. */
 typedef struct dbi_orientation {
     int axis[3];
     bool flip[3];
 } dbi_orientation;
 
-/* Towards RAS+: the turn that brings the axes nearest to right, front, up, over all permutations. */
+/* Finds the turn towards RAS+: of all permutations, the one whose axes are nearest to right, front and up. */
 void dbi_orientation_find(const dbi_grid *grid, dbi_orientation *orientation);
 /* The grid after the turn: its voxels stay where they are in space. */
 void dbi_orientation_grid(const dbi_orientation *orientation, const dbi_grid *from, dbi_grid *to);

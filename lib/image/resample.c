@@ -45,9 +45,9 @@ static void kernel_free(kernel *k)
     free(k->weight);
 }
 
-/* One result's weights, from its centre and the first voxel they are for. Sampled where it falls, a triangle's
- * centre of mass is up to 0.05 voxels off; inside the scan a factor that is linear in the distance brings it to the
- * centre, so that ramps stay ramps. */
+/* The weights of one result, from its centre and the first voxel that has a weight. A triangle that is sampled at
+ * voxels has a centre of mass up to 0.05 voxels beside its centre. Inside the scan a factor that is linear in the
+ * distance moves it back, so that ramps stay ramps. */
 static void fill_weights(double centre, double reach, int64_t from, int64_t first, int64_t width, float *weight)
 {
     double sum = 0, moment = 0, square = 0;
@@ -139,7 +139,8 @@ float *dbi_resample_linear(float *in, const int64_t from[3], const double step[3
 {
     int64_t shape[3] = {from[0], from[1], from[2]};
     bool done[3] = {false};
-    for (int pass = 0; pass < 3; pass++) { /* the axis that shrinks most first: less to do for the others */
+    for (int pass = 0; pass < 3;
+         pass++) { /* the axis that shrinks most comes first, so that there is less to do for the others */
         int axis = -1;
         for (int a = 0; a < 3; a++)
             if (!done[a] && (axis < 0 || step[a] > step[axis]))
@@ -170,7 +171,9 @@ uint8_t *dbi_resample_nearest(const uint8_t *in, const int64_t from[3], const do
     for (int a = 0; a < 3; a++)
         for (int64_t i = 0; i < to[a]; i++) {
             double at = ((double)i + 0.5) * step[a], last = (double)(from[a] - 1);
-            axis[a][i] = (int64_t)(at < last ? at : last); /* compared as doubles: a large step is beyond int64_t */
+            axis[a][i] =
+                (int64_t)(at < last ? at
+                                    : last); /* compared as doubles, because a large step does not fit into int64_t */
         }
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t x = 0; x < to[0]; x++)
@@ -218,7 +221,7 @@ float *dbi_downsample_mean(const float *in, const int64_t from[3], int64_t facto
     return out;
 }
 
-/* `count` has 256 elements, all of them 0 before and after. */
+/* `count` has 256 elements, which are 0 before and after the call. */
 static uint8_t majority(const uint8_t *in, const int64_t from[3], int64_t factor, uint32_t *count)
 {
     uint8_t best = 0;

@@ -9,26 +9,27 @@
 #include "base/error.h"
 #include "image/volume.h"
 
-/* The grid of the given step per axis and size. */
+/* The grid with these steps, in voxels of `from`, and this size. */
 void dbi_grid_step(const dbi_grid *from, const double step[3], const int64_t shape[3], dbi_grid *to);
 
-/* max(1, round(size / step)) for each axis; an error when that is more than 2^31 voxels. */
+/* to[a] = max(1, round(from[a] / step[a])); more than 2^31 voxels are an error. */
 int dbi_resample_shape(const int64_t from[3], const double step[3], int64_t to[3], dbi_error *error);
 
-/* Linear interpolation. Where the step is above 1 the triangle kernel is as wide as the step, so that nothing finer
- * than the new grid survives (no aliasing); where it is below 1 it is plain linear interpolation. Ramps come through
- * as they are; at the edges the last voxel goes on. A new array, free(); `in` is freed as soon as it is not needed
- * any more, on failure too. */
+/* Linear interpolation. Where the step is above 1, the triangle kernel is as wide as the step, so that nothing finer
+ * than the new grid survives (no aliasing); below 1 it is plain linear interpolation. Ramps stay ramps; beyond an edge
+ * the last voxel is repeated. Returns a new array, free(), or NULL with an error. `in` is freed as soon as it is no
+ * longer needed, on failure too. */
 float *dbi_resample_linear(float *in, const int64_t from[3], const double step[3], const int64_t to[3],
                            dbi_error *error);
-/* Nearest neighbour. A new array; `in` is kept. */
+/* Nearest neighbour. Returns a new array, free(), or NULL with an error; `in` is kept. */
 uint8_t *dbi_resample_nearest(const uint8_t *in, const int64_t from[3], const double step[3], const int64_t to[3],
                               dbi_error *error);
 
-/* Means of factor^3 voxels; planes that do not fill a block are dropped. Sizes from / factor, at least 1. A new
- * array; `in` is kept. */
+/* Means of blocks of factor^3 voxels. Planes that do not fill a block are dropped. The sizes are from / factor, at
+ * least 1. Returns a new array, free(), or NULL with an error; `in` is kept. */
 float *dbi_downsample_mean(const float *in, const int64_t from[3], int64_t factor, dbi_error *error);
-/* The class whose share of the block is at least one half (the lower one of two foreground classes), else 0. */
+/* The same blocks for a label: the class that fills at least half of the block (the lower of two foreground classes),
+ * else 0. */
 uint8_t *dbi_downsample_label(const uint8_t *in, const int64_t from[3], int64_t factor, dbi_error *error);
 
 #endif

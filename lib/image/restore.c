@@ -10,13 +10,14 @@
 #include "image/scan.h"
 #include "image/source.h"
 
-/* One axis of the scan: which two voxels of the tensor, and how much of the second. -1: beyond the crop. */
+/* For each voxel along one axis of the scan: the two voxels of the tensor to interpolate between (-1: beyond the crop),
+ * and the weight of the second. */
 typedef struct line {
     int64_t *low, *high;
     float *part;
 } line;
 
-/* From the scan's grid to the tensor's: lines of the scan's three axes, and the tensor's stride along each. */
+/* The way from the scan's grid to the tensor's: lines for the scan's three axes, and the tensor's stride along each. */
 typedef struct lookup {
     line axis[3];
     int64_t stride[3];
@@ -31,7 +32,7 @@ static void lookup_free(lookup *l)
     }
 }
 
-/* Where voxel i of the case before the crop is in the tensor; -1: it was cut off. */
+/* The tensor's index of voxel i of the case before the crop; -1: it was cut off. */
 static int64_t inside(int64_t i, const dbi_geometry *g, int a)
 {
     return i >= g->offset[a] && i < g->offset[a] + g->size[a] ? i - g->offset[a] : -1;
@@ -163,7 +164,7 @@ static int restore_floats(const job *j, dbi_volume *volume, dbi_error *error)
     return 0;
 }
 
-/* One class at a time, so that many classes need no more memory than two. */
+/* Takes one class at a time, so that many classes need no more memory than two. */
 static int restore_thresholded(const job *j, dbi_volume *volume, dbi_error *error)
 {
     const int64_t *n = j->source.grid.shape, count = n[0] * n[1] * n[2];

@@ -8,8 +8,8 @@
 #include "image/source.h"
 #include "record/bytes.h"
 
-/* The file whose content tells the format: the one with the header, where that is another one than `path`, and its name
- * in *header then; else the path's own. */
+/* Reads the file that says which format it is: the one with the header, whose name is then *header, or `path`
+ * itself. */
 static int read_first(const char *path, char **header, uint8_t **bytes, size_t *size, dbi_error *error)
 {
     const dbi_scan_format *format;
@@ -43,8 +43,8 @@ int dbi_scan_load(const char *path, unsigned want, const double *source_spacing,
     return result;
 }
 
-/* The first bytes of a regular file. Nothing else is opened: what is read from a pipe here is lost for
- * whoever reads it later. */
+/* Reads the first bytes of a regular file. Nothing else is opened: bytes that are read from a pipe here would be lost
+ * for its reader. */
 static size_t first_bytes(const char *path, uint8_t *bytes, size_t size)
 {
     struct stat is;

@@ -1,4 +1,4 @@
-/* A scan as its file holds it: voxels not yet converted, the place in space, a checksum. */
+/* A scan as its file holds it: voxels that are not yet converted, their place in space, a checksum. */
 #ifndef DBI_IMAGE_STORED_H
 #define DBI_IMAGE_STORED_H
 
@@ -46,8 +46,8 @@ void dbi_scan_free(dbi_scan *scan);
 /* Bytes of one voxel; 0 for DBI_VOXEL_NONE and for what is no type. */
 size_t dbi_voxel_size(dbi_voxel_type type);
 
-/* XXH3-128 of the bytes; of the text that is there followed by the bytes when it is not empty: the second file of a
- * pair. */
+/* The text becomes the XXH3-128 of the bytes in hexadecimal. A text that is not empty goes in front of the new
+ * checksum, and both together are hashed: so the second file of a pair is added. */
 void dbi_scan_checksum(char text[33], const uint8_t *bytes, size_t size);
 
 #endif

@@ -15,27 +15,28 @@ typedef struct dbi_grid {
     double affine[4][4];
 } dbi_grid;
 
-/* Of any scan and any case, mm: quotients of two spacings are far from the bounds of integers. */
+/* Bounds of the spacing of scans and cases, in mm. The quotient of two such spacings fits into integers. */
 #define DBI_LEAST_SPACING 1e-6
 #define DBI_MOST_SPACING  1e6
 
 /* Lengths of the affine's columns, mm. */
 void dbi_grid_spacing(const dbi_grid *grid, double spacing[3]);
-/* Sizes >= 1 whose product fits, a finite and invertible affine, spacings from DBI_LEAST_SPACING to DBI_MOST_SPACING;
- * else an error that says which is wrong. */
+/* Checks that sizes are at least 1 and their product fits, that the affine is finite and invertible, and that spacings
+ * are from DBI_LEAST_SPACING to DBI_MOST_SPACING. The error says what is wrong. */
 int dbi_grid_check(const dbi_grid *grid, dbi_error *error);
-/* Do all corner voxels of the two grids lie within 2 % of the smallest spacing of one another? Fails with what
- * differs. */
+/* Checks that the shapes are equal and that corresponding corner voxels are within 2 % of the smallest spacing. The
+ * error says what differs. */
 int dbi_grid_same(const dbi_grid *a, const dbi_grid *b, dbi_error *error);
 
-/* Metadata "affine" and "spacing" of a record. */
+/* Sets the metadata "affine" and "spacing" of a record. */
 int dbi_grid_set(dbi_record *record, const dbi_grid *grid, dbi_error *error);
 
 /* Codes of sform and qform have 16 bits in NIfTI-1. */
 enum { DBI_MOST_CODE = 32767 };
 
-/* Where a scan's voxels were and how its file said so: what is needed to write another volume into the same place. What
- * follows the format is a NIfTI header's, and means nothing for other formats, whose place is the grid alone. */
+/* Where a scan's voxels were and what its file said about it: all that is needed to write another volume into the same
+ * place. The fields after `format` are those of a NIfTI header. They mean nothing for other formats, whose place is the
+ * grid alone. */
 typedef struct dbi_source {
     dbi_grid grid;
     char format[8];                     /* a kind of formats.c: "nifti1", "nifti2", "hdf5" */
@@ -45,7 +46,7 @@ typedef struct dbi_source {
     int units;                          /* NIFTI_UNITS_...: 1 m, 2 mm, 3 um, 0 unknown (taken as mm) */
 } dbi_source;
 
-/* A volume of its own, [channels, X, Y, Z] in C order. */
+/* A volume in memory, [channels, X, Y, Z] in C order. */
 typedef struct dbi_volume {
     dbi_grid grid;
     int64_t channels;
@@ -53,7 +54,7 @@ typedef struct dbi_volume {
     void *data;      /* owned */
 } dbi_volume;
 
-/* Zeroed voxels. */
+/* Makes a volume of zeroed voxels. */
 int dbi_volume_new(dbi_volume *volume, const dbi_grid *grid, int64_t channels, dbi_dtype dtype, dbi_error *error);
 /* Frees the voxels; a zeroed struct is allowed. */
 void dbi_volume_free(dbi_volume *volume);

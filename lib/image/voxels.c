@@ -4,11 +4,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Rows of the slowest and the fastest axis that are copied together, so that what is read and what is written stay in
- * the cache. */
+/* Rows of the slowest and the fastest axis are copied in squares of this size, so that both the voxels read and those
+ * written stay in the cache. */
 enum { TILE = 32 };
 
-/* The scan seen along the canonical axes: offset of the first voxel, strides, sizes. */
+/* The scan along the canonical axes: offset of the first voxel, strides, sizes. */
 typedef struct turned {
     int64_t start, stride[3], shape[3];
 } turned;
@@ -41,7 +41,7 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* `count` stored values as doubles, from voxel `first` of the array on, `stride` apart. */
+/* Loads `count` stored values as doubles, `stride` apart, from voxel `first` of the array on. */
 typedef void load_row(const void *voxels, int64_t first, int64_t stride, int64_t count, double *restrict out);
 
 #define LOAD_ROW(name, type)                                                                                           \
@@ -69,7 +69,7 @@ static load_row *const loaders[] = {
     [DBI_VOXEL_F32] = load_f32, [DBI_VOXEL_F64] = load_f64,
 };
 
-/* Values of a row of at most TILE voxels along the turned scan's last axis. */
+/* The values of a row of at most TILE voxels along the turned scan's last axis. */
 static void values_of(const dbi_voxels *voxels, const turned *t, const int64_t at[3], int64_t count, double *out)
 {
     int64_t first = t->start + at[0] * t->stride[0] + at[1] * t->stride[1] + at[2] * t->stride[2];
@@ -78,7 +78,7 @@ static void values_of(const dbi_voxels *voxels, const turned *t, const int64_t a
         out[i] = voxels->slope * out[i] + voxels->inter;
 }
 
-/* Planes x0 to x1, at most TILE of them, at one y. True where a voxel is not finite. */
+/* Converts planes x0 to x1, at most TILE of them, at one y. True when a voxel is not finite. */
 static bool image_tile(const dbi_voxels *voxels, const turned *t, int64_t x0, int64_t x1, int64_t y, float *out)
 {
     double value[TILE];
@@ -97,7 +97,7 @@ static bool image_tile(const dbi_voxels *voxels, const turned *t, int64_t x0, in
     return bad;
 }
 
-/* The same of a label. True where a voxel is not a whole number from 0 to 255; beyond these it becomes 255. */
+/* The same for a label. True when a voxel is not a whole number from 0 to 255; a value beyond them becomes 255. */
 static bool label_tile(const dbi_voxels *voxels, const turned *t, int64_t x0, int64_t x1, int64_t y, uint8_t *out)
 {
     double value[TILE];

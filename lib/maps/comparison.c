@@ -54,7 +54,7 @@ void dbi_comparison_close(dbi_comparison *comparison)
     free(comparison);
 }
 
-/* One patch and what is made of it. */
+/* One patch and all that is computed for it. */
 typedef struct patch {
     int64_t first[3], shape[3], count;
     uint8_t *label;
@@ -91,7 +91,7 @@ static bool inside(const source *from, int64_t i)
     return from->prob ? from->prob[i] > 0.5f : from->label[i] == from->value;
 }
 
-/* Round the middle of the foreground's bounding box, within the volume. */
+/* Places the patch round the middle of the foreground's bounding box, within the volume. */
 static void place(const source *from, const int64_t size[3], patch *t)
 {
     int64_t least[3] = {INT64_MAX, INT64_MAX, INT64_MAX}, most[3] = {-1, -1, -1};
@@ -114,7 +114,7 @@ static void place(const source *from, const int64_t size[3], patch *t)
     }
 }
 
-/* Copies the patch out of the volume; *both: it has voxels of either side. */
+/* Copies the patch out of the volume. *both: it has foreground and background. */
 static void cut(const source *from, patch *t, bool *both)
 {
     int64_t foreground = 0, k = 0;
@@ -130,7 +130,7 @@ static void cut(const source *from, patch *t, bool *both)
     *both = foreground > 0 && foreground < t->count;
 }
 
-/* Of all threads: what a busy machine does beside this does not count. */
+/* The processor time of all threads: it does not count what other programs do meanwhile. */
 static double processor_seconds(void)
 {
     struct timespec t;

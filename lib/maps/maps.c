@@ -40,7 +40,7 @@ static int check_prob(const dbi_tensor *prob, bool *empty, dbi_error *error)
     return 0;
 }
 
-/* One class's map. scratch: [X,Y,Z] for its indicator, where a transform wants probabilities. */
+/* The map of one class. scratch: [X,Y,Z] for its indicator, used by transforms of probabilities. */
 static int map_label(const dbi_tensor *label, uint8_t value, const dbi_transform *transform,
                      const dbi_normalize *normalize, float *scratch, float *out, dbi_error *error)
 {
@@ -98,8 +98,6 @@ int dbi_record_add_sdf(dbi_record *record, bool from_prob, const dbi_transform *
     const size_t count = from->count / (size_t)(from_prob ? classes : 1);
     dbi_record_drop(record, "sdf");
     dbi_tensor *sdf = dbi_record_add(record, "sdf", DBI_F32, 4, shape, error);
-    /* Adding a tensor may move the others. */
-    from = dbi_record_find(record, from_prob ? "prob" : "label");
     if (sdf && device->table->maps)
         return device->table->maps(device, from_prob ? NULL : from->data, from_prob ? from->data : NULL, transform,
                                    normalize, size, classes, sdf->data, error)

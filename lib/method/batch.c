@@ -11,7 +11,7 @@
 #include "net/pass.h"
 #include "record/metadata.h"
 
-/* How the record's distances are normalized: the member "normalize" of the metadata "sdf". */
+/* How the record's distances are normalized: "normalize" in the metadata "sdf". */
 static int read_normalize(const dbi_record *record, dbi_normalize *normalize, dbi_error *error)
 {
     json_t *sdf = dbi_meta_get_json(record, "sdf", error);
@@ -29,7 +29,8 @@ static bool same_normalize(const dbi_normalize *a, const dbi_normalize *b)
     return a->kind == b->kind && (a->kind != DBI_NORMALIZE_CLIP || a->t == b->t);
 }
 
-/* `max` is relative to what the crop shows: from the label. */
+/* Computes the distances from the label. The normalization `max` needs this, because its maximum is that of the
+ * crop. */
 static int from_labels(dbi_batch *batch, dbi_error *error)
 {
     const double voxel[3] = {1, 1, 1};
@@ -77,8 +78,8 @@ static int set_distances(const dbi_record *record, const dbi_method *method, dbi
     return 0;
 }
 
-/* A normalization and a ReLU behind it can hide a value that is not finite from the loss. By their bits, as the
- * compiler makes vectors of that. */
+/* Checked here, because a normalization with a ReLU behind it can hide a value that is not finite from the loss.
+ * Compares the values' bits, because the compiler can vectorize that. */
 static int check_image(const dbi_tensor *image, dbi_error *error)
 {
     const uint32_t infinite = 0x7f800000;

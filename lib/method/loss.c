@@ -13,7 +13,7 @@ static int64_t samples_of(int term, const dbi_loss_settings *s)
     return s->batch;
 }
 
-/* What the terms that are on need. */
+/* Says what is needed by the terms that are computed. */
 static void settle_needs(dbi_loss_settings *s)
 {
     s->teacher = s->pseudo = s->transform = s->teacher_transform = false;

@@ -1,4 +1,4 @@
-/* What a loss is made of, settled once for a method and a shape of batch, for all devices. */
+/* What a loss is made of. It is settled once for a method and a shape of batch, for all devices. */
 #ifndef DBI_METHOD_LOSS_H
 #define DBI_METHOD_LOSS_H
 
@@ -10,25 +10,25 @@ typedef struct dbi_loss_settings {
     double beta, k, gamma;
     bool cross_entropy;
     bool uncertainty;       /* pseudo-targets have voxel weights */
-    bool teacher;           /* its probability is needed */
-    bool pseudo;            /* and what pseudo-targets are made of */
+    bool teacher;           /* the teacher's probability is needed */
+    bool pseudo;            /* all that pseudo-targets are made of is needed */
     bool transform;         /* T_s2r of the student is needed */
-    bool teacher_transform; /* and of the teacher */
+    bool teacher_transform; /* T_s2r of the teacher is needed */
     int64_t batch, labeled, classes, voxels;
 } dbi_loss_settings;
 
-/* Terms without samples in such a batch are not computed. */
+/* Settles the loss of a method for batches of this shape. Terms without samples in such a batch are not computed. */
 dbi_loss_settings dbi_loss_settle(const dbi_method *method, const dbi_loss_shape *shape);
-/* The same where a step has no teacher. */
+/* The same for a step without a teacher. */
 dbi_loss_settings dbi_loss_settle_alone(const dbi_loss_settings *settings);
 
-/* Is a term of these samples computed for a sample? */
+/* Whether a term over these samples is computed for a sample that is labelled or not. */
 DBI_HD bool dbi_loss_has(const dbi_loss_settings *settings, int term, int samples, bool labeled)
 {
     return settings->weight[term] > 0 && (samples == DBI_SAMPLES_ALL || (samples == DBI_SAMPLES_LABELED) == labeled);
 }
 
-/* What a probability is the sigmoid of: for others, anything. */
+/* The quantity whose sigmoid this probability is, p or a; meaningless for other quantities. */
 DBI_HD int dbi_logit_of(int probability)
 {
     return probability == DBI_OF_A ? DBI_OF_R : DBI_OF_LOGIT;

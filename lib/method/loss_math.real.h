@@ -1,9 +1,9 @@
 /* The arithmetic of the loss, for host and device. A term of terms.def is computed in three passes:
- *     sums      dbi_term_add: of the pairs of numbers that a term compares, over the voxels of a class
- *     factors   dbi_loss_conclude: the sums of all classes become values, and what the slopes are made of
- *     slopes    dbi_term_slopes: the derivatives of the loss by the two numbers, voxel by voxel
- * A device brings the loops. A form's parts are told apart by constants, so that nothing is left of the others
- * where the functions are inlined. */
+ *     sums      dbi_term_add: sums over the voxels of a class, of the pairs of numbers that a term compares
+ *     factors   dbi_loss_conclude: makes values of the sums of all classes, and the factors of the slopes
+ *     slopes    dbi_term_slopes_of: the derivatives of the loss by the two numbers, voxel by voxel
+ * The loops are each device's own. The form of a term is passed as a constant, so that the compiler drops the other
+ * forms' code when it inlines these functions. */
 #pragma once
 #ifdef __cplusplus
 #include <cmath>
@@ -28,7 +28,7 @@ DBI_HD real dbi_sigmoid_f32(real z)
     return 1 / (1 + exp(-z));
 }
 
-/* What a slope by q = sigmoid(k z) is by z. */
+/* The derivative by z, from the derivative by q = sigmoid(k z). */
 DBI_HD real dbi_sigmoid_slope_f32(real k, real by_q, real q)
 {
     return k * by_q * q * (1 - q);
@@ -40,7 +40,7 @@ typedef struct dbi_pseudo_f32 {
     real label, distance, weight;
 } dbi_pseudo_f32;
 
-/* p, r: its probability and distance; s: T_s2r(p). */
+/* p, r: the teacher's probability and distance; s: T_s2r(p). */
 DBI_HD dbi_pseudo_f32 dbi_pseudo_targets_f32(real k, real gamma, bool uncertainty, real p, real r, real s)
 {
     const real seen = dbi_sigmoid_f32(k * r);
@@ -52,7 +52,7 @@ DBI_HD dbi_pseudo_f32 dbi_pseudo_targets_f32(real k, real gamma, bool uncertaint
         const real q = 1 - p, ln2 = (real)0.69314718055994530942;
         const real entropy = -(p > 0 ? p * log(p) : 0) - (q > 0 ? q * log(q) : 0);
         const real w = exp(-gamma * fabs(p - seen)) * (1 - entropy / ln2);
-        to.weight = w > 0 ? w : 0; /* rounding may leave a hair below 0 at p = 1/2 */
+        to.weight = w > 0 ? w : 0; /* rounding may leave a value just below 0 at p = 1/2 */
     }
     return to;
 }
@@ -61,18 +61,19 @@ DBI_HD dbi_pseudo_f32 dbi_pseudo_targets_f32(real k, real gamma, bool uncertaint
 
 /* The two numbers of a voxel that a term compares. */
 typedef struct dbi_pair_f32 {
-    real q, y;   /* what, against */
+    real q, y;   /* those that terms.def calls what and against */
     real weight; /* of the voxel */
-    real logit;  /* of q, where it is a probability */
+    real logit;  /* of q, when q is a probability */
 } dbi_pair_f32;
 
-/* Cross-entropy of sigmoid(x) against y, from x, so that it stays finite. Its slope by x is sigmoid(x) - y. */
+/* Cross-entropy of sigmoid(x) against y, computed from x, so that it stays finite. Its derivative by x is sigmoid(x) -
+ * y. */
 DBI_HD real dbi_cross_entropy_f32(real x, real y)
 {
     return (x > 0 ? x : 0) - x * y + log1p(exp(-fabs(x)));
 }
 
-/* Adds a voxel to the sums of a term, which begin at the term's slot. */
+/* Adds a voxel to the sums of a term; sum points to the term's first slot. */
 DBI_HD void dbi_term_add_f32(int form, bool cross_entropy, const dbi_pair_f32 *v, double *sum)
 {
     const double q = (double)v->q, y = (double)v->y, w = (double)v->weight;
@@ -90,7 +91,7 @@ DBI_HD void dbi_term_add_f32(int form, bool cross_entropy, const dbi_pair_f32 *v
     }
 }
 
-/* For the log alone: how good the pseudo-label y is. truth: 0 or 1, or -1 where it is not known. */
+/* For the log alone: adds up how good the pseudo-label y is. truth: 0 or 1, or -1 when it is not known. */
 DBI_HD void dbi_log_add_f32(real y, real weight, int truth, double *sum)
 {
     sum[DBI_SLOT_WEIGHT] += (double)weight;
@@ -105,8 +106,8 @@ DBI_HD void dbi_log_add_f32(real y, real weight, int truth, double *sum)
 
 /* ---- Values and factors ---- */
 
-/* Of one term and class: slope by q = weight (by_q q + by_y y) for Dice, weight by_q (q - y) for squares; by_logit:
- * cross-entropy's. */
+/* The factors of one term and class. For Dice the derivative by q is weight (by_q q + by_y y), for squares it is weight
+ * by_q (q - y). by_logit is the factor of the cross-entropy. */
 typedef struct dbi_term_factors_f32 {
     real by_q, by_y, by_logit;
 } dbi_term_factors_f32;
@@ -117,14 +118,15 @@ typedef struct dbi_loss_sums_f32 {
     dbi_term_factors_f32 *factors; /* [classes][DBI_TERMS] */
 } dbi_loss_sums_f32;
 
-/* Over the samples of a term. */
+/* A slot's sum over the samples of a term. */
 DBI_HD double dbi_total_f32(const dbi_loss_sums_f32 *s, int samples, int64_t c, int slot)
 {
     const double labeled = samples == DBI_SAMPLES_UNLABELED ? 0 : s->totals[c * DBI_SLOTS + slot];
     return labeled + (samples == DBI_SAMPLES_LABELED ? 0 : s->totals[(s->set->classes + c) * DBI_SLOTS + slot]);
 }
 
-/* factor: the term's in the loss; count: numbers that it compares; scale: of the logit. */
+/* factor: what the term is multiplied with in the loss; count: how many numbers it compares; scale: what the logit is
+ * multiplied with before the sigmoid. */
 DBI_HD double dbi_conclude_dice_f32(const dbi_loss_sums_f32 *s, int term, int samples, int slot, double factor,
                                     double count, double scale)
 {
@@ -179,7 +181,7 @@ DBI_HD void dbi_conclude_log_f32(const dbi_loss_sums_f32 *s, bool truth, double 
     }
 }
 
-/* One term: its value, and its part of the total. */
+/* Computes the value of one term and adds its part to the total. */
 DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form, int what, int samples, int times,
                                   int slot, double ramp, dbi_loss_values *values)
 {
@@ -198,7 +200,7 @@ DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form
     values->total += factor * values->term[term];
 }
 
-/* The whole: all values, and all factors (0 where a term is off). truth: it was there. */
+/* Computes all values and all factors; they are 0 for terms that are off. truth: the batch has it. */
 DBI_HD void dbi_loss_conclude_f32(const dbi_loss_sums_f32 *s, double ramp, bool truth, dbi_loss_values *values)
 {
     memset(values, 0, sizeof *values);
@@ -215,7 +217,8 @@ DBI_HD void dbi_loss_conclude_f32(const dbi_loss_sums_f32 *s, double ramp, bool 
 
 /* ---- Slopes ---- */
 
-/* By q, and by its logit where the form has cross-entropy. A square's slope by y is that by q with the other sign. */
+/* The derivative by q, and the one by its logit when the form has cross-entropy. The derivative of a square by y is
+ * that by q with the other sign. */
 typedef struct dbi_term_slopes_f32 {
     real by_q, by_logit;
 } dbi_term_slopes_f32;

@@ -8,8 +8,8 @@
 
 #include "distance/normalize.h"
 
-/* What the presets share, so that a comparison of methods compares nothing else; with it alone: seg and reg on the
- * labelled samples. */
+/* What all presets share, so that a comparison of methods compares nothing else. By itself it is the method of seg and
+ * reg on the labelled samples. */
 static void supervised(dbi_method *m)
 {
     *m = (dbi_method){.beta = 0.3,
@@ -63,7 +63,7 @@ static void dbisl(dbi_method *m)
     m->uncertainty = true;
 }
 
-/* Each sets what differs from the first. */
+/* Each function sets what differs from supervised. */
 static const struct {
     const char *name;
     void (*set)(dbi_method *);
@@ -191,7 +191,7 @@ char *dbi_method_formula(const dbi_method *m, dbi_error *error)
     return text;
 }
 
-/* One entry of "at:": the step at which the rate falls, or -1. */
+/* Reads one entry of "at:": the step at which the rate falls, or -1. */
 static int64_t parse_at(const char *text, char **end, int64_t total_steps)
 {
     double value = strtod(text, end);

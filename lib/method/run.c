@@ -19,7 +19,7 @@ struct dbi_run {
     int64_t next;
 };
 
-/* Weights of 0 say nothing; earlier releases wrote them. */
+/* Weights of 0 have no effect, but earlier releases stored them; without them old and new settings compare equal. */
 static void drop_zero_weights(json_t *entry)
 {
     json_t *weights = json_object_get(json_object_get(entry, "settings"), "weights"), *weight;
@@ -32,7 +32,7 @@ static void drop_zero_weights(json_t *entry)
     }
 }
 
-/* True when the run that wrote the entry is the one that goes on. */
+/* True when the run that wrote the entry is the one that continues now. */
 static bool continues(const json_t *entry, const json_t *begun, int64_t step)
 {
     const char *same[] = {"tool", "version", "settings", "seed"};
@@ -90,7 +90,8 @@ void dbi_run_close(dbi_run *run)
     free(run);
 }
 
-/* What the batch would be had nobody asked for the truth. */
+/* Makes the batch what it would be without the truth: drops the tensor and clears "truth" in the history, so that equal
+ * trainings have equal checksums. */
 static int forget_truth(dbi_record *batch, dbi_error *error)
 {
     if (!dbi_record_find(batch, "truth"))

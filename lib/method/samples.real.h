@@ -1,10 +1,10 @@
-/* What a training step is given. */
+/* The samples of a training step. */
 #pragma once
 #include <stdint.h>
 
 #include "base/real.h"
 
-/* With N samples, the first M of them labelled. */
+/* Of N samples the first M are labelled. */
 typedef struct dbi_samples_f32 {
     const real *image;      /* [N,C,X,Y,Z] */
     const uint8_t *label;   /* [M,X,Y,Z] */

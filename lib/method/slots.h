@@ -1,14 +1,14 @@
-/* Where a term's sums are among those of a voxel. Terms of the labelled and of the unlabelled samples never meet in
- * one voxel: they share slots, behind those of the terms of all samples. */
+/* The slots of the terms' sums among those of a voxel. A voxel is either labelled or unlabelled, so the terms of
+ * labelled and of unlabelled samples share slots, which follow those of the terms of all samples. */
 #ifndef DBI_METHOD_SLOTS_H
 #define DBI_METHOD_SLOTS_H
 
 #include "method/terms.h"
 
-/* Sums that a form needs. */
+/* The number of sums that a form needs. */
 enum { DBI_SUMS_OF_DICE = 4, DBI_SUMS_OF_SQUARE = 1, DBI_SUMS_OF_MASKED = 2 };
 
-/* Each row takes as many as its form needs, if it is of these samples, and none else. */
+/* A row takes the slots of its form in the list of its own samples, and none in the other lists. */
 #define DBI_TAKES(FORM, SAMPLES, WHICH) (DBI_SAMPLES_##SAMPLES == DBI_SAMPLES_##WHICH ? DBI_SUMS_OF_##FORM : 0)
 
 enum {
@@ -31,16 +31,16 @@ enum {
 #define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...)                                                 \
     DBI_UNLABELED_##ID, DBI_UNLABELED_LAST_##ID = DBI_UNLABELED_##ID + DBI_TAKES(FORM, SAMPLES, UNLABELED) - 1,
 #include "method/terms.def"
-    /* for the log alone */
-    DBI_SLOT_WEIGHT, /* voxel weights, or the mask where there are no pseudo-targets */
-    DBI_SLOT_BOTH,   /* voxels that pseudo-label and truth have in common, and of both together */
+    /* The rest is for the log alone. */
+    DBI_SLOT_WEIGHT, /* voxel weights, or the mask when there are no pseudo-targets */
+    DBI_SLOT_BOTH,   /* voxels of both pseudo-label and truth; next: voxels of one plus voxels of the other */
     DBI_SLOT_EITHER,
-    DBI_SLOT_WEIGHTED_BOTH, /* the same with each voxel counted as much as its weight */
+    DBI_SLOT_WEIGHTED_BOTH, /* the same two, each voxel counted with its weight */
     DBI_SLOT_WEIGHTED_EITHER,
     DBI_UNLABELED_END
 };
 
-/* A term's first slot: DBI_SLOT_ and its name. */
+/* A term's first slot, DBI_SLOT_ID. */
 enum {
 #define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, ...) DBI_SLOT_##ID = (int)DBI_##SAMPLES##_##ID,
 #include "method/terms.def"

@@ -4,13 +4,13 @@
 
 #include "method/method.h"
 
-/* Of one step: each term before weighting, and what else the log shows. */
+/* The loss of one step: each term before weighting, and what else the log shows. */
 typedef struct dbi_loss_values {
     double term[DBI_TERMS];
     double total;
-    double voxel_weight; /* mean weight of the pseudo terms' voxels, or of the teacher term's; 0 without */
-    double pseudo_dice;  /* Dice of the thresholded pseudo-label with the truth, mean over classes; NAN without truth */
-    double weighted_dice; /* the same with each voxel counted as much as its weight */
+    double voxel_weight;  /* mean weight of the voxels in the pseudo terms or in the teacher term; 0 without these */
+    double pseudo_dice;   /* Dice of the thresholded pseudo-label and the truth, mean over classes; NAN without truth */
+    double weighted_dice; /* the same, each voxel counted with its weight */
 } dbi_loss_values;
 
 typedef struct dbi_loss_shape {

@@ -16,7 +16,7 @@ const dbi_term_info dbi_terms[DBI_TERMS] = {
 #include "method/terms.def"
 };
 
-/* Which rows make sense, said when they do not rather than by a loss that is quietly wrong. */
+/* Refuses rows that make no sense. Without these checks such a row would give a wrong loss and no error. */
 #define STUDENT(QUANTITY)     (DBI_OF_##QUANTITY < DBI_STUDENT_QUANTITIES)
 #define OF_LABEL(QUANTITY)    (DBI_OF_##QUANTITY == DBI_OF_LABEL || DBI_OF_##QUANTITY == DBI_OF_DISTANCE)
 #define PROBABILITY(QUANTITY) (DBI_OF_##QUANTITY == DBI_OF_P || DBI_OF_##QUANTITY == DBI_OF_A)

@@ -18,16 +18,16 @@ typedef enum dbi_term {
     DBI_TERMS
 } dbi_term;
 
-/* How two quantities become a number; the arithmetic is in loss_math.real.h. */
+/* How a term makes a number of two quantities; the arithmetic is in loss_math.real.h. */
 typedef enum dbi_term_form {
     DBI_FORM_DICE,   /* seg(what, against), weighted by voxel */
     DBI_FORM_SQUARE, /* sum w (what - against)^2 / number of voxels */
     DBI_FORM_MASKED  /* sum w (what - against)^2 / sum w */
 } dbi_term_form;
 
-/* What a voxel has. The first ones are the student's; the gradient is taken with respect to each of them. */
+/* The quantities of a voxel. The first ones are the student's: the gradient is taken with respect to each of them. */
 typedef enum dbi_term_quantity {
-    DBI_OF_LOGIT, /* the network's outputs: p = sigmoid(logit) */
+    DBI_OF_LOGIT, /* the network's output: p = sigmoid(logit) */
     DBI_OF_R,
     DBI_OF_P,
     DBI_OF_A, /* T_r2s(r) */
@@ -35,7 +35,7 @@ typedef enum dbi_term_quantity {
     DBI_STUDENT_QUANTITIES,
     DBI_OF_LABEL = DBI_STUDENT_QUANTITIES, /* Y and R of the labelled samples */
     DBI_OF_DISTANCE,
-    DBI_OF_PSEUDO_LABEL, /* y~ and r~ of the unlabelled ones */
+    DBI_OF_PSEUDO_LABEL, /* y~ and r~ of the unlabelled samples */
     DBI_OF_PSEUDO_DISTANCE,
     DBI_OF_TEACHER_P, /* the teacher's probability alone */
     DBI_QUANTITIES
@@ -79,13 +79,13 @@ typedef struct dbi_term_info {
 } dbi_term_info;
 extern const dbi_term_info dbi_terms[DBI_TERMS];
 
-/* The term of this name, or -1. length: of the name. */
+/* The term with this name of `length` characters, or -1. */
 int dbi_term_find(const char *name, size_t length);
-/* Needs a teacher's pass. */
+/* Whether the term needs a pass of the teacher. */
 bool dbi_term_needs_teacher(int term);
-/* Needs the teacher's pseudo-label, pseudo-distance or voxel weight, not its probability alone. */
+/* Whether the term needs the teacher's pseudo-label, pseudo-distance or voxel weight, and not its probability alone. */
 bool dbi_term_needs_pseudo(int term);
-/* Needs this quantity. */
+/* Whether the term compares this quantity. */
 bool dbi_term_needs(int term, dbi_term_quantity quantity);
 
 #endif

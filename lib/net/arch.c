@@ -23,6 +23,13 @@ static int add_tensor(dbi_layout *layout, const char *block, const char *part, d
     return layout->tensors++;
 }
 
+static int tensors_of_layer(const dbi_normalization *norm)
+{
+    if (norm->kind == DBI_NORM_BATCH)
+        return DBI_RUNNING_VARIANCE + 1;
+    return norm->kind == DBI_NORM_INSTANCE ? DBI_CONV_BIAS + 1 : DBI_NORM_BETA + 1;
+}
+
 /* Appends a layer that reads the one before it; `at` is its place in the block's nn.Sequential, in steps of three:
  * convolution, normalization, ReLU. */
 static dbi_layer *add_layer(dbi_layout *layout, const char *block, int at, dbi_layer_kind kind, int in, int out,
@@ -30,11 +37,12 @@ static dbi_layer *add_layer(dbi_layout *layout, const char *block, int at, dbi_l
 {
     dbi_layer *layer = &layout->layer[layout->layers++];
     *layer = (dbi_layer){.kind = kind, .in = in, .out = out, .level = level, .input = layout->layers - 2, .skip = -1};
+    layer->groups = dbi_norm_groups(&layout->arch.norm, out);
     char part[32];
     const char *names[] = {"weight", "bias", "weight", "bias", "running_mean", "running_var"};
     int64_t edge = kind == DBI_LAYER_CONV3 ? 3 : 2, channels[] = {out};
     int64_t kernel[] = {out, in, edge, edge, edge}, transposed[] = {in, out, edge, edge, edge};
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < layout->layer_tensors; i++) {
         snprintf(part, sizeof part, "conv.%d.%s", 3 * at + (i >= 2), names[i]);
         int index = i ? add_tensor(layout, block, part, i < 4 ? DBI_PARAMETER : DBI_STATISTIC, 1, channels)
                       : add_tensor(layout, block, part, DBI_PARAMETER, 5, kind == DBI_LAYER_UP ? transposed : kernel);
@@ -73,8 +81,11 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
         return dbi_fail(error, "%d classes: from 1 to %d are possible", arch->classes, DBI_MAX_CLASSES);
     if (arch->filters < 1 || arch->filters > MAX_FILTERS)
         return dbi_fail(error, "%d filters: from 1 to %d are possible", arch->filters, MAX_FILTERS);
+    if (dbi_norm_check(&arch->norm, arch->filters, error))
+        return -1;
     memset(layout, 0, sizeof *layout);
     layout->arch = *arch;
+    layout->layer_tensors = tensors_of_layer(&arch->norm);
     int f = arch->filters, skip[DBI_NET_LEVELS];
     char name[32];
     for (int level = 0; level < DBI_NET_LEVELS; level++) {
@@ -108,6 +119,11 @@ int dbi_layout_widest(const dbi_layout *layout)
     for (int l = 0; l < layout->layers; l++)
         widest = layout->layer[l].out > widest ? layout->layer[l].out : widest;
     return widest;
+}
+
+bool dbi_layout_has(const dbi_layout *layout, dbi_layer_tensor tensor)
+{
+    return (int)tensor < layout->layer_tensors;
 }
 
 size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor)

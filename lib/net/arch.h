@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "net/norm.h"
 
 typedef struct dbi_arch {
     int channels; /* C, of the image, >= 1 */
     int classes;  /* K, foreground classes, >= 1 */
     int filters;  /* of the first block, >= 1 */
+    dbi_normalization norm;
 } dbi_arch;
 
 typedef enum dbi_layer_kind {
@@ -22,7 +24,7 @@ typedef enum dbi_layer_kind {
 } dbi_layer_kind;
 
 /* The tensors of a layer, in their order: kernel and bias of the convolution, weight and bias of the normalization,
- * running mean and variance. */
+ * running mean and variance. A normalization may have none of its own, or the first two alone: dbi_layout_has. */
 typedef enum dbi_layer_tensor {
     DBI_CONV_WEIGHT,
     DBI_CONV_BIAS,
@@ -32,7 +34,7 @@ typedef enum dbi_layer_tensor {
     DBI_RUNNING_VARIANCE
 } dbi_layer_tensor;
 
-/* One convolution with bias, batch normalization and ReLU; then, where given, dropout, the sum with an earlier layer's
+/* One convolution with bias, normalization and ReLU; then, where given, dropout, the sum with an earlier layer's
  * output, or both. */
 typedef struct dbi_layer {
     dbi_layer_kind kind;
@@ -40,6 +42,7 @@ typedef struct dbi_layer {
     int level;    /* of the output: its sizes are the image's >> level */
     int input;    /* index of the layer whose output it convolves, -1: the image */
     int skip;     /* index of the layer whose output is added to this one's, -1: none */
+    int groups;   /* of channels normalized together, each sample by itself; 0: each channel over the whole batch */
     bool dropout; /* whole-channel dropout behind it in training */
     int tensor;   /* index of its first tensor in dbi_layout.tensor, a dbi_layer_tensor each */
 } dbi_layer;
@@ -65,6 +68,7 @@ enum { DBI_MAX_LAYERS = 32, DBI_MAX_TENSORS = 6 * DBI_MAX_LAYERS + 4 };
 typedef struct dbi_layout {
     dbi_arch arch;
     int layers;
+    int layer_tensors; /* of each layer: the first so many of dbi_layer_tensor */
     dbi_layer layer[DBI_MAX_LAYERS];
     int sdf_head, seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the
                                distance, out_conv2 the logits */
@@ -80,7 +84,9 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error);
 int dbi_layer_in_level(const dbi_layer *layer);
 /* Channels of the widest layer. */
 int dbi_layout_widest(const dbi_layout *layout);
-/* Where a tensor of layer l begins in the flat array of its role. */
+/* Do the layers have this tensor? */
+bool dbi_layout_has(const dbi_layout *layout, dbi_layer_tensor tensor);
+/* Where a tensor of layer l, which has it, begins in the flat array of its role. */
 size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor);
 /* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then
  * the output has to be kept. */

@@ -1,5 +1,6 @@
 #include "net/checkpoint.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,8 +62,13 @@ static int fill(dbi_checkpoint *c, const dbi_record *record, dbi_error *error)
 
 dbi_checkpoint *dbi_checkpoint_from_record(const dbi_record *record, dbi_error *error)
 {
+    return dbi_checkpoint_from_record_of(record, NULL, error);
+}
+
+dbi_checkpoint *dbi_checkpoint_from_record_of(const dbi_record *record, const dbi_normalization *norm, dbi_error *error)
+{
     dbi_arch arch;
-    if (check_kind(record, error) || dbi_arch_from_record(record, &arch, error))
+    if (check_kind(record, error) || dbi_arch_from_record(record, norm, &arch, error))
         return NULL;
     /* The size follows from three numbers in the metadata: before they make us allocate, the first and the largest
      * kernel must be there. */
@@ -120,15 +126,24 @@ int dbi_checkpoint_restart(dbi_checkpoint *checkpoint, bool flip_sdf, dbi_error 
     return 0;
 }
 
+/* Batch normalization goes without saying: so it was before there were others. */
+static int set_architecture(dbi_record *record, const dbi_arch *arch, dbi_error *error)
+{
+    char norm[DBI_NORM_TEXT], more[DBI_NORM_TEXT + 16] = "";
+    dbi_norm_text(&arch->norm, norm);
+    if (arch->norm.kind != DBI_NORM_BATCH)
+        snprintf(more, sizeof more, ",\"norm\":\"%s\"", norm);
+    return dbi_meta_set_format(record, "architecture", error,
+                               "{\"channels\":%d,\"classes\":%d,\"filters\":%d,\"name\":\"dual-vnet\"%s}",
+                               arch->channels, arch->classes, arch->filters, more);
+}
+
 dbi_record *dbi_checkpoint_to_record(const dbi_checkpoint *checkpoint, dbi_error *error)
 {
-    const dbi_arch *arch = &checkpoint->layout.arch;
     dbi_record *record = dbi_record_new(error);
     if (record &&
         (dbi_meta_copy(record, checkpoint->meta, error) || dbi_meta_set(record, "kind", "checkpoint", error) ||
-         dbi_meta_set_format(record, "architecture", error,
-                             "{\"channels\":%d,\"classes\":%d,\"filters\":%d,\"name\":\"dual-vnet\"}", arch->channels,
-                             arch->classes, arch->filters) ||
+         set_architecture(record, &checkpoint->layout.arch, error) ||
          dbi_meta_set_int(record, "step", checkpoint->step, error) ||
          dbi_meta_set(record, "sdf_sign", "positive-inside", error) ||
          dbi_weights_store_f32(&checkpoint->weights, record, error))) {
@@ -156,6 +171,12 @@ int dbi_checkpoint_follow(dbi_checkpoint *teacher, const dbi_checkpoint *student
         return dbi_fail(
             error, "the student's architecture (%d channels, %d classes, %d filters) is not the teacher's (%d, %d, %d)",
             s->channels, s->classes, s->filters, t->channels, t->classes, t->filters);
+    if (!dbi_norm_equal(&t->norm, &s->norm)) {
+        char theirs[DBI_NORM_TEXT], ours[DBI_NORM_TEXT];
+        dbi_norm_text(&s->norm, theirs);
+        dbi_norm_text(&t->norm, ours);
+        return dbi_fail(error, "the student's normalization, %s, is not the teacher's, %s", theirs, ours);
+    }
     dbi_record *meta = dbi_record_new(error);
     if (!meta || dbi_meta_copy(meta, student->meta, error)) {
         dbi_record_free(meta);

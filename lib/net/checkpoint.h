@@ -20,6 +20,10 @@ dbi_checkpoint *dbi_checkpoint_new(const dbi_arch *arch, bool momentum, uint64_t
  * where it is there. Refuses records of another kind, other architectures, distance heads of another sign, missing
  * tensors, wrong shapes, weights that are not finite. */
 dbi_checkpoint *dbi_checkpoint_from_record(const dbi_record *record, dbi_error *error);
+/* The same of a record that should have this normalization: refused where it shows another one. What a public one's
+ * tensors cannot tell is then known. NULL: any. */
+dbi_checkpoint *dbi_checkpoint_from_record_of(const dbi_record *record, const dbi_normalization *norm,
+                                              dbi_error *error);
 /* Reads the one record of a file; errors name the file. */
 dbi_checkpoint *dbi_checkpoint_load(const char *path, dbi_error *error);
 /* Adds a zeroed momentum where there is none: before training. */

@@ -33,16 +33,37 @@ int64_t dbi_layer_values(const dbi_net_shape *shape, int l)
     return shape->batch * (shape->size[0] >> level) * (shape->size[1] >> level) * (shape->size[2] >> level);
 }
 
+int64_t dbi_norm_rows(const dbi_net_shape *shape)
+{
+    return shape->layout->arch.norm.kind == DBI_NORM_BATCH ? 1 : shape->batch;
+}
+
+bool dbi_norm_own(const dbi_layout *layout, dbi_statistics_mode statistics)
+{
+    return layout->arch.norm.kind != DBI_NORM_BATCH || statistics == DBI_BATCH_STATISTICS;
+}
+
+/* One value has no deviation. */
+static int check_values(const dbi_net_shape *shape, const dbi_pass *pass, dbi_error *error)
+{
+    for (int l = 0; dbi_norm_own(shape->layout, pass->statistics) && l < shape->layout->layers; l++) {
+        const dbi_layer *layer = &shape->layout->layer[l];
+        if (!layer->groups && dbi_layer_values(shape, l) < 2)
+            return dbi_fail(
+                error,
+                "a batch's statistics need more than one value per channel: take a larger patch or more samples");
+        if (layer->groups && dbi_layer_values(shape, l) / shape->batch * (layer->out / layer->groups) < 2)
+            return dbi_fail(
+                error, "a sample's own statistics need more than one value per channel: take a larger patch or window");
+    }
+    return 0;
+}
+
 int dbi_pass_check(const dbi_net_shape *shape, const dbi_pass *pass, dbi_error *error)
 {
     if (pass->keep && !shape->training)
         return dbi_fail(error, "a net that was not opened for training cannot keep a pass");
     if (!(pass->dropout >= 0 && pass->dropout < 1))
         return dbi_fail(error, "dropout %g is not in [0, 1)", pass->dropout);
-    for (int l = 0; pass->statistics == DBI_BATCH_STATISTICS && l < shape->layout->layers; l++)
-        if (dbi_layer_values(shape, l) < 2)
-            return dbi_fail(
-                error,
-                "a batch's statistics need more than one value per channel: take a larger patch or more samples");
-    return 0;
+    return check_values(shape, pass, error);
 }

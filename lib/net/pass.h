@@ -15,6 +15,7 @@ typedef struct dbi_net_shape {
     bool training;            /* a backward pass may follow a forward pass */
 } dbi_net_shape;
 
+/* Of batch normalization; by instance and by group a pass takes each sample's own statistics, whatever the mode. */
 typedef enum dbi_statistics_mode {
     DBI_RUNNING_STATISTICS, /* evaluation */
     DBI_BATCH_STATISTICS    /* training, and the teacher's pass */
@@ -23,7 +24,8 @@ typedef enum dbi_statistics_mode {
 /* How to run a forward pass. */
 typedef struct dbi_pass {
     dbi_statistics_mode statistics;
-    bool update_running; /* running = 0.9 running + 0.1 batch (variance unbiased), batches + 1 */
+    bool update_running; /* running = 0.9 running + 0.1 batch (variance unbiased), batches + 1; nothing where there are
+                            none */
     double dropout;      /* probability, 0: none */
     uint64_t seed;       /* of the dropout masks, with role, step and the layer's index as the stream */
     dbi_role role;
@@ -39,6 +41,11 @@ int dbi_net_size_check(const int64_t size[3], dbi_error *error);
 int dbi_net_shape_check(const dbi_net_shape *shape, dbi_error *error);
 /* Refuses a pass that a net of this shape cannot do. */
 int dbi_pass_check(const dbi_net_shape *shape, const dbi_pass *pass, dbi_error *error);
+
+/* Rows of statistics that each normalization has: one for the whole batch, or one for each sample. */
+int64_t dbi_norm_rows(const dbi_net_shape *shape);
+/* Are mean and deviation those of the values of the pass, so that the gradient goes through them? */
+bool dbi_norm_own(const dbi_layout *layout, dbi_statistics_mode statistics);
 
 /* Voxels of layer l's output, over the whole batch: as many values as a channel has. */
 int64_t dbi_layer_values(const dbi_net_shape *shape, int l);

@@ -10,9 +10,10 @@ typedef struct dbi_sgd {
 } dbi_sgd;
 
 /* The architecture of a checkpoint: from its metadata "architecture"
- * ({"name":"dual-vnet","channels":C,"classes":K,"filters":F}), or from the tensors' shapes where that is missing (a
- * public state_dict). */
-int dbi_arch_from_record(const dbi_record *record, dbi_arch *arch, dbi_error *error);
+ * ({"name":"dual-vnet","channels":C,"classes":K,"filters":F,"norm":TEXT}, without a norm: batch), or from the tensors
+ * where that is missing (a public state_dict). told: the normalization that it should have, refused where it has
+ * another one; NULL: any that the record shows. */
+int dbi_arch_from_record(const dbi_record *record, const dbi_normalization *told, dbi_arch *arch, dbi_error *error);
 
 /* Share of the old value in the teacher's average after the student has done `step` steps (1 after the first): min(1 -
  * 1/(step + 1), decay) with warm-up, so that the first averages are not dominated by the fresh weights; `decay`

@@ -17,7 +17,7 @@ int dbi_weights_new_f32(dbi_weights_f32 *weights, const dbi_layout *layout, bool
         dbi_weights_free_f32(weights);
         return -1;
     }
-    for (int l = 0; l < layout->layers; l++) {
+    for (int l = 0; dbi_layout_has(layout, DBI_RUNNING_VARIANCE) && l < layout->layers; l++) {
         const dbi_named *variance = &layout->tensor[layout->layer[l].tensor + DBI_RUNNING_VARIANCE];
         for (size_t i = 0; i < variance->count; i++)
             weights->statistics[variance->offset + i] = 1;
@@ -72,8 +72,10 @@ void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed)
         const double fan = fan_in(&layout->tensor[first + DBI_CONV_WEIGHT]);
         fill_normal(weights, first + DBI_CONV_WEIGHT, sqrt(2 / fan), seed);
         fill_uniform(weights, first + DBI_CONV_BIAS, 1 / sqrt(fan), seed);
-        fill(weights, first + DBI_NORM_GAMMA, 1);
-        fill(weights, first + DBI_NORM_BETA, 0);
+        if (dbi_layout_has(layout, DBI_NORM_GAMMA)) {
+            fill(weights, first + DBI_NORM_GAMMA, 1);
+            fill(weights, first + DBI_NORM_BETA, 0);
+        }
     }
     const int heads[] = {layout->sdf_head, layout->seg_head};
     for (int h = 0; h < 2; h++)
@@ -119,6 +121,8 @@ static void batches_name(const dbi_named *weight, char name[96])
 static int load_batches(dbi_weights_f32 *weights, const dbi_record *record, dbi_error *error)
 {
     char name[96];
+    if (!dbi_layout_has(weights->layout, DBI_RUNNING_MEAN))
+        return 0;
     batches_name(&weights->layout->tensor[weights->layout->layer[0].tensor + DBI_NORM_GAMMA], name);
     const dbi_tensor *tensor = dbi_record_find(record, name);
     if (!tensor) /* models from before PyTorch 0.4.1 have none */
@@ -144,7 +148,7 @@ int dbi_weights_load_f32(dbi_weights_f32 *weights, const dbi_record *record, dbi
         snprintf(name, sizeof name, "momentum.%s", tensor->name);
         momentum = momentum && (tensor->role != DBI_PARAMETER || dbi_record_find(record, name));
     }
-    for (int l = 0; l < layout->layers; l++) {
+    for (int l = 0; dbi_layout_has(layout, DBI_RUNNING_VARIANCE) && l < layout->layers; l++) {
         const dbi_named *variance = &layout->tensor[layout->layer[l].tensor + DBI_RUNNING_VARIANCE];
         for (size_t i = 0; i < variance->count; i++)
             if (weights->statistics[variance->offset + i] < 0)
@@ -180,7 +184,7 @@ int dbi_weights_store_f32(const dbi_weights_f32 *weights, dbi_record *record, db
         if (store_tensor(record, tensor->name, tensor, array + tensor->offset, error))
             return -1;
     }
-    for (int l = 0; l < layout->layers; l++) {
+    for (int l = 0; dbi_layout_has(layout, DBI_RUNNING_MEAN) && l < layout->layers; l++) {
         batches_name(&layout->tensor[layout->layer[l].tensor + DBI_NORM_GAMMA], name);
         dbi_tensor *tensor = dbi_record_add(record, name, DBI_I64, 0, NULL, error);
         if (!tensor)

@@ -8,8 +8,8 @@ typedef struct dbi_weights_f32 {
     const dbi_layout *layout; /* not owned */
     real *parameters;         /* [layout->parameters] */
     real *momentum;           /* likewise, or NULL: the optimizer's */
-    real *statistics;         /* [layout->statistics]: running mean and variance (unbiased) of each normalization */
-    int64_t batches;          /* num_batches_tracked, the same for all normalizations */
+    real *statistics; /* [layout->statistics]: running mean and variance (unbiased) of each batch normalization */
+    int64_t batches;  /* num_batches_tracked, the same for all batch normalizations */
 } dbi_weights_f32;
 
 /* Allocates the arrays (zeroed; variance 1); momentum only where asked for. */

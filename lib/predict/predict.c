@@ -17,7 +17,7 @@
 #include "record/history.h"
 #include "record/metadata.h"
 
-/* What nets were found to take: some devices need as long to find it out as a scan takes. */
+/* The memory that nets take, as the device told. Some devices need as long to find it out as to compute a scan. */
 enum { KNOWN_NETS = 16 };
 
 typedef struct known_nets {
@@ -32,15 +32,15 @@ struct dbi_predictor {
     dbi_checkpoint *checkpoint;
     dbi_predict_settings settings;
     double k;
-    dbi_net *net;    /* of the last case */
+    dbi_net *net;    /* the network of the last case */
     int64_t size[3]; /* its window */
-    int64_t batch;   /* and how many of them it takes at once */
-    bool seen;       /* it has had a pass, so that it knows the weights */
+    int64_t batch;   /* how many windows it takes at once */
+    bool seen;       /* it has done a pass, so that it has the weights */
     known_nets *known;
-    /* Where the device does the windows of a scan itself. */
-    int64_t most_batch; /* less when more have once been too many */
+    /* Used when the device does the windows of a scan itself. */
+    int64_t most_batch; /* smaller when a larger batch has had no room */
     bool on_host;       /* windows are cut on the host */
-    dbi_error why;      /* they are */
+    dbi_error why;      /* why they are */
 };
 
 static const struct {
@@ -101,8 +101,8 @@ static int read_k(const dbi_record *meta, double *k, dbi_error *error)
     return *k > 0 && isfinite(*k) ? 0 : dbi_fail(error, "metadata \"regression\" has no slope k above 0");
 }
 
-/* Windows that a device takes at once: so many voxels give all units of a GPU work at the lower levels of the network
- * too. */
+/* Limits of the windows that a device takes at once. This many voxels give all units of a GPU work, also at the lower
+ * levels of the network. */
 enum { BATCH_VOXELS = 1 << 24, MOST_BATCH = 16 };
 
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error)
@@ -142,7 +142,7 @@ void dbi_predictor_close(dbi_predictor *predictor)
     free(predictor);
 }
 
-/* Volumes of float that a prediction holds at once, beside the image. */
+/* The volumes of float that a prediction holds at once, without the image. */
 static int64_t score_volumes(const dbi_predictor *p)
 {
     int64_t k = p->checkpoint->layout.arch.classes, volumes = 1; /* the label and the largest component's numbers */
@@ -151,7 +151,7 @@ static int64_t score_volumes(const dbi_predictor *p)
     return volumes + (p->settings.outputs & DBI_PREDICT_UNCERTAINTY ? 1 : 0);
 }
 
-/* SIZE_MAX: no such net can be opened. */
+/* The bytes of a net; SIZE_MAX when no such net can be opened. */
 static size_t net_bytes(const dbi_predictor *p, const int64_t window[3], int64_t batch)
 {
     known_nets *k = p->known;
@@ -171,16 +171,16 @@ static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const i
     const dbi_arch *arch = &p->checkpoint->layout.arch;
     int64_t voxels = shape[0] * shape[1] * shape[2];
     size_t net = net_bytes(p, window, batch);
-    if (net == SIZE_MAX) /* beyond the machine */
+    if (net == SIZE_MAX) /* more than the machine has */
         return SIZE_MAX;
     return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) +
            dbi_slide_bytes(arch->channels, arch->classes, window) + net;
 }
 
-/* Below this a window shows the network too little for its answer to be worth anything. */
+/* A smaller window shows the network too little for a useful answer. */
 enum { LEAST_WINDOW = 32 };
 
-/* Sizes above what a patch can be are not read from a file's metadata. */
+/* Larger sizes in a file's metadata are refused. */
 enum { LARGEST_PATCH = 65536 };
 
 static int read_patch(const dbi_record *meta, int64_t patch[3], dbi_error *error)
@@ -214,7 +214,7 @@ static int fit_window(const dbi_predictor *p, const int64_t shape[3], int64_t wi
         int longest = 0;
         for (int a = 1; a < 3; a++)
             longest = window[a] > window[longest] ? a : longest;
-        if (window[longest] <= LEAST_WINDOW && bytes == SIZE_MAX) { /* opening it says why not */
+        if (window[longest] <= LEAST_WINDOW && bytes == SIZE_MAX) { /* opening it gives the reason */
             dbi_net *net = dbi_net_open(&p->settings.device, &p->checkpoint->layout, 1, window, false, error);
             if (!net)
                 return -1;
@@ -320,9 +320,9 @@ static int open_net(dbi_predictor *p, const int64_t size[3], int64_t batch, dbi_
     return p->net ? 0 : -1;
 }
 
-/* How many windows a device takes at once: a power of 2, so that cuDNN has few shapes to choose algorithms for, and so
- * that at most a quarter more is computed than the scan has windows. As long as the memory lasts it depends on nothing
- * but this scan: a case gives the same bytes alone and after others. */
+/* How many windows a device takes at once. It is a power of 2, so that cuDNN has few shapes to choose algorithms for,
+ * and it is limited so that at most a quarter more is computed than the scan has windows. While the memory suffices it
+ * depends on this scan alone: a case gives the same bytes alone and after others. */
 static int64_t batch_of(const dbi_predictor *p, const int64_t shape[3], const int64_t window[3], int64_t windows)
 {
     const double voxels = (double)window[0] * (double)window[1] * (double)window[2];
@@ -336,8 +336,8 @@ static int64_t batch_of(const dbi_predictor *p, const int64_t shape[3], const in
     return batch;
 }
 
-/* The means over windows are taken in the tensors of the result: the heads' in "prob" and, where both are needed,
- * "step", which is dropped at the end. */
+/* Adds the tensors in which the means over windows are taken: the heads' means are in "prob" and, when both are needed,
+ * in "step", which is dropped at the end. */
 static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_window_means *scores,
                       dbi_error *error)
 {
@@ -359,7 +359,7 @@ static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t sha
     return 0;
 }
 
-/* 0, -1 or DBI_NO_ROOM. */
+/* Returns 0, -1 or DBI_NO_ROOM. */
 static int slide_on_device(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image,
                            const dbi_window_means *scores, const dbi_slide_label *label, dbi_error *error)
 {
@@ -371,9 +371,9 @@ static int slide_on_device(dbi_predictor *p, const dbi_slide *run, int64_t batch
     return status;
 }
 
-/* Where the device has no room for so many windows at once, for half of them; where not even for one and the scan,
- * windows are cut on the host, for this case and all that follow: then DBI_NO_ROOM, and a net of one window is open. 0,
- * -1. */
+/* When the device has no room for so many windows at once, tries half as many. When it has no room even for one window
+ * and the scan, returns DBI_NO_ROOM: windows are then cut on the host, for this case and all later ones, and a net of
+ * one window is open. Otherwise returns 0 or -1. */
 static int slide_with_room(dbi_predictor *p, const dbi_slide *run, int64_t batch, const float *image,
                            const dbi_window_means *scores, const dbi_slide_label *label, dbi_error *error)
 {
@@ -390,7 +390,7 @@ static int slide_with_room(dbi_predictor *p, const dbi_slide *run, int64_t batch
     return status;
 }
 
-/* Adds to `out` and fills: the label where the means stay on the device, and otherwise the means. */
+/* Adds tensors to `out` and fills them: the label when the means stay on the device (*labeled), otherwise the means. */
 static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3],
                  dbi_record *out, dbi_window_means *scores, bool *labeled, void (*progress)(void *, int64_t, int64_t),
                  void *context, dbi_error *error)
@@ -420,7 +420,7 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
         status = slide_with_room(p, &run, batch, image->data, scores, label ? &here : NULL, error);
     }
     if (status == DBI_NO_ROOM) {
-        if (label) /* finish() adds it */
+        if (label) /* finish() adds it again */
             dbi_record_drop(out, "label");
         status = (label && add_scores(p, out, shape, scores, error)) || dbi_slide_run(&run, image->data, scores, error)
                      ? -1
@@ -431,7 +431,7 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
     return status;
 }
 
-/* Means over windows -> probability, uncertainty and label, each only where it was asked for. */
+/* Makes probability, uncertainty and label of the means over windows, each only when it was asked for. */
 static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_window_means *scores,
                   dbi_error *error)
 {
@@ -477,8 +477,8 @@ static int describe(const dbi_predictor *p, dbi_record *out, const dbi_record *i
                : 0;
 }
 
-/* The case's checksum, taken by a thread of its own while windows are seen: on a GPU it would take a tenth of a scan's
- * time. */
+/* A thread computes the case's checksum while the windows are computed: on a GPU it would otherwise add a tenth to a
+ * scan's time. */
 typedef struct checksum_work {
     const dbi_record *input;
     pthread_t thread;

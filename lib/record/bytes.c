@@ -14,13 +14,13 @@
 enum { CHUNK = 1 << 16 };
 static const size_t default_limit = (size_t)64 << 30;
 
-/* Where bytes come from: a descriptor, or an archive standing at a member. */
+/* Where bytes come from: a descriptor, or an archive that stands at a member. */
 typedef struct origin {
     int fd;
     struct archive *archive;
 } origin;
 
-/* At most `size` bytes; 0 at the end, -1 on error. */
+/* Reads at most `size` bytes. Returns how many came, 0 at the end, -1 on error. */
 static ssize_t pull(const origin *from, void *data, size_t size, dbi_error *error)
 {
     ssize_t n;
@@ -36,13 +36,13 @@ static ssize_t pull(const origin *from, void *data, size_t size, dbi_error *erro
     return n < 0 ? dbi_fail(error, "%s", strerror(errno)) : n;
 }
 
-/* Bytes that grow; always room for a NUL behind them. */
+/* A buffer that grows. It always has room for a NUL behind its bytes. */
 typedef struct growing {
     uint8_t *data;
     size_t size, room, limit;
 } growing;
 
-/* At least one more byte of room, or an error. */
+/* Makes room for at least one more byte. Fails at the limit. */
 static int make_room(growing *heap, dbi_error *error)
 {
     if (heap->size < heap->room)
@@ -60,7 +60,8 @@ static int make_room(growing *heap, dbi_error *error)
     return 0;
 }
 
-/* Whether anything follows is only known by trying: a full heap is no error at the end. */
+/* Reads what is left. A heap that is full when the input ends is no error, and only reading one more byte tells whether
+ * the input has ended. */
 static int read_rest(const origin *from, growing *heap, dbi_error *error)
 {
     for (;;) {
@@ -77,13 +78,13 @@ static int read_rest(const origin *from, growing *heap, dbi_error *error)
     }
 }
 
-/* Inflates what is in the chunk into the heap, through member after member. *ended tells whether a member has just
- * ended. */
+/* Inflates the chunk into the heap. gzip data may have several members one after another; *ended says whether one has
+ * just ended. */
 static int inflate_chunk(z_stream *z, growing *heap, bool *ended, dbi_error *error)
 {
     while (z->avail_in) {
         if (*ended) {
-            if (*z->next_in == 0) { /* padding, of tapes and of some tools */
+            if (*z->next_in == 0) { /* tapes and some tools pad with zeros */
                 z->next_in++;
                 z->avail_in--;
                 continue;
@@ -129,7 +130,7 @@ static int read_gzip(const origin *from, uint8_t *chunk, size_t size, growing *h
     return n < 0 ? -1 : result;
 }
 
-/* hint: how many bytes will probably come. */
+/* hint: how many bytes will probably come; 0 when unknown. */
 static int read_all(const origin *from, size_t hint, growing *heap, dbi_error *error)
 {
     uint8_t *chunk = malloc(CHUNK);
@@ -167,7 +168,7 @@ static int read_descriptor(int fd, growing *heap, dbi_error *error)
     return read_all(&(origin){.fd = fd}, hint, heap, error);
 }
 
-/* Of equal names, "./a" and "a" are one. */
+/* The name without "./" at its start: "./a" and "a" are the same member. */
 static const char *plain_name(const char *name)
 {
     while (name[0] == '.' && name[1] == '/')
@@ -176,7 +177,8 @@ static const char *plain_name(const char *name)
     return name;
 }
 
-/* An archive with the formats we promise; none of them starts other programs. */
+/* Opens an archive in one of the formats that the manual names. None of these filters starts another program, as some
+ * of libarchive's do. */
 static struct archive *open_archive(const char *path, dbi_error *error)
 {
     struct archive *archive = archive_read_new();
@@ -199,7 +201,7 @@ static struct archive *open_archive(const char *path, dbi_error *error)
     return NULL;
 }
 
-/* Goes to the member. */
+/* Moves to the member, so that its data can be read. */
 static int find_member(struct archive *archive, const char *member, dbi_error *error)
 {
     struct archive_entry *entry;

@@ -1,4 +1,4 @@
-/* Bytes in: every file of every format comes through here, and leaves through record/sink.h. */
+/* Bytes in: every file of every format is read here. Files are written through record/sink.h. */
 #ifndef DBI_RECORD_BYTES_H
 #define DBI_RECORD_BYTES_H
 
@@ -7,14 +7,14 @@
 
 #include "base/error.h"
 
-/* A whole input in memory: a file, standard input ("-"), a member of a tar or zip archive as ARCHIVE:MEMBER (when no
- * file of the whole name exists), each with gzip undone where its magic is there. Free *data with free(); a NUL follows
- * its last byte, which `size` does not count. Refuses more than `limit` bytes (0: 64 GiB) before holding them. Errors
- * name the input. */
+/* Reads a whole input into memory: a file, standard input ("-" or NULL), or a member of a tar or zip archive, named
+ * ARCHIVE:MEMBER, when no file has that whole name. Data that begin as gzip data do are decompressed. Free *data with
+ * free(); a NUL follows the last byte, and *size does not count it. An input of more than `limit` bytes (0: 64 GiB) is
+ * refused before it takes that much memory. Errors name the input. */
 int dbi_bytes_read(const char *path, size_t limit, uint8_t **data, size_t *size, dbi_error *error);
 
-/* The MEMBER of a path that dbi_bytes_read takes for ARCHIVE:MEMBER, a pointer into the path: no file has the whole
- * name, and ARCHIVE, as far as the first ':' where it is one, is a file. NULL where it is something else. */
+/* Where MEMBER begins in a path that dbi_bytes_read takes for ARCHIVE:MEMBER; NULL for any other path. Such a path
+ * names no file as a whole, but the part before one of its ':' names a regular file. The first such ':' counts. */
 const char *dbi_bytes_member(const char *path);
 
 #endif

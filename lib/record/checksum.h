@@ -4,7 +4,8 @@
 
 #include "record/record.h"
 
-/* XXH3 128 bits over the record as it would be written, uncompressed, in hexadecimal: 32 characters and a NUL. */
+/* Writes the record's checksum: 128 bits of XXH3 over the record as it would be written without compression, as 32
+ * hexadecimal digits and a NUL. Fails when the record cannot be written or memory is out. */
 int dbi_record_checksum(const dbi_record *record, char text[33], dbi_error *error);
 
 #endif

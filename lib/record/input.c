@@ -14,9 +14,9 @@ struct dbi_input {
     int fd;
     size_t at, end; /* the bytes of raw that are not used yet */
     ZSTD_DCtx *zstd;
-    bool compressed; /* this record */
+    bool compressed; /* whether this record is */
     bool in_frame;
-    bool ahead; /* one byte has been decompressed ahead, to see whether a frame goes on */
+    bool ahead; /* whether ahead_byte is decompressed already, to see whether a frame goes on */
     uint8_t ahead_byte;
     uint8_t raw[RAW];
 };
@@ -50,7 +50,7 @@ void dbi_input_close(dbi_input *input)
     free(input);
 }
 
-/* One read() of at most `size` bytes: 0 at the end. */
+/* One read() of at most `size` bytes. Returns how many came, 0 at the end, -1 on error. */
 static ssize_t read_some(dbi_input *input, void *data, size_t size, dbi_error *error)
 {
     ssize_t n;
@@ -62,7 +62,7 @@ static ssize_t read_some(dbi_input *input, void *data, size_t size, dbi_error *e
     return n;
 }
 
-/* More bytes into raw: 1, 0 at the end, -1. */
+/* Reads more bytes into raw. Returns 1, 0 at the end of the file, -1 on error. */
 static int fill(dbi_input *input, dbi_error *error)
 {
     memmove(input->raw, input->raw + input->at, input->end - input->at);
@@ -74,7 +74,7 @@ static int fill(dbi_input *input, dbi_error *error)
     return n > 0 ? 1 : (int)n;
 }
 
-/* Until `size` bytes are in raw or the file ends; how many are there, or -1. */
+/* Reads until `size` bytes are in raw or the file ends. Returns how many of them are there, -1 on error. */
 static int peek(dbi_input *input, size_t size, dbi_error *error)
 {
     while (input->end - input->at < size) {
@@ -114,7 +114,7 @@ static int skip_frame(dbi_input *input, dbi_error *error)
 
 enum { AT_END, AT_FRAME, AT_OTHER };
 
-/* What comes next in the file, between frames, skippable frames left behind. */
+/* Skips skippable frames, then says what comes next in the file. */
 static int next_kind(dbi_input *input, dbi_error *error)
 {
     for (;;) {
@@ -145,8 +145,8 @@ static int start_frame(dbi_input *input, dbi_error *error)
     return 0;
 }
 
-/* Decompresses within the frame until at least one byte has come or the frame has ended; how many came. libzstd
- * compares the frame's content size and its checksum. */
+/* Decompresses within the frame until at least one byte has come or the frame has ended. Returns how many bytes came.
+ * libzstd checks the frame's content size and its checksum. */
 static ssize_t decompress(dbi_input *input, void *data, size_t size, dbi_error *error)
 {
     ZSTD_outBuffer out = {data, size, 0};
@@ -167,7 +167,7 @@ static ssize_t decompress(dbi_input *input, void *data, size_t size, dbi_error *
     return (ssize_t)out.pos;
 }
 
-/* Takes one byte ahead, if the frame has another. */
+/* Decompresses one byte ahead if the frame has one: without it the frame's end would not be seen. */
 static int look_ahead(dbi_input *input, dbi_error *error)
 {
     if (input->ahead || !input->in_frame)
@@ -205,7 +205,7 @@ static ssize_t read_plain(dbi_input *input, uint8_t *data, size_t size, dbi_erro
     return (ssize_t)n;
 }
 
-/* Some bytes of the record; 0 where the file ends. */
+/* Reads some bytes of the record. Returns how many, 0 where the file ends, -1 on error. */
 static ssize_t read_compressed(dbi_input *input, uint8_t *data, size_t size, dbi_error *error)
 {
     if (input->ahead) {

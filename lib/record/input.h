@@ -1,4 +1,5 @@
-/* The uncompressed bytes of a stream, record by record: plain ones as they are, zstd frames undone. */
+/* The uncompressed bytes of a stream, record by record. Plain bytes are passed on as they are, zstd frames are
+ * decompressed. */
 #ifndef DBI_RECORD_INPUT_H
 #define DBI_RECORD_INPUT_H
 
@@ -9,17 +10,18 @@
 
 typedef struct dbi_input dbi_input;
 
-/* path: NULL is standard input. */
+/* path: NULL is standard input. NULL with an error. */
 dbi_input *dbi_input_open(const char *path, dbi_error *error);
 /* 1: a record begins here; 0: the stream ends; -1: an error. */
 int dbi_input_begin(dbi_input *input, dbi_error *error);
-/* Exactly `size` bytes. Takes from the file only what these need. */
+/* Reads exactly `size` bytes; it is an error when the data end before. Never waits for bytes that come after them. */
 int dbi_input_read(dbi_input *input, void *data, size_t size, dbi_error *error);
-/* `size` bytes in memory that is aligned to 64 bytes and is never much larger than what has come so far. Free with
- * free(). */
+/* `size` bytes in new memory, aligned to 64 bytes. The memory grows as bytes arrive, so that a false size in a small
+ * file does not claim gigabytes. Free with free(); NULL with an error. */
 void *dbi_input_take(dbi_input *input, size_t size, dbi_error *error);
-/* The record is complete: where its frame ends with it, this checks the frame's checksum. */
+/* Ends the record. Where its zstd frame ends too, this checks the frame's checksum. */
 int dbi_input_end(dbi_input *input, dbi_error *error);
+/* NULL is allowed. */
 void dbi_input_close(dbi_input *input);
 
 #endif

@@ -8,9 +8,9 @@
 
 static const size_t cost_limit = (size_t)256 << 20;
 
-/* What jansson takes for each thing, malloc's overhead included: the values with their tables, an element's place in a
- * table that is being doubled, a member's place among the others and among the buckets. FIXED is for the parser itself.
- */
+/* The memory that jansson takes for each thing, with malloc's overhead: for a value with its table, for an element's
+ * place in a table that is being doubled, for a member's place among the others and among the buckets. FIXED is for the
+ * parser itself. */
 enum { FIXED = 4096, ARRAY = 176, OBJECT = 256, STRING = 80, NUMBER = 32, ELEMENT = 32, MEMBER = 64 };
 
 static size_t cost_of_sign(char c)
@@ -31,7 +31,7 @@ static size_t cost_of_sign(char c)
     }
 }
 
-/* The length of the string, number or word at the start of the text, not beyond its end. */
+/* The length of the string, number or word at the start of the text, at most `size`. */
 static size_t token_length(const char *text, size_t size)
 {
     size_t length = 1;
@@ -60,7 +60,8 @@ size_t dbi_json_cost(const char *text, size_t size)
         }
         i += length;
     }
-    return cost + 3 * longest; /* the lexer's buffer, which holds one token at a time, while it is being doubled */
+    return cost +
+           3 * longest; /* the lexer's buffer holds one token at a time; this is what it takes while it is doubled */
 }
 
 static int check_cost(size_t cost, dbi_error *error)
@@ -75,11 +76,10 @@ int dbi_json_check(const char *text, size_t size, dbi_error *error)
     return check_cost(dbi_json_cost(text, size), error);
 }
 
-/* When jansson gets no memory, its lexer goes on past the end of its buffer. So nobody lets it run short on purpose,
- * and that there is enough is tried out before. */
+/* When jansson gets no memory, its lexer runs past the end of its buffer. So we try first whether there is enough. */
 static bool memory_is_there(size_t size)
 {
-    void *volatile memory = malloc(size); /* volatile, so that the compiler does not leave it out */
+    void *volatile memory = malloc(size); /* volatile: the compiler must not leave the allocation out */
     const bool there = memory;
     free(memory);
     return there;
@@ -98,7 +98,7 @@ json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error)
     return json;
 }
 
-/* Not by json_dumps, which leaves out what does not fit when memory is short. */
+/* json_dumps is not used: when memory is short, it leaves out what does not fit. */
 char *dbi_json_text(const json_t *value, size_t flags, dbi_error *error)
 {
     const size_t size = json_dumpb(value, NULL, 0, flags);

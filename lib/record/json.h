@@ -1,4 +1,4 @@
-/* JSON from files, by way of jansson. */
+/* JSON from files, parsed by jansson. */
 #ifndef DBI_RECORD_JSON_H
 #define DBI_RECORD_JSON_H
 
@@ -9,23 +9,23 @@
 
 struct json_t;
 
-/* Parses a text of any kind of value, which must not hold a key twice. A new reference; NULL with an error, which it
- * also is when dbi_json_check refuses the text. */
+/* Parses a JSON value of any kind. An object that holds a key twice is an error, and so is a text that dbi_json_check
+ * refuses. Returns a new reference, or NULL with an error. */
 struct json_t *dbi_json_parse(const char *text, size_t size, dbi_error *error);
 
-/* Refuses a text that may take more than 256 MiB in memory as a tree: a few kilobytes of compressed brackets would take
- * many gigabytes otherwise. */
+/* Fails when the text may take more than 256 MiB in memory as a tree: a few kilobytes of compressed brackets could take
+ * many gigabytes. */
 int dbi_json_check(const char *text, size_t size, dbi_error *error);
 
 /* The most bytes that jansson has in use at any time while it parses the text. */
 size_t dbi_json_cost(const char *text, size_t size);
 
-/* The value as text, by jansson's flags for dumps; free(). json_dumps itself leaves keys out when its memory does not
- * suffice. */
+/* The value as text, with jansson's flags for dumps. Free with free(); NULL with an error. jansson's own json_dumps
+ * leaves keys out when memory is short. */
 char *dbi_json_text(const struct json_t *value, size_t flags, dbi_error *error);
 
-/* A seed for settings: an integer, or a string of its digits where it is above INT64_MAX, which an integer of jansson
- * cannot hold. A new reference, NULL when memory is out. */
+/* A seed for settings: an integer, or above INT64_MAX, where jansson has no integers, a string of digits. Returns a new
+ * reference, NULL when memory is out. */
 struct json_t *dbi_json_seed(uint64_t seed);
 
 #endif

@@ -9,11 +9,10 @@
 typedef struct dbi_lines {
     char *text; /* the whole file; the lines point into it */
     size_t count;
-    char **line; /* without line feeds and carriage returns; empty lines are kept, but for the one behind the last line
-                    feed */
+    char **line; /* without line feeds and carriage returns; the last line feed begins no new line */
 } dbi_lines;
 
-/* A text of at most 64 MiB; NUL bytes in it are an error. path: "-" is standard input. */
+/* Reads a text of at most 64 MiB; a NUL byte in it is an error. path: "-" is standard input. Errors name the file. */
 int dbi_lines_read(const char *path, dbi_lines *lines, dbi_error *error);
 void dbi_lines_free(dbi_lines *lines);
 

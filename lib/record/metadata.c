@@ -159,8 +159,8 @@ int dbi_meta_get_int(const dbi_record *record, const char *key, int64_t *value, 
     return 0;
 }
 
-/* Appends the numbers in depth-first order; *at becomes more than count when there are too many. False when something
- * else is found. */
+/* Appends the numbers in depth-first order. *at becomes more than count when there are too many. Returns false when
+ * something else than numbers and arrays is found. */
 static bool flatten(const json_t *json, double *values, size_t count, size_t *at)
 {
     if (json_is_number(json)) {

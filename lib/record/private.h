@@ -16,7 +16,7 @@ struct dbi_record {
     size_t meta_count, meta_capacity;
 };
 
-/* dbi_record_add without the memory: data is NULL, and becomes the record's when it is set. */
+/* dbi_record_add without memory for the elements: data is NULL. When the caller sets it, the record owns it. */
 dbi_tensor *dbi_record_append(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
                               dbi_error *error);
 size_t dbi_tensor_bytes(const dbi_tensor *tensor);

@@ -27,6 +27,7 @@ typedef enum dbi_dtype {
     DBI_DTYPES
 } dbi_dtype;
 
+/* Bytes of one element. */
 size_t dbi_dtype_size(dbi_dtype dtype);
 /* The safetensors name: "F32", "U8", ... */
 const char *dbi_dtype_name(dbi_dtype dtype);
@@ -44,16 +45,18 @@ typedef struct dbi_tensor {
 typedef struct dbi_record dbi_record;
 
 dbi_record *dbi_record_new(dbi_error *error);
+/* NULL is allowed. */
 void dbi_record_free(dbi_record *record);
 
 /* Adds a zeroed tensor at the end; the record owns it, and it stays where it is until it is dropped or the record
  * freed. NULL when the name is there already, the shape is impossible or memory is out. */
 dbi_tensor *dbi_record_add(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
                            dbi_error *error);
-/* The same with memory that is not cleared, for what writes every element. */
+/* The same, but the memory is not cleared: for a caller that writes every element. */
 dbi_tensor *dbi_record_add_raw(dbi_record *record, const char *name, dbi_dtype dtype, int ndim, const int64_t *shape,
                                dbi_error *error);
 size_t dbi_record_count(const dbi_record *record);
+/* The tensor at an index from 0, in the order in which they were added; NULL past the last. */
 dbi_tensor *dbi_record_at(const dbi_record *record, size_t index);
 /* NULL when there is none. */
 dbi_tensor *dbi_record_find(const dbi_record *record, const char *name);

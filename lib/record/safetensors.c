@@ -23,7 +23,7 @@ static int by_offset(const void *a, const void *b)
     return (p->end > q->end) - (p->end < q->end);
 }
 
-/* Gives every tensor its place; parts stay in the record's order. */
+/* Gives every tensor its place in the file; parts stay in the record's order. Free layout->parts, on failure too. */
 static int lay_out(const dbi_record *record, dbi_tensor_places *layout, dbi_error *error)
 {
     *layout = (dbi_tensor_places){.parts = calloc(record->count + 1, sizeof *layout->parts), .count = record->count};
@@ -109,7 +109,7 @@ static json_t *header_object(const dbi_record *record, const dbi_tensor_places *
     return NULL;
 }
 
-/* length + JSON + spaces */
+/* The length, the JSON, and spaces up to a multiple of 8. */
 static int header_bytes(const json_t *header, char **bytes, size_t *size, dbi_error *error)
 {
     size_t length = json_dumpb(header, NULL, 0, JSON_COMPACT);
@@ -124,7 +124,7 @@ static int header_bytes(const json_t *header, char **bytes, size_t *size, dbi_er
     int status = 0;
     if (json_dumpb(header, all + 8, length, JSON_COMPACT) != length)
         status = dbi_fail(error, "out of memory");
-    else if (dbi_json_check(all + 8, length, error)) /* nobody could read it */
+    else if (dbi_json_check(all + 8, length, error)) /* no reader would accept it */
         status = dbi_fail_in(error, "the header's JSON");
     if (status) {
         free(all);
@@ -156,7 +156,7 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Keys are set in sorted order, which takes constant time for each. */
+/* Sets the keys in sorted order, because then each takes constant time. */
 static int parse_metadata(dbi_record *record, json_t *object, dbi_error *error)
 {
     if (!json_is_object(object))

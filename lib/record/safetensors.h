@@ -1,4 +1,4 @@
-/* The head of a record, as bytes: 8-byte little-endian length, JSON. See dbisl-format(5). */
+/* The header of a record as bytes: the length in 8 bytes, little-endian, then JSON. See dbisl-format(5). */
 #ifndef DBI_RECORD_SAFETENSORS_H
 #define DBI_RECORD_SAFETENSORS_H
 
@@ -18,11 +18,12 @@ typedef struct dbi_tensor_places {
     uint64_t size; /* bytes of all data */
 } dbi_tensor_places;
 
-/* The header's bytes, with the length in front and padded to a multiple of 8, and the layout. Names stay in the
- * record's order; data are laid out by falling element size, so that each tensor's offset is a multiple of it. */
+/* Makes the header's bytes, with the length in front and padded to a multiple of 8, and the layout. Names stay in the
+ * record's order. Data are laid out by falling element size, so that each tensor's offset is a multiple of its element
+ * size. Free *bytes and layout->parts. */
 int dbi_header_make(const dbi_record *record, char **bytes, size_t *size, dbi_tensor_places *layout, dbi_error *error);
 
-/* A record whose tensors have no data yet, and the layout, from the JSON text. */
+/* A record whose tensors have no data yet, and the layout, from the JSON text. NULL with an error. */
 dbi_record *dbi_header_parse(const char *json, size_t size, dbi_tensor_places *layout, dbi_error *error);
 
 #endif

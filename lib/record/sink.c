@@ -18,15 +18,16 @@ enum { BUFFER = 1 << 16, PIPE = 1 << 18 };
 
 struct dbi_sink {
     int fd;                     /* -1 once closed */
-    char *name, *target, *part; /* what messages say; for files, where it goes and where it is until then */
+    char *name, *target, *part; /* the name in messages; of a file, its path and its temporary path */
     bool prepared;
-    enum { UNPUBLISHED, IS_NEW, EXCHANGED } state; /* of several that are published together: how to undo it */
-    struct dbi_sink *next;                         /* of those that a program's end must remove */
+    enum { UNPUBLISHED, IS_NEW, EXCHANGED } state; /* when several are published together: how to undo this one */
+    struct dbi_sink *next;                         /* of the open files */
     size_t used;
     uint8_t buffer[BUFFER];
 };
 
-/* A program that fails exits without having to know its open targets; their temporary files go with it. */
+/* The files that are open. A program that fails exits without closing them; their temporary files are removed at
+ * exit. */
 static dbi_sink *open_files;
 static pthread_mutex_t open_files_lock = PTHREAD_MUTEX_INITIALIZER;
 static pid_t open_files_process;
@@ -63,13 +64,14 @@ static void forget(dbi_sink *sink)
     pthread_mutex_unlock(&open_files_lock);
 }
 
-/* A batch comes in pieces of what the pipe holds, each at the price of two switches between the programs; 64 KiB are
- * few. 1 MiB would be hardly faster, and Linux lets a user have 64 of those in all. */
+/* A batch goes through a pipe in pieces as large as the pipe, and each piece costs two switches between the programs.
+ * The usual 64 KiB make too many pieces. 1 MiB would be hardly faster, and Linux allows a user only 64 MiB of pipes in
+ * all. */
 static void widen_pipe(int fd)
 {
     struct stat is;
     if (!fstat(fd, &is) && S_ISFIFO(is.st_mode) && fcntl(fd, F_GETPIPE_SZ) < PIPE)
-        fcntl(fd, F_SETPIPE_SZ, PIPE); /* where it may not be, it stays as it is */
+        fcntl(fd, F_SETPIPE_SZ, PIPE); /* when this is refused, the pipe works as it is */
 }
 
 static void free_sink(dbi_sink *sink)
@@ -91,8 +93,8 @@ static char *part_name(const char *target)
     return asprintf(&part, "%.*s.%s.part", (int)directory, target, target + directory) < 0 ? NULL : part;
 }
 
-/* Opens the temporary file and locks it: two programs that write the same target would mix their bytes. What a killed
- * one left is overwritten. */
+/* Opens the temporary file and locks it, because two programs that write the same target would mix their bytes. What a
+ * killed program left is overwritten. */
 static int open_part(const char *part, dbi_error *error)
 {
     for (;;) {
@@ -105,7 +107,7 @@ static int open_part(const char *part, dbi_error *error)
         }
         struct stat mine, there;
         if (fstat(fd, &mine) || stat(part, &there) || mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) {
-            close(fd); /* the other one has just published it */
+            close(fd); /* another program has just renamed it */
             continue;
         }
         if (ftruncate(fd, 0)) {
@@ -130,8 +132,7 @@ static int open_file(dbi_sink *sink, const char *path, dbi_error *error)
         widen_pipe(sink->fd);
         return 0;
     }
-    sink->target =
-        exists ? realpath(path, NULL) : strdup(path); /* behind a link, the file is replaced and not the link */
+    sink->target = exists ? realpath(path, NULL) : strdup(path); /* of a link, the file behind it is replaced */
     sink->part = sink->target ? part_name(sink->target) : NULL;
     if (!sink->part)
         return dbi_fail(error, "out of memory");
@@ -160,7 +161,7 @@ dbi_sink *dbi_sink_open(const char *path, dbi_error *error)
             return sink;
         dbi_fail_in(error, "%s", path);
     } else if ((sink->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) >=
-               0) { /* a copy, so that closing it tells of late errors */
+               0) { /* a copy: closing it reports late errors */
         widen_pipe(sink->fd);
         return sink;
     } else
@@ -226,15 +227,15 @@ int dbi_sink_prepare(dbi_sink *sink, dbi_error *error)
         return -1;
     if (sink->part && fsync(sink->fd) && errno != EINVAL && errno != ENOSYS)
         return dbi_fail_errno(error, "%s", sink->name);
-    int copy = dup(sink->fd); /* closing any descriptor makes network file systems report; the first one keeps the lock
-                                 until the rename */
+    int copy = dup(sink->fd); /* Network file systems report errors at close. A copy is closed: the first descriptor
+                                 must keep the lock until the rename. */
     if (copy >= 0 && close(copy))
         return dbi_fail_errno(error, "%s", sink->name);
     sink->prepared = true;
     return 0;
 }
 
-/* So that the rename outlives a power cut; a file system that cannot do it has done what it can. */
+/* Makes the rename survive a power cut. A failure is ignored: some file systems cannot sync a directory. */
 static void sync_directory(const char *target)
 {
     const char *slash = strrchr(target, '/');
@@ -247,8 +248,8 @@ static void sync_directory(const char *target)
     free(directory);
 }
 
-/* What would make a rename fail, or an exchange succeed where it must not, is looked at before anything changes its
- * name. */
+/* Run on all targets before any file is renamed. A rename to a directory would fail, and an exchange with a directory
+ * would succeed although it must not. */
 static int check_target(const dbi_sink *sink, dbi_error *error)
 {
     struct stat there;
@@ -259,7 +260,7 @@ static int check_target(const dbi_sink *sink, dbi_error *error)
     return 0;
 }
 
-/* undoable: an old file stays, under the temporary name. */
+/* undoable: an old file is kept, under the temporary name. */
 static int put_in_place(dbi_sink *sink, bool undoable, dbi_error *error)
 {
     if (!sink->part)

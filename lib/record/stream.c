@@ -15,13 +15,13 @@ struct dbi_reader {
     char *name;
     size_t index;
     bool failed;
-    /* With a thread that reads ahead: what it has read last. */
+    /* Used with a thread that reads ahead: what it has read last. */
     bool ahead;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* any of the fields below */
-    bool ready;             /* not taken yet */
+    bool ready;             /* the caller has not taken it yet */
     bool over;              /* the thread has come to the end of the records, or to an error */
-    bool stop;              /* nobody will take another */
+    bool stop;              /* the reader is closed */
     int got;
     dbi_record *record;
     dbi_error error;
@@ -63,7 +63,7 @@ void dbi_reader_close(dbi_reader *reader)
         reader->stop = true;
         pthread_cond_broadcast(&reader->changed);
         pthread_mutex_unlock(&reader->lock);
-        if (!over) /* it may wait for a pipe that nobody writes to; whenever it comes back, it frees the reader */
+        if (!over) /* the thread may wait for a pipe that nobody writes to; when it comes back, it frees the reader */
             return;
     }
     free_reader(reader);
@@ -150,7 +150,7 @@ static void *read_ahead(void *argument)
     }
 }
 
-/* Detached from the start: once it runs, it may free itself and the reader at any time. */
+/* The thread is detached from the start, because it may free itself and the reader at any time once it runs. */
 static bool start_detached(void *(*run)(void *), void *argument)
 {
     pthread_t thread;
@@ -282,7 +282,7 @@ dbi_writer *dbi_writer_open(const char *path, const dbi_compression *compression
     return writer;
 }
 
-/* Some bytes of the record, the last of them or not, by way of zstd or not. */
+/* Writes some bytes of the record, compressed or not. last: the record and its zstd frame end with them. */
 static int put_bytes(dbi_writer *writer, const void *data, size_t size, bool last, dbi_error *error)
 {
     if (writer->compression.none)
@@ -322,7 +322,7 @@ int dbi_writer_put(dbi_writer *writer, const dbi_record *record, dbi_error *erro
     return result ? -1 : dbi_sink_flush(writer->sink, error);
 }
 
-/* Frees all but the sink. */
+/* Frees everything but the sink. */
 static void free_writer(dbi_writer *writer)
 {
     ZSTD_freeCCtx(writer->zstd);

@@ -9,7 +9,8 @@ typedef struct dbi_summary {
     size_t nonfinite;
 } dbi_summary;
 
-/* Of any type; elements are taken as doubles (integers beyond 2^53 are rounded, BOOL is 0 or 1). */
+/* The summary of a tensor of any type. Elements are taken as doubles: integers beyond 2^53 are rounded, BOOL is 0 or
+ * 1. */
 dbi_summary dbi_tensor_summary(const dbi_tensor *tensor);
 
 #endif

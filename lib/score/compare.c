@@ -12,10 +12,10 @@
 
 const char *const dbi_result_score_names[DBI_RESULT_SCORES] = {"dice", "jaccard", "hd95", "asd"};
 
-/* What a row is about, most significant first; each text has a number, in the order of first appearance. */
+/* The keys of a row, most significant first. Each text of a key gets a number, in the order of first appearance. */
 enum { KEY_LABELS, KEY_CLASS, KEY_LARGEST, KEY_METHOD, KEY_SEED, KEY_CASE, KEYS };
 
-/* The columns of a table of results. Scores are last but two. */
+/* The columns of a table of results. Only two columns follow the scores. */
 enum {
     COLUMN_METHOD,
     COLUMN_VARIANT,
@@ -65,7 +65,7 @@ void dbi_results_free(dbi_results *results)
     free(results);
 }
 
-/* Room for one more item; NULL on failure, and the array is as it was. */
+/* Makes room for one more item. NULL on failure; then the array is as it was. */
 static void *grown(void *items, size_t count, size_t *room, size_t size, dbi_error *error)
 {
     if (count < *room)
@@ -79,7 +79,7 @@ static void *grown(void *items, size_t count, size_t *room, size_t size, dbi_err
     return larger;
 }
 
-/* Takes the text over, also when it fails. */
+/* Makes the results own the text; it is freed on failure. */
 static const char *own(dbi_results *results, char *text, dbi_error *error)
 {
     void **owned =
@@ -121,7 +121,7 @@ static int read_header(char *line, int position[COLUMNS], dbi_error *error)
     return 0;
 }
 
-/* "nan", "-" and the like are missing values, but what only begins as a number is a mistake. */
+/* "nan", "-" and other words are missing values, but a text that only begins as a number is an error. */
 static int read_score(const char *text, double *value, dbi_error *error)
 {
     char *end;
@@ -205,7 +205,7 @@ static int by_text(const void *a, const void *b)
     return order ? order : (x->row > y->row) - (x->row < y->row);
 }
 
-/* Numbers the texts of a key by their first row; any two equal texts get the same number. */
+/* Numbers the texts of a key by their first row. Equal texts get the same number. */
 static int number_key(dbi_results *results, int key, dbi_error *error)
 {
     name *names = dbi_alloc(results->count, sizeof *names, error);
@@ -237,7 +237,7 @@ static int by_keys(const void *a, const void *b)
     return compare_keys(a, b, 0, KEYS);
 }
 
-/* All classes of one case of one training together. */
+/* Puts all classes of one case of one training together. */
 static int by_case(const void *a, const void *b)
 {
     const result *x = a, *y = b;
@@ -255,7 +255,7 @@ static bool same_scores(const result *a, const result *b)
     return a->empty == b->empty && !strcmp(a->settings, b->settings);
 }
 
-/* The rows are sorted. */
+/* Drops rows that are there twice. The rows are sorted. */
 static int drop_repeated(dbi_results *results, dbi_error *error)
 {
     size_t kept = 0;
@@ -274,7 +274,7 @@ static int drop_repeated(dbi_results *results, dbi_error *error)
     return 0;
 }
 
-/* Adds for each case of each training the mean over its classes, where there are several. */
+/* For each case of each training that has several classes, adds the mean over its classes. */
 static int add_class_means(dbi_results *results, dbi_error *error)
 {
     const size_t count = results->count;
@@ -326,7 +326,7 @@ typedef struct group {
     size_t count;
 } group;
 
-/* A mean that is being made. */
+/* The sum and count of a mean. */
 typedef struct gathered {
     uint32_t key;
     size_t count;
@@ -352,8 +352,8 @@ static bool has_seed(const group *g, uint32_t seed)
     return low < g->count && g->rows[low].key[KEY_SEED] == seed;
 }
 
-/* Sums of one score (or, ANY_SCORE, counts of rows) by seed or by case, in order of that key; missing values are left
- * out, and so are seeds that `with`, if there is one, lacks. */
+/* Sums of one score (or, with ANY_SCORE, counts of rows) by seed or by case, in the order of that key. Missing values
+ * are left out, and so are seeds that `with`, unless NULL, does not have. */
 enum { ANY_SCORE = -1 };
 
 static int gather(const group *g, int key, int score, const group *with, gathered **out, size_t *count,
@@ -434,7 +434,7 @@ static int describe(const group *g, int score, uint64_t seed, dbi_compared_score
     return status;
 }
 
-/* The differences of the case means where both have the case. */
+/* The differences of the case means, for the cases that both have. */
 static size_t pair(const gathered *a, size_t a_count, const gathered *b, size_t b_count, double *differences)
 {
     size_t n = 0;
@@ -496,7 +496,7 @@ static int compare_group(const group *g, const group *baseline, uint64_t seed, d
     return 0;
 }
 
-/* The end of the rows that agree with `first` in the keys before `end`. */
+/* The end of the rows that have the same keys as row `first`, from the first key to the one before `end`. */
 static size_t same_until(const dbi_results *results, size_t first, int end)
 {
     size_t i = first;
@@ -505,7 +505,7 @@ static size_t same_until(const dbi_results *results, size_t first, int end)
     return i;
 }
 
-/* A block: one number of labels, one class, raw or not. */
+/* Compares the rows of a block: one number of labels, one class, raw or largest component. */
 static int compare_block(const dbi_results *results, size_t first, size_t end, uint64_t seed,
                          dbi_compare_table *comparison, bool *met, dbi_error *error)
 {

@@ -7,7 +7,7 @@
 #include "record/sink.h"
 #include "score/compare_table.h"
 
-/* What is written of one block: rows of texts, the first of them the titles. */
+/* The text of one block: rows of cells, the titles first. */
 enum { COLUMNS_MOST = 3 + DBI_RESULT_SCORES + 1, TEXT = 256 };
 
 typedef struct line {
@@ -16,7 +16,7 @@ typedef struct line {
 
 static const char *const titles[DBI_RESULT_SCORES] = {"Dice", "Jaccard", "HD95", "ASD"};
 
-/* Ratios to the thousandth, distances to the hundredth. */
+/* Digits behind the point: three for ratios, two for distances. */
 static int digits(int score)
 {
     return score == DBI_RESULT_DICE || score == DBI_RESULT_JACCARD ? 3 : 2;
@@ -30,7 +30,7 @@ static void format_number(char *text, size_t size, const char *format, int preci
         snprintf(text, size, format, precision, value);
 }
 
-/* "0.818 ± 0.012 [0.770, 0.851]", with a star where values are missing. */
+/* "0.818 ± 0.012 [0.770, 0.851]", with a star when values are missing. */
 static void format_mean(char text[TEXT], int score, const dbi_compared_score *s)
 {
     char mean[48], sd[48], low[48], high[48];
@@ -77,7 +77,7 @@ static void fill_differences(const dbi_compared *row, line *l)
         format_difference(l->text[3 + s], s, &row->score[s]);
 }
 
-/* Characters, not bytes: of UTF-8 all bytes but the further ones of a character. */
+/* The number of characters, not of bytes: in UTF-8 only the first byte of a character counts. */
 static int width(const char *text)
 {
     int n = 0;
@@ -172,18 +172,17 @@ static int write_legend(const dbi_compare_table *comparison, dbi_sink *sink, dbi
                         "means over the seeds].\n"))
         return -1;
     if (comparison->baseline &&
-        dbi_sink_printf(sink, error,
-                        "Differences: of the cases' means over the seeds that both have [95 %% interval: bootstrap]; p "
-                        "of Wilcoxon's signed-rank "
-                        "test over the cases, two-sided, not corrected for the number of tests.\n"))
-        return -1;
-    if (empty &&
         dbi_sink_printf(
             sink, error,
-            "empty: so many times one of prediction and reference was empty; its Dice is 0 and its distances are "
-            "the volume's diagonal.\n"))
+            "Differences: of the cases' means over the seeds that both have [95 %% interval: bootstrap]; p of "
+            "Wilcoxon's signed-rank test over the cases, two-sided, not corrected for the number of tests.\n"))
         return -1;
-    return missing ? dbi_sink_printf(sink, error, "*: without values that are no numbers, %zu in all.\n", missing) : 0;
+    if (empty && dbi_sink_printf(sink, error,
+                                 "empty: so many times one of prediction and reference was empty; its Dice is 0 and "
+                                 "its distances are the volume's diagonal.\n"))
+        return -1;
+    return missing ? dbi_sink_printf(sink, error, "*: values that are not numbers are left out, %zu in all.\n", missing)
+                   : 0;
 }
 
 static int write_number(double value, dbi_sink *sink, dbi_error *error)

@@ -7,8 +7,8 @@
 
 typedef enum dbi_compare_format { DBI_COMPARE_TEXT, DBI_COMPARE_MARKDOWN, DBI_COMPARE_TSV } dbi_compare_format;
 
-/* Text and Markdown: for each block what the methods reach and, with a baseline, the differences to it. TSV: a line for
- * each row and score. */
+/* Writes the table. Text and Markdown: for each block the scores of the methods and, with a baseline, the differences
+ * to it. TSV: a line for each row and score. */
 int dbi_compare_table_write(const dbi_compare_table *comparison, dbi_compare_format format, dbi_sink *sink,
                             dbi_error *error);
 

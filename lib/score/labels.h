@@ -9,26 +9,26 @@
 #include "image/volume.h"
 
 typedef struct dbi_label {
-    char *id;      /* metadata `id`, or the scan's name */
-    bool named;    /* a record said so: predictions and references of different cases can be told apart */
+    char *id;      /* the metadata `id`, or the scan's name */
+    bool named;    /* the id is from a record, so that it can tell cases apart */
     dbi_grid grid; /* shape, and the affine if placed */
     bool placed;
-    int64_t classes; /* metadata `classes`, 0: not said */
+    int64_t classes; /* the metadata `classes`; 0: not known */
     uint8_t *voxels; /* [X,Y,Z] */
     int most;        /* the largest value */
 } dbi_label;
 
-/* A file of labels: a stream of cases or predictions with tensor `label`, or one scan (NIfTI, HDF5), which is brought
- * into canonical orientation, as cases are. */
+/* A file of labels: a stream of cases or predictions with the tensor `label`, or one scan of any format, which is
+ * turned to the canonical orientation as cases are. The path must outlive the reader. NULL with an error. */
 typedef struct dbi_label_reader dbi_label_reader;
 dbi_label_reader *dbi_label_open(const char *path, dbi_error *error);
-/* 1 and a label that the caller frees, 0 at the end, -1 on error; errors name file and record. */
+/* Returns 1 and a label that the caller frees, 0 at the end, -1 on error. Errors name file and record. */
 int dbi_label_next(dbi_label_reader *reader, dbi_label *label, dbi_error *error);
 void dbi_label_close(dbi_label_reader *reader);
 /* A zeroed label is allowed. */
 void dbi_label_free(dbi_label *label);
 
-/* Fails unless the two can be compared: names, shapes, places, classes. */
+/* Fails unless names, shapes, places and classes of the two fit together. */
 int dbi_label_check(const dbi_label *prediction, const dbi_label *reference, dbi_error *error);
 
 #endif

@@ -15,7 +15,7 @@ const char *const dbi_metric_names[DBI_METRICS] = {
     "hd",   "hd95",    "asd",       "assd",   "surface_dice"};
 const char *const dbi_emptiness_names[4] = {"none", "prediction", "reference", "both"};
 
-/* Surfaces and what lies between them are inside the bounding box of both masks; nothing else needs a distance. */
+/* The bounding box of both masks. All surfaces lie in it, so distances are needed nowhere else. */
 typedef struct box {
     int64_t first[3], size[3];
 } box;
@@ -24,8 +24,8 @@ typedef struct counts {
     int64_t prediction, reference, both;
 } counts;
 
-/* Counts a plane's voxels of each mask; `in_row` [rows] and `in_column` [columns] become 1 where one of the two has
- * one. */
+/* Counts a plane's voxels of each mask. `in_row` [rows] and `in_column` [columns] become 1 where either mask has a
+ * voxel. */
 DBI_CLONES static counts count_plane(const uint8_t *prediction, const uint8_t *reference, uint8_t value, int64_t rows,
                                      int64_t columns, uint8_t *in_row, uint8_t *in_column)
 {
@@ -49,7 +49,7 @@ DBI_CLONES static counts count_plane(const uint8_t *prediction, const uint8_t *r
     return c;
 }
 
-/* The first of `marks` and the one after the last. */
+/* The range from the first mark to the last. */
 static void find_range(const uint8_t *marks, int64_t count, int64_t *first, int64_t *size)
 {
     int64_t low = 0, high = count;
@@ -61,11 +61,11 @@ static void find_range(const uint8_t *marks, int64_t count, int64_t *first, int6
     *size = high - low;
 }
 
-/* Both masks' counts, and the box around them. */
+/* Counts the voxels of both masks and finds the box around them. */
 static int survey(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3], counts *c,
                   box *b, dbi_error *error)
 {
-    /* Of each plane: one mark for itself, one for each of its rows and columns. */
+    /* The marks of each plane: one for itself, one for each of its rows and columns. */
     const int64_t length = 1 + shape[1] + shape[2], plane = shape[1] * shape[2];
     uint8_t *marks = dbi_alloc((size_t)(shape[0] + shape[1] + shape[2]), 1, error),
             *own = marks ? dbi_alloc((size_t)(shape[0] * length), 1, error) : NULL;
@@ -97,7 +97,8 @@ static int survey(const uint8_t *prediction, const uint8_t *reference, uint8_t v
     return 0;
 }
 
-/* A row of the surface from the mask's; `step` and `plane` lead to its neighbours. Returns how many there are. */
+/* Makes a row of the surface from a row of the mask; `step` and `plane` lead to its neighbours. Returns how many voxels
+ * of the row are on the surface. */
 DBI_CLONES static int64_t surface_row(const uint8_t *m, int64_t step, int64_t plane, int64_t count, uint8_t *out)
 {
     int on = 0;
@@ -109,9 +110,9 @@ DBI_CLONES static int64_t surface_row(const uint8_t *m, int64_t step, int64_t pl
     return on;
 }
 
-/* 1 on the surface of the mask within the box, 0 elsewhere. padded: the mask with a border of zeros; beyond the box
- * nothing belongs to it. begin [size of x + 1]: how many voxels of the surface come before each plane, and in the end
- * how many there are. */
+/* Sets `surface` to 1 on the surface of the mask within the box, and to 0 elsewhere. padded: room for the box with a
+ * border of zeros, because no voxel outside belongs to the mask. begin [size of x + 1]: how many voxels of the surface
+ * come before each plane; the last is their number. */
 static void find_surface(const uint8_t *label, uint8_t value, const int64_t shape[3], const box *b, uint8_t *padded,
                          uint8_t *surface, int64_t *begin)
 {
@@ -146,7 +147,7 @@ typedef struct direction {
     double sum, most;
 } direction;
 
-/* Distances from one surface, whose planes begin[] counts, to the other, into `all`. */
+/* Writes the distances from one surface, whose planes begin[] counts, to the other into `all`. */
 static int measure(const uint8_t *from, const int64_t *begin, const uint8_t *to, const box *b, const double spacing[3],
                    double tolerance, float *square, double *all, direction *d, dbi_error *error)
 {

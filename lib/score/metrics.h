@@ -1,4 +1,4 @@
-/* How well a segmentation agrees with a reference: overlap, volumes, distances between the surfaces. */
+/* Compares a segmentation with a reference: overlap, volumes, distances between the surfaces. */
 #ifndef DBI_SCORE_METRICS_H
 #define DBI_SCORE_METRICS_H
 
@@ -6,13 +6,14 @@
 
 #include "base/error.h"
 
-/* With P the predicted and R the reference voxels of a class. A surface is the voxels of a mask that have a 6-neighbour
- * outside the mask, beyond the volume included. Distances are between voxel centres, from each voxel of one surface to
- * the nearest one of the other.
+/* P are the predicted and R the reference voxels of a class. A surface is the voxels of a mask that have a 6-neighbour
+ * outside the mask; voxels beyond the volume are outside. Distances are between voxel centres, from each voxel of one
+ * surface to the nearest voxel of the other.
  *
- * Masks without voxels. Both: agreement, so dice, jaccard, precision, recall, surface_dice 1, the distances 0. One of
- * them: the ratios 0, and the distances the volume's diagonal, which is more than any distance in it can be: a lost
- * object must cost more than a bad one, and leaving it out of a mean would reward losing it. `empty` tells which. */
+ * Masks without voxels: when both are empty they agree, so dice, jaccard, precision, recall and surface_dice are 1 and
+ * the distances are 0. When one is empty the ratios are 0 and the distances are the volume's diagonal, which no
+ * distance in it can exceed: to lose an object must cost more than to find it badly, and leaving such a case out of a
+ * mean would reward the loss. `empty` says which mask is empty. */
 typedef enum dbi_metric {
     DBI_METRIC_DICE,              /* 2 |P and R| / (|P| + |R|) */
     DBI_METRIC_JACCARD,           /* |P and R| / |P or R| */
@@ -25,7 +26,7 @@ typedef enum dbi_metric {
     DBI_METRIC_HD95,              /* 95th percentile of both directions' distances together, linear between ranks */
     DBI_METRIC_ASD,               /* mean distance from the predicted to the reference surface */
     DBI_METRIC_ASSD,              /* mean of both directions' means */
-    DBI_METRIC_SURFACE_DICE,      /* part of both surfaces' voxels that is within the tolerance of the other surface */
+    DBI_METRIC_SURFACE_DICE,      /* fraction of both surfaces' voxels within the tolerance of the other surface */
     DBI_METRICS
 } dbi_metric;
 
@@ -42,8 +43,8 @@ typedef struct dbi_scores {
     dbi_emptiness empty;
 } dbi_scores;
 
-/* Scores of class `value` of two labels of one shape. spacing: 1,1,1 for scores in voxels. tolerance: in the unit of
- * the spacing. */
+/* Scores class `value` of two labels of one shape [X,Y,Z]. spacing: 1,1,1 for scores in voxels. tolerance: of
+ * surface_dice, in the unit of the spacing. */
 int dbi_score(const uint8_t *prediction, const uint8_t *reference, uint8_t value, const int64_t shape[3],
               const double spacing[3], double tolerance, dbi_scores *scores, dbi_error *error);
 

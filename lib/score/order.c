@@ -14,8 +14,9 @@ static double median_of_three(double a, double b, double c)
     return c < a ? a : c > b ? b : c;
 }
 
-/* Hoare's selection: afterwards v[k] is what it would be in sorted order, with nothing larger before and nothing
- * smaller behind. Equal values, of which distances have many, are exchanged, so that they split in halves. */
+/* Hoare's selection: afterwards v[k] is the value that sorting would put there, with no larger value before it and
+ * no smaller one behind it. Equal values, which are common among distances, are exchanged, so that they split into
+ * halves. */
 static void place(double *v, size_t n, size_t k)
 {
     size_t low = 0, high = n - 1;

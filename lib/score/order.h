@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* The q-quantile (0 <= q <= 1) of n > 0 values, linear between ranks: at rank q (n - 1), as numpy.percentile has it.
- * Reorders the values; linear time. */
+/* The q-quantile (0 <= q <= 1) of n > 0 values, linear between ranks: at rank q (n - 1), like numpy.percentile.
+ * Reorders the values; takes linear time. */
 double dbi_quantile(double *values, size_t n, double q);
 
 #endif

@@ -10,7 +10,7 @@
 typedef struct ranked {
     double size;
     bool positive;
-    int64_t twice; /* twice the rank, as ties have halves */
+    int64_t twice; /* twice the rank: the ranks of ties may be halves */
 } ranked;
 
 static int by_size(const void *a, const void *b)
@@ -35,10 +35,11 @@ static double rank(ranked *values, size_t count)
     return ties;
 }
 
-/* How likely is a sum of tossed ranks of at most / at least `sum`: both tails, all sums one after another. */
+/* The p value when each rank is positive or negative by the toss of a coin: twice the smaller chance of a sum of at
+ * most or at least `sum`. Computes the chances of all sums. */
 static int exact(const ranked *values, size_t count, int64_t sum, double *p, dbi_error *error)
 {
-    const size_t sums = count * (count + 1) + 1; /* of twice the ranks: from 0 to n (n + 1) */
+    const size_t sums = count * (count + 1) + 1; /* sums of twice the ranks go from 0 to n (n + 1) */
     double *chance = dbi_alloc(sums, sizeof *chance, error);
     if (!chance)
         return -1;

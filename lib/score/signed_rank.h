@@ -6,13 +6,13 @@
 
 #include "base/error.h"
 
-/* Up to so many differences the p value is exact; with more of them it is that of the normal approximation. */
+/* Up to this many differences the p value is exact; for more the normal approximation is used. */
 enum { DBI_SIGNED_RANK_EXACT = 100 };
 
-/* The two-sided p value of the hypothesis that the paired differences are symmetric about zero: how likely signs that
- * are tossed give a sum of positive ranks as far from its mean as this one. Differences of zero are left out and equal
- * ones share their mean rank, of which the exact distribution is taken too (Wilcoxon 1945; Pratt 1959 on ties). 1 when
- * nothing is left. */
+/* The two-sided p value of the hypothesis that the paired differences are symmetric about zero: the chance that random
+ * signs give a sum of positive ranks as far from its mean as this one. Differences of zero are left out; equal sizes
+ * share their mean rank, also in the exact distribution (Wilcoxon 1945; Pratt 1959 on ties). It is 1 when nothing is
+ * left. */
 int dbi_signed_rank(const double *differences, size_t count, double *p, dbi_error *error);
 
 #endif

@@ -17,7 +17,7 @@ static double mean_of(const double *values, size_t count)
     return sum / (double)count;
 }
 
-/* The mean of one bootstrap sample: as many values, drawn with replacement. */
+/* The mean of one bootstrap sample: as many values as there are, drawn with replacement. */
 static double resampled_mean(const double *values, size_t count, uint64_t seed, uint32_t sample)
 {
     dbi_random r;

@@ -1,4 +1,4 @@
-/* What a sample of scores says. */
+/* Summary of a sample of scores. */
 #ifndef DBI_SCORE_SUMMARY_H
 #define DBI_SCORE_SUMMARY_H
 
@@ -17,8 +17,8 @@ typedef struct dbi_score_summary {
                          bootstrap samples */
 } dbi_score_summary;
 
-/* Of count > 0 values. The bootstrap samples are drawn from (seed) and the count alone, so that all scores of a table
- * see the same ones. */
+/* Summarizes count > 0 values. The bootstrap samples depend on seed and count alone, so that all scores of a table use
+ * the same ones. */
 int dbi_score_summarize(const double *values, size_t count, uint64_t seed, dbi_score_summary *summary,
                         dbi_error *error);
 

@@ -39,7 +39,7 @@ int dbi_table_add(dbi_table *table, const dbi_label *prediction, const dbi_label
         return dbi_fail(error, "no affine, so nothing is known in mm");
     if (table->settings.mm)
         dbi_grid_spacing(reference->placed ? &reference->grid : &prediction->grid, spacing);
-    /* Without foreground and without a word about classes there is still the question of class 1. */
+    /* Labels without foreground and without "classes" are scored as one class, 1. */
     const int64_t said = most_of(prediction->classes, reference->classes),
                   seen = most_of(prediction->most, reference->most);
     dbi_table_case *added = NULL;
@@ -69,7 +69,7 @@ static dbi_scores scores_of(const dbi_table *table, size_t index, int64_t k)
     return k < c->classes ? c->scores[k] : dbi_score_of_nothing();
 }
 
-/* A tab or a line end in a name must not make another column. */
+/* A tab or a line end in a name must not begin another column. */
 static int write_name(const char *name, dbi_sink *sink, dbi_error *error)
 {
     for (; *name; name++)
@@ -101,8 +101,8 @@ int dbi_table_write_cases(const dbi_table *table, dbi_sink *sink, dbi_error *err
     return 0;
 }
 
-/* Values of one metric of class k, or, k == K, of the mean over the classes, case by case. Returns how many cases have
- * an empty mask on one side. */
+/* The values of one metric, case by case: of class k or, when k is K, of the mean over the classes. Returns how many
+ * cases have an empty mask on one side. */
 static size_t collect(const dbi_table *table, int64_t k, int metric, double *values)
 {
     const int64_t first = k < table->classes ? k : 0, end = k < table->classes ? k + 1 : table->classes;

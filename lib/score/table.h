@@ -1,4 +1,4 @@
-/* Scores of many cases, and how they are written down. */
+/* Scores of many cases, and their tables. */
 #ifndef DBI_SCORE_TABLE_H
 #define DBI_SCORE_TABLE_H
 
@@ -27,21 +27,21 @@ typedef struct dbi_table {
     dbi_table_settings settings;
     dbi_table_case *cases;
     size_t count;
-    int64_t classes; /* K: the most of any case; a case without a class counts as one where nobody has seen it */
+    int64_t
+        classes; /* K, the most of any case; a class that a case does not have scores as one that both labels lack */
 } dbi_table;
 
-/* Scores all classes of a pair that dbi_label_check found comparable. In mm both need a place (one of them, if the
- * other has none). */
+/* Scores all classes of a pair that dbi_label_check has accepted. For mm at least one of the two needs an affine. */
 int dbi_table_add(dbi_table *table, const dbi_label *prediction, const dbi_label *reference, dbi_error *error);
 /* Frees what the table holds, not the table. */
 void dbi_table_free(dbi_table *table);
 
-/* One line per case and class, tab-separated, with a header line. */
+/* Writes a line per case and class, tab-separated, after a header line. */
 int dbi_table_write_cases(const dbi_table *table, dbi_sink *sink, dbi_error *error);
-/* One line per class and metric: dbi_score_summary over the cases; class "mean" (where K > 1): over each case's mean of
- * its classes. */
+/* Writes a line per class and metric, after a header line: dbi_score_summary over the cases. Class "mean" (if K > 1) is
+ * over each case's mean of its classes. */
 int dbi_table_write_summary(const dbi_table *table, dbi_sink *sink, dbi_error *error);
-/* Both, as one JSON object. */
+/* Writes both as one JSON object. */
 int dbi_table_write_json(const dbi_table *table, dbi_sink *sink, dbi_error *error);
 
 #endif

@@ -1,4 +1,5 @@
-# The comparison of README.md beside this file: the left atrium at half resolution, every method with the settings that did best on scans 49 to 64.
+# The comparison of README.md beside this file: the left atrium at half resolution, every method with the settings that
+# did best on scans 49 to 64.
 #   make ablation STUDY=pipelines/ablation/la-half.mk DATA=DIR RUNS=DIR
 PIPELINE := la
 RECIPE := la-half

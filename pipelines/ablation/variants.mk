@@ -1,5 +1,5 @@
-# Variants of a method: VARIANT_NAME holds options of train-step, VARIABLES_NAME variables of the pipeline as one would write them on make's command
-# line. A study adds its own in a file (STUDY=FILE) or on the command line.
+# Variants of a method: VARIANT_NAME holds options of train-step, VARIABLES_NAME variables of the pipeline as one would
+# write them on make's command line. A study adds its own in a file (STUDY=FILE) or on the command line.
 
 # dbisl without one of its four components. Without pseudo-labels nothing asks for a teacher.
 VARIANT_no-cross ?= --without cross

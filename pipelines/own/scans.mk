@@ -1,15 +1,16 @@
-# The folder DATA in the layout of the Medical Segmentation Decathlon, as pipelines/own and pipelines/transforms read it.
-# Gives the names in each part, and of a name its files:
+# The folder DATA in the layout of the Medical Segmentation Decathlon, as pipelines/own and pipelines/transforms read
+# it. Gives the names in each part, and of a name its files:
 #   train_ids, test_ids      the scans in imagesTr and imagesTs
 #   labels_Tr, labels_Ts     the names in labelsTr and labelsTs
-#   scan, further, label     functions of a name: the scan's file, those of its other channels, its label's file or nothing
-# Whatever it cannot tell apart ends here, before any command.
+#   scan, further, label     functions of a name: the scan's file, the files of its other channels, its label's file or
+#                            nothing
+# A name that it cannot interpret ends make here, before any command.
 include $(here)/channels.mk
 
 files = $(wildcard $(DATA)/$(1)/*.nii.gz $(DATA)/$(1)/*.nii)
 bare = $(patsubst %.nii,%,$(patsubst %.nii.gz,%.nii,$(patsubst $(DATA)/$(1)/%,%,$(call files,$(1)))))
 
-# A name with blanks comes as several words, and all but the first lack the folder.
+# A name with blanks becomes several words, and all but the first have no folder.
 with_blanks = $(filter-out $(DATA)/$(1)/%.nii.gz $(DATA)/$(1)/%.nii,$(call files,$(1)))
 both_forms = $(foreach n,$(firstword $(call twice,$(call bare,$(1)))),$(DATA)/$(1)/$(n).nii.gz and $(DATA)/$(1)/$(n).nii)
 define check_folder
@@ -42,7 +43,7 @@ orphan := $(firstword $(filter-out $(train_ids),$(labels_Tr)))
 $(if $(orphan),$(error $(call file_of,$(DATA)/labelsTr/$(orphan)) has no scan: $(DATA)/imagesTr/$(orphan)$(suffix_of_scan).nii.gz is not there \
     (scans of several files NAME_0000.nii.gz, NAME_0001.nii.gz want CHANNELS=2)))
 
-# What is left out is said.
+# Warns of what is left out.
 other_files = $(filter-out %.nii.gz %.nii,$(wildcard $(DATA)/$(1)/*))
 unread := $(foreach f,imagesTr labelsTr imagesTs labelsTs,$(call other_files,$(f))) \
     $(if $(suffix_of_scan),$(foreach n,$(filter-out $(addprefix %,$(or $(suffixes),$(suffix_of_scan))),$(scan_files)),$(wildcard $(DATA)/images*/$(n).nii*))) \

@@ -1,5 +1,6 @@
-# The synthetic cohort of dbisl-phantom: sizes for two cores and a few minutes. Its difficulty was set by supervised training alone, so that all 20 labels
-# suffice for a mean Dice above 0.90 in these few steps, and 4 do not. Few steps want a high rate that falls to 0, and every channel: no dropout.
+# The synthetic cohort of dbisl-phantom, with sizes for two cores and a few minutes. Supervised training alone set its
+# difficulty: all 20 labels suffice for a mean Dice above 0.90 in these few steps, and 4 do not. Few steps need a high
+# rate that falls to 0, and all channels, so there is no dropout.
 PHANTOM_FLAGS ?= --size 56 --neighbors 0.5 --variability 0.6
 PREPROCESS_FLAGS ?= --normalize zscore
 PATCH ?= 48,48,32

@@ -1,5 +1,5 @@
-# The left atrium at half resolution: means of 2x2x2 voxels; one core trains it in well under an hour. The HDF5 files are normalized already and
-# hold no spacing.
+# The left atrium at half resolution: means of 2x2x2 voxels. One core trains it in well under an hour. The HDF5 files
+# are normalized already and have no spacing.
 PREPROCESS_FLAGS ?= --source-spacing 0.625 --downsample 2 --normalize none
 PATCH ?= 64,64,32
 FILTERS ?= 8

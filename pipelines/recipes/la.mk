@@ -1,5 +1,5 @@
-# The left atrium at full resolution with the settings that its literature shares: 6000 steps, patches of 112x112x80, a tenth of the rate every 2500
-# steps, and a sliding window with small strides. Days on two cores.
+# The left atrium at full resolution with the settings that are common in its literature: 6000 steps, patches of
+# 112x112x80, a tenth of the rate every 2500 steps, and a sliding window with small strides. It takes days on two cores.
 PREPROCESS_FLAGS ?= --source-spacing 0.625 --normalize none
 PATCH ?= 112,112,80
 FILTERS ?= 16

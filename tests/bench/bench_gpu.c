@@ -83,7 +83,7 @@ static dbi_device device_of(const char *text)
 static void time_steps(const int64_t size[3], int64_t batch, int repeats, int filters, const dbi_device *device,
                        const char *name)
 {
-    const dbi_arch arch = {1, 1, filters};
+    const dbi_arch arch = {1, 1, .filters = filters};
     const dbi_loss_shape shape = {batch, batch / 2, 1, {size[0], size[1], size[2]}};
     dbi_error error;
     dbi_layout layout;
@@ -149,7 +149,7 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
 
 static void time_scans(const int64_t size[3], int repeats, int filters, const dbi_device *device, const char *name)
 {
-    const dbi_arch arch = {1, 1, filters};
+    const dbi_arch arch = {1, 1, .filters = filters};
     const dbi_predict_settings settings = {.choice = DBI_WINDOW_GIVEN,
                                            .window = {112, 112, 80},
                                            .stride = {18, 18, 4},

@@ -1,9 +1,15 @@
 /* Times the network:
- *   bench_net step|infer|batch XxYxZ BATCH REPEATS [FILTERS] [DEVICE]
+ *
+ *   bench_net step|infer|batch XxYxZ BATCH REPEATS [FILTERS] [DEVICE] [NORM]
+ *
  * step: forward and backward pass and SGD; infer: forward pass with running statistics; batch: forward pass with the
- * batch's, as a teacher's. One JSON line. bench_net layers XxYxZ BATCH REPEATS [FILTERS] Each convolution of the CPU
- * device by itself, best of REPEATS, beside what bounds it: its operations at the rate of multiply-adds in registers,
- * its bytes (each activation once, and the weights) at that of memory, both measured first. A Markdown table. */
+ * batch's, as a teacher's. NORM: as of dbisl-init. One JSON line.
+ *
+ *   bench_net layers XxYxZ BATCH REPEATS [FILTERS]
+ *
+ * Each convolution of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of
+ * multiply-adds in registers, its bytes (each activation once, and the weights) at that of memory, both measured first.
+ * A Markdown table. */
 #include "cpu/cpu.h"
 #include "cpu/fast.h"
 #include "device/net.h"
@@ -23,13 +29,15 @@ typedef struct task {
 
 static dbi_error error;
 
-static void open_task(task *t, const char *what, const char *device, int64_t batch, const int64_t size[3], int filters)
+static void open_task(task *t, const char *what, const char *device, int64_t batch, const int64_t size[3], int filters,
+                      const char *norm)
 {
-    const dbi_arch arch = {1, 1, filters};
+    dbi_arch arch = {1, 1, .filters = filters};
     const size_t count = (size_t)(batch * size[0] * size[1] * size[2]);
     const dbi_device on = {.table = strcmp(device, "cpu") ? &dbi_reference : &dbi_cpu};
     t->step = !strcmp(what, "step");
-    if (dbi_layout_make(&arch, &t->layout, &error) || dbi_weights_new_f32(&t->weights, &t->layout, true, &error))
+    if (dbi_norm_parse(norm, &arch.norm, &error) || dbi_layout_make(&arch, &t->layout, &error) ||
+        dbi_weights_new_f32(&t->weights, &t->layout, true, &error))
         die(error.text);
     dbi_weights_init_f32(&t->weights, 1);
     if (!(t->net = dbi_net_open(&on, &t->layout, batch, size, t->step, &error)))
@@ -58,11 +66,11 @@ static double run_task(task *t)
 }
 
 static void whole(const char *what, const char *size_text, const char *device, int64_t batch, const int64_t size[3],
-                  int repeats, int filters)
+                  int repeats, int filters, const char *norm)
 {
     static task t;
     double *times = need_memory(sizeof *times * (size_t)repeats);
-    open_task(&t, what, device, batch, size, filters);
+    open_task(&t, what, device, batch, size, filters, norm);
     run_task(&t); /* warms up */
     for (int i = 0; i < repeats; i++)
         times[i] = run_task(&t);
@@ -145,7 +153,7 @@ static void layer_row(const device *d, int index, const machine *m, int repeats,
 
 static void layers(int64_t batch, const int64_t size[3], int repeats, int filters)
 {
-    const dbi_arch arch = {1, 1, filters};
+    const dbi_arch arch = {1, 1, .filters = filters};
     const int threads = omp_get_max_threads();
     const machine m = {fma_rate(vector_floats(), threads, 0.5), memory_rate(threads, 0.5)};
     dbi_layout layout;
@@ -191,7 +199,7 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     free(d.in_gradient);
     static task t;
     double best = INFINITY;
-    open_task(&t, "step", "cpu", batch, size, filters);
+    open_task(&t, "step", "cpu", batch, size, filters, "batch");
     for (int i = 0; i <= repeats; i++)
         best = fmin(best, run_task(&t));
     printf("; forward and backward pass with SGD %.1f ms, so %.1f ms for all else\n", 1000 * best, 1000 * (best - all));
@@ -202,7 +210,7 @@ int main(int argc, char **argv)
 {
     int64_t size[3];
     if (argc < 5)
-        die("usage: bench_net step|infer|batch|layers XxYxZ BATCH REPEATS [FILTERS] [DEVICE]");
+        die("usage: bench_net step|infer|batch|layers XxYxZ BATCH REPEATS [FILTERS] [DEVICE] [NORM]");
     parse_size(argv[2], size);
     const int batch = atoi(argv[3]), repeats = atoi(argv[4]), filters = argc > 5 ? atoi(argv[5]) : 16;
     if (batch < 1 || repeats < 1)
@@ -210,6 +218,7 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "layers"))
         layers(batch, size, repeats, filters);
     else
-        whole(argv[1], argv[2], argc > 6 ? argv[6] : "cpu", batch, size, repeats, filters);
+        whole(argv[1], argv[2], argc > 6 ? argv[6] : "cpu", batch, size, repeats, filters,
+              argc > 7 ? argv[7] : "batch");
     return 0;
 }

@@ -74,7 +74,7 @@ static void run_flops(char **argv)
     double forward = 0, first = 0;
     parse_size(argument(argv, 0), size);
     const int batch = number(argv, 1), labeled = number(argv, 2);
-    const dbi_arch arch = {1, 1, number(argv, 3)};
+    const dbi_arch arch = {1, 1, .filters = number(argv, 3)};
     must(dbi_layout_make(&arch, &layout, &error));
     for (int l = 0; l < layout.layers; l++) {
         const dbi_layer *layer = &layout.layer[l];

@@ -72,7 +72,7 @@ static void train(void *context)
 
 static void open_weights(training *t, const char *method, int filters)
 {
-    const dbi_arch arch = {1, 1, filters};
+    const dbi_arch arch = {1, 1, .filters = filters};
     must(dbi_method_preset(method, &t->method, &error));
     if (!(t->student = dbi_checkpoint_new(&arch, true, 1, &error)) ||
         (dbi_method_needs_teacher(&t->method) && !(t->teacher = dbi_checkpoint_new(&arch, false, 1, &error))))
@@ -130,7 +130,7 @@ static void *open_infer(char **argv)
     inference *n = need_memory(sizeof *n);
     int64_t size[3];
     parse_size(argument(argv, 0), size);
-    const dbi_arch arch = {1, 1, number(argv, 1)};
+    const dbi_arch arch = {1, 1, .filters = number(argv, 1)};
     if (!(n->checkpoint = dbi_checkpoint_new(&arch, false, 1, &error)) ||
         !(n->net = dbi_net_open(&host, &n->checkpoint->layout, 1, size, false, &error)))
         die(error.text);

@@ -20,6 +20,11 @@
 #include "net/weights.real.h"
 #include "record/stream.h"
 
+#define BATCH                                                                                                          \
+    {                                                                                                                  \
+        DBI_NORM_BATCH, 0                                                                                              \
+    }
+
 typedef struct sample_case {
     dbi_arch arch;
     int64_t batch, size[3];
@@ -33,18 +38,21 @@ typedef struct sample_case {
  * statistics are judged where hardly a value comes near the kink, shifted by four deviations: some channels then are on
  * nearly everywhere, the others off. The kink itself is judged with running statistics, and less closely with both. */
 static const sample_case cases[] = {
-    {{1, 1, 1}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 0},
-    {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 0},
-    {{9, 3, 5}, 1, {16, 16, 32}, 0, DBI_RUNNING_STATISTICS, 0},
-    {{1, 1, 9}, 1, {16, 16, 16}, 0.5, DBI_RUNNING_STATISTICS, 0},
-    {{1, 1, 1}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 4},
-    {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 4},
+    {{1, 1, 1, BATCH}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 0},
+    {{3, 2, 3, BATCH}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 0},
+    {{9, 3, 5, BATCH}, 1, {16, 16, 32}, 0, DBI_RUNNING_STATISTICS, 0},
+    {{1, 1, 9, BATCH}, 1, {16, 16, 16}, 0.5, DBI_RUNNING_STATISTICS, 0},
+    {{1, 1, 1, BATCH}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 4},
+    {{3, 2, 3, BATCH}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 4},
+    {{1, 2, 2, {DBI_NORM_INSTANCE, 0}}, 2, {32, 32, 32}, 0.5, DBI_RUNNING_STATISTICS, 0},
+    {{1, 1, 9, {DBI_NORM_INSTANCE_AFFINE, 0}}, 1, {32, 16, 32}, 0, DBI_RUNNING_STATISTICS, 4},
+    {{2, 1, 4, {DBI_NORM_GROUP, 2}}, 3, {16, 32, 32}, 0.5, DBI_BATCH_STATISTICS, 4},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
 static bool at_the_kink(const sample_case *c)
 {
-    return c->statistics == DBI_BATCH_STATISTICS && c->shift == 0;
+    return (c->statistics == DBI_BATCH_STATISTICS || c->arch.norm.kind != DBI_NORM_BATCH) && c->shift == 0;
 }
 
 /* What a pass gives, as doubles. */
@@ -100,7 +108,7 @@ static void result_free(result *r)
 /* Normalizations away from their defaults. */
 static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, const sample_case *c, size_t i)
 {
-    for (int l = 0; l < layout->layers; l++) {
+    for (int l = 0; dbi_layout_has(layout, DBI_NORM_GAMMA) && l < layout->layers; l++) {
         const dbi_named *gamma = &layout->tensor[layout->layer[l].tensor + 2], *beta = gamma + 1;
         const double shift = i < beta->offset ? 0 : (i - beta->offset) % 4 == 1 ? -c->shift : c->shift;
         if (i >= gamma->offset && i < beta->offset + beta->count)
@@ -137,7 +145,7 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
                          .role = DBI_ROLE_DROPOUT,                                                                     \
                          .step = 7};                                                                                   \
         assert_int_equal(net_forward_##SUFFIX(net, &w, &pass, image, outs, outs + r->out, &error), 0);                 \
-        assert_int_equal(w.batches, 1);                                                                                \
+        assert_int_equal(w.batches, dbi_layout_has(&r->layout, DBI_RUNNING_MEAN));                                     \
         for (size_t i = 0; i < r->out; i++) {                                                                          \
             r->logits[i] = outs[i];                                                                                    \
             r->sdf[i] = outs[r->out + i];                                                                              \
@@ -187,12 +195,13 @@ static void below(double value, double limit, int number, const char *device, co
         fail_msg("case %d, %s: %s: %g > %g", number, device, what, value, limit);
 }
 
-/* The bias of a convolution before a normalization by the batch: its gradient is truly 0. */
+/* The bias of a convolution before a normalization of single channels by what they hold: its gradient is truly 0. */
 static bool is_idle(const dbi_layout *layout, int tensor, dbi_statistics_mode statistics)
 {
     for (int l = 0; l < layout->layers; l++)
-        if (tensor == layout->layer[l].tensor + 1)
-            return statistics == DBI_BATCH_STATISTICS;
+        if (tensor == layout->layer[l].tensor + DBI_CONV_BIAS)
+            return dbi_norm_own(layout, statistics) &&
+                   (!layout->layer[l].groups || layout->layer[l].groups == layout->layer[l].out);
     return false;
 }
 
@@ -250,7 +259,9 @@ static void compare(const char *device, const limits *running, const limits *shi
             i % 3 != 2) /* leaves one with running statistics and one with a batch's, dropout and several classes */
             continue;
         const bool at_kink = at_the_kink(&cases[i]);
-        const limits *most = cases[i].statistics == DBI_RUNNING_STATISTICS ? running : at_kink ? kink : shifted;
+        const bool constants =
+            cases[i].statistics == DBI_RUNNING_STATISTICS && cases[i].arch.norm.kind == DBI_NORM_BATCH;
+        const limits *most = constants ? running : at_kink ? kink : shifted;
         result narrow;
         verdict first = {""}, v = {""};
         result_new(&narrow, &cases[i]);
@@ -364,7 +375,7 @@ static void test_outputs_agree_with_pytorch(void **state)
     dbi_record *fixture = dbi_record_load(path, &error);
     if (!fixture)
         fail_msg("%s", error.text);
-    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, 2}, &layout, &error), 0);
+    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, .filters = 2}, &layout, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&w, &layout, false, &error), 0);
     for (int t = 0; t < layout.tensors; t++) {
         const dbi_named *tensor = &layout.tensor[t];
@@ -473,7 +484,7 @@ static void test_bad_passes(void **state)
     dbi_error error;
     dbi_layout layout;
     const int64_t size[] = {16, 16, 16}, odd[] = {16, 17, 16};
-    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, 2}, &layout, &error), 0);
+    assert_int_equal(dbi_layout_make(&(dbi_arch){1, 1, .filters = 2}, &layout, &error), 0);
     assert_null(net_open_f32(&layout, "cuda", 1, odd, false, &error));
     assert_non_null(strstr(error.text, "multiples of 16"));
     assert_true(net_bytes(&layout, "cuda", 1, size, false) < net_bytes(&layout, "cuda", 1, size, true));

@@ -57,11 +57,10 @@ static void draw(float *to, int64_t count, uint32_t stream, double scale, double
 }
 
 /* A network whose outputs are of size 1 and depend on all that it sees. */
-static int make_checkpoint(void **state)
+static int make_checkpoint_of(dbi_normalization norm)
 {
-    (void)state;
     dbi_error error;
-    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1}, false, 5, &error);
+    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1, norm}, false, 5, &error);
     if (!checkpoint)
         return -1;
     for (int t = 0; t < checkpoint->layout.tensors; t++) {
@@ -72,11 +71,30 @@ static int make_checkpoint(void **state)
     return 0;
 }
 
+static int make_checkpoint(void **state)
+{
+    (void)state;
+    return make_checkpoint_of((dbi_normalization){DBI_NORM_BATCH, 0});
+}
+
 static int free_checkpoint(void **state)
 {
     (void)state;
     dbi_checkpoint_free(checkpoint);
     return 0;
+}
+
+/* Each window has its own statistics, whatever is beside it. */
+static int to_group(void **state)
+{
+    free_checkpoint(state);
+    return make_checkpoint_of((dbi_normalization){DBI_NORM_GROUP, 1});
+}
+
+static int to_batch(void **state)
+{
+    free_checkpoint(state);
+    return make_checkpoint(state);
 }
 
 typedef struct scan {
@@ -450,9 +468,15 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_on_the_host), cmocka_unit_test(test_label),      cmocka_unit_test(test_new_weights),
-        cmocka_unit_test(test_equal_bytes),    cmocka_unit_test(test_not_finite), cmocka_unit_test(test_room),
+        cmocka_unit_test(test_as_on_the_host),
+        cmocka_unit_test(test_label),
+        cmocka_unit_test(test_new_weights),
+        cmocka_unit_test(test_equal_bytes),
+        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_room),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test_setup_teardown(test_as_on_the_host, to_group, to_batch),
+        cmocka_unit_test_setup_teardown(test_equal_bytes, to_group, to_batch),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, free_checkpoint);
 }

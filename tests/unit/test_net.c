@@ -19,6 +19,11 @@
 #include "net/weights.real.h"
 #include "record/stream.h"
 
+#define BATCH                                                                                                          \
+    {                                                                                                                  \
+        DBI_NORM_BATCH, 0                                                                                              \
+    }
+
 /* One forward and backward pass, everything in double whatever the device computes in. */
 typedef struct job {
     const char *device;
@@ -154,57 +159,77 @@ static double largest(const double *a, size_t count)
         }                                                                                                              \
     } while (0)
 
-/* The bias of a convolution before a normalization, whose gradient is truly 0. */
-static bool is_idle_bias(const dbi_layout *layout, int tensor)
+/* The bias of a convolution before a normalization of single channels by what they hold: its gradient is truly 0. */
+static bool is_idle_bias(const dbi_layout *layout, int tensor, dbi_statistics_mode statistics)
 {
     for (int l = 0; l < layout->layers; l++)
-        if (tensor == layout->layer[l].tensor + 1)
-            return true;
+        if (tensor == layout->layer[l].tensor + DBI_CONV_BIAS)
+            return dbi_norm_own(layout, statistics) &&
+                   (!layout->layer[l].groups || layout->layer[l].groups == layout->layer[l].out);
     return false;
 }
 
 /* ---- PyTorch's numbers ---- */
 
-static dbi_record *fixture;
+static dbi_record *fixture,
+    *norms; /* norms: outputs and gradients by instance and by group, of the same image and weights */
 
-static const float *fixture_floats(const char *name, size_t count)
+static const float *floats_of(const dbi_record *record, const char *name, size_t count)
 {
-    const dbi_tensor *t = dbi_record_find(fixture, name);
+    const dbi_tensor *t = dbi_record_find(record, name);
     if (!t || t->dtype != DBI_F32 || t->count != count)
         fail_msg("fixture tensor %s", name);
     return t->data;
 }
 
-static void widen(double *to, const char *name, size_t count)
+static const float *fixture_floats(const char *name, size_t count)
 {
-    const float *from = fixture_floats(name, count);
+    return floats_of(fixture, name, count);
+}
+
+static void widen_from(const dbi_record *record, double *to, const char *name, size_t count)
+{
+    const float *from = floats_of(record, name, count);
     for (size_t i = 0; i < count; i++)
         to[i] = from[i];
+}
+
+static void widen(double *to, const char *name, size_t count)
+{
+    widen_from(fixture, to, name, count);
+}
+
+static dbi_record *load_fixture(const char *name)
+{
+    dbi_error error;
+    const char *directory = getenv("FIXTURES");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s.safetensors", directory ? directory : "tests/fixtures", name);
+    dbi_record *record = dbi_record_load(path, &error);
+    if (!record)
+        print_error("%s\n", error.text);
+    return record;
 }
 
 static int open_fixture(void **state)
 {
     (void)state;
-    dbi_error error;
-    const char *directory = getenv("FIXTURES");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/network.safetensors", directory ? directory : "tests/fixtures");
-    fixture = dbi_record_load(path, &error);
-    if (!fixture)
-        print_error("%s\n", error.text);
-    return fixture ? 0 : -1;
+    fixture = load_fixture("network");
+    norms = load_fixture("norms");
+    return fixture && norms ? 0 : -1;
 }
 
 static int close_fixture(void **state)
 {
     (void)state;
     dbi_record_free(fixture);
+    dbi_record_free(norms);
     return 0;
 }
 
-static void fixture_job(job *j, const char *device, bool wide)
+static void fixture_job(job *j, const char *device, bool wide, dbi_normalization norm)
 {
-    dbi_arch arch = {1, 1, 2};
+    const dbi_arch arch = {1, 1, 2, norm};
     job_new(j, device, wide, &arch, 2, 32, 32, 32);
     for (int t = 0; t < j->layout.tensors; t++) {
         const dbi_named *tensor = &j->layout.tensor[t];
@@ -250,7 +275,9 @@ static void supervised(job *j, const void *context)
     }
 }
 
-static void compare_gradients(const job *j, double whole, double each, double idle)
+/* Against "PREFIX.grad.TENSOR" of the record. */
+static void compare_gradients(const job *j, const dbi_record *record, const char *prefix, double whole, double each,
+                              double idle)
 {
     double *expected = zeros(j->layout.parameters, sizeof(double));
     char name[96];
@@ -258,9 +285,9 @@ static void compare_gradients(const job *j, double whole, double each, double id
         const dbi_named *tensor = &j->layout.tensor[t];
         if (tensor->role != DBI_PARAMETER)
             continue;
-        snprintf(name, sizeof name, "supervised.grad.%s", tensor->name);
-        widen(expected + tensor->offset, name, tensor->count);
-        if (is_idle_bias(&j->layout, t))
+        snprintf(name, sizeof name, "%s.grad.%s", prefix, tensor->name);
+        widen_from(record, expected + tensor->offset, name, tensor->count);
+        if (is_idle_bias(&j->layout, t, j->pass.statistics))
             assert_below(largest(j->gradient + tensor->offset, tensor->count), idle, "%s %s", j->device, name);
         else
             assert_below(distance(j->gradient + tensor->offset, expected + tensor->offset, tensor->count), each,
@@ -290,29 +317,64 @@ static void check_fixture(const char *device, bool wide, double output, double w
                           double statistics)
 {
     job j;
-    fixture_job(&j, device, wide);
+    fixture_job(&j, device, wide, (dbi_normalization)BATCH);
     j.pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};
     run(&j, NULL, NULL);
     compare_outputs(&j, "eval", output);
     j.pass = (dbi_pass){.statistics = DBI_BATCH_STATISTICS, .update_running = true, .keep = true};
     run(&j, supervised, NULL);
     compare_outputs(&j, "supervised.train", output);
-    compare_gradients(&j, whole, each, idle);
+    compare_gradients(&j, fixture, "supervised", whole, each, idle);
     compare_statistics(&j, statistics);
     job_free(&j);
+}
+
+static void compare_first_sample(const job *j, const char *norm, const char *what, const double *got, double limit)
+{
+    const size_t count = outputs(j) / (size_t)j->batch;
+    double *expected = zeros(count, sizeof(double));
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", norm, what);
+    widen_from(norms, expected, name, count);
+    assert_below(distance(got, expected, count), limit, "%s %s", j->device, name);
+    free(expected);
+}
+
+/* In use and in training they give the same. */
+static void check_norms(const char *device, bool wide, double output, double whole, double each, double idle)
+{
+    static const char *const names[] = {"instance", "instance:affine", "group:2"};
+    for (int i = 0; i < 3; i++) {
+        job j;
+        dbi_normalization norm;
+        assert_int_equal(dbi_norm_parse(names[i], &norm, NULL), 0);
+        fixture_job(&j, device, wide, norm);
+        j.pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};
+        run(&j, NULL, NULL);
+        compare_first_sample(&j, names[i], "logits", j.logits, output);
+        compare_first_sample(&j, names[i], "sdf", j.sdf, output);
+        j.pass = (dbi_pass){.statistics = DBI_BATCH_STATISTICS, .update_running = true, .keep = true};
+        run(&j, supervised, NULL);
+        compare_first_sample(&j, names[i], "logits", j.logits, output);
+        compare_gradients(&j, norms, names[i], whole, each, idle);
+        job_free(&j);
+    }
 }
 
 static void test_cpu_agrees_with_pytorch(void **state)
 {
     (void)state;
     check_fixture("cpu", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
+    check_norms("cpu", false, 1e-4, 2e-3, 2e-2, 1e-6);
 }
 
 static void test_reference_agrees_with_pytorch(void **state)
 {
     (void)state;
     check_fixture("reference", true, 1e-6, 1e-6, 1e-6, 1e-9, 1e-6);
+    check_norms("reference", true, 1e-6, 1e-6, 1e-6, 1e-9);
     check_fixture("reference", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
+    check_norms("reference", false, 1e-4, 2e-3, 2e-2, 1e-6);
 }
 
 /* The second run of this program, see test_without_avx512. */
@@ -343,10 +405,14 @@ static void random_job(job *j)
     dbi_weights_free_f32(&w);
     for (int l = 0; l < j->layout.layers; l++) {
         const dbi_named *t = &j->layout.tensor[j->layout.layer[l].tensor];
-        draw(j->parameters + t[2].offset, t[2].count, (uint32_t)(4 * l), 0.2, 1);
-        draw(j->parameters + t[3].offset, t[3].count, (uint32_t)(4 * l + 1), 0.2, 0);
-        draw(j->statistics + t[4].offset, t[4].count, (uint32_t)(4 * l + 2), 0.1, 0);
-        draw(j->statistics + t[5].offset, t[5].count, (uint32_t)(4 * l + 3), 0.05, 1);
+        if (dbi_layout_has(&j->layout, DBI_NORM_GAMMA)) {
+            draw(j->parameters + t[2].offset, t[2].count, (uint32_t)(4 * l), 0.2, 1);
+            draw(j->parameters + t[3].offset, t[3].count, (uint32_t)(4 * l + 1), 0.2, 0);
+        }
+        if (dbi_layout_has(&j->layout, DBI_RUNNING_MEAN)) {
+            draw(j->statistics + t[4].offset, t[4].count, (uint32_t)(4 * l + 2), 0.1, 0);
+            draw(j->statistics + t[5].offset, t[5].count, (uint32_t)(4 * l + 3), 0.05, 1);
+        }
     }
     draw(j->image, inputs(j), 1000, 1, 0.5);
 }
@@ -358,6 +424,11 @@ static void linear(job *j, const void *context)
     draw(j->dlogits, outputs(j), 1001, 1 / sqrt((double)outputs(j)), 0);
     draw(j->dsdf, outputs(j), 1002, 1 / sqrt((double)outputs(j)), 0);
 }
+
+#define BATCH                                                                                                          \
+    {                                                                                                                  \
+        DBI_NORM_BATCH, 0                                                                                              \
+    }
 
 typedef struct sample_case {
     dbi_arch arch;
@@ -409,7 +480,7 @@ static void wobble(const sample_case *c, const job *wide, double *whole, double 
 
 static void compare_jobs(const job *narrow, const job *wide, double whole, const double *wobbles, const char *text)
 {
-    const bool kinks = wide->pass.statistics == DBI_BATCH_STATISTICS;
+    const bool kinks = dbi_norm_own(&wide->layout, wide->pass.statistics);
     assert_below(distance(narrow->logits, wide->logits, outputs(wide)), 1e-4, "%s: logits", text);
     assert_below(distance(narrow->sdf, wide->sdf, outputs(wide)), 1e-4, "%s: sdf", text);
     assert_below(distance(narrow->statistics, wide->statistics, wide->layout.statistics), 1e-4, "%s: statistics", text);
@@ -417,7 +488,7 @@ static void compare_jobs(const job *narrow, const job *wide, double whole, const
                  "%s: gradient", text);
     for (int t = 0; t < wide->layout.tensors; t++) {
         const dbi_named *tensor = &wide->layout.tensor[t];
-        bool idle = is_idle_bias(&wide->layout, t) && wide->pass.statistics == DBI_BATCH_STATISTICS;
+        bool idle = is_idle_bias(&wide->layout, t, wide->pass.statistics);
         if (tensor->role == DBI_PARAMETER && !idle)
             assert_below(distance(narrow->gradient + tensor->offset, wide->gradient + tensor->offset, tensor->count),
                          (kinks ? 2e-2 : 1e-3) + 2 * wobbles[t], "%s: %s", text, tensor->name);
@@ -430,14 +501,17 @@ static void test_devices_agree(void **state)
 {
     (void)state;
     static const sample_case cases[] = {
-        {{1, 1, 1}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},
-        {{3, 2, 3}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
-        {{1, 1, 4}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},
-        {{2, 3, 5}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 1, 8}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
-        {{5, 1, 9}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
-        {{1, 2, 12}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 1, 17}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 1, BATCH}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},
+        {{3, 2, 3, BATCH}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 1, 4, BATCH}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},
+        {{2, 3, 5, BATCH}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 8, BATCH}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{5, 1, 9, BATCH}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{1, 2, 12, BATCH}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 17, BATCH}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 2, 3, {DBI_NORM_INSTANCE, 0}}, 2, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{2, 1, 9, {DBI_NORM_INSTANCE_AFFINE, 0}}, 1, {32, 32, 48}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 3, 6, {DBI_NORM_GROUP, 3}}, 3, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const sample_case *c = &cases[i];
@@ -447,7 +521,7 @@ static void test_devices_agree(void **state)
         job_new(&wide, "reference", true, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
         run_random(&wide, c);
         double whole = 0, wobbles[DBI_MAX_TENSORS] = {0};
-        if (c->statistics == DBI_BATCH_STATISTICS)
+        if (dbi_norm_own(&wide.layout, c->statistics))
             wobble(c, &wide, &whole, wobbles);
         for (int d = 0; d < (is_child() ? 1 : 2); d++) {
             snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters", devices[d], c->arch.channels,
@@ -464,7 +538,7 @@ static void test_devices_agree(void **state)
 static void test_equal_bytes_when_run_again(void **state)
 {
     (void)state;
-    static const sample_case c = {{1, 2, 8}, 2, {32, 16, 48}, 0.5, DBI_BATCH_STATISTICS};
+    static const sample_case c = {{1, 2, 8, BATCH}, 2, {32, 16, 48}, 0.5, DBI_BATCH_STATISTICS};
     job first, second;
     job *both[] = {&first, &second};
     dbi_set_threads(2);
@@ -509,12 +583,19 @@ static double moved_loss(const job *base, size_t offset, const double *direction
     return linear_loss(&j);
 }
 
-/* Every tensor along a random direction: the slope is the gradient's component. All layer kinds, both normalizations,
+static double slope_of(const job *j, const dbi_named *tensor, const double *direction, double step)
+{
+    return (moved_loss(j, tensor->offset, direction, tensor->count, step) -
+            moved_loss(j, tensor->offset, direction, tensor->count, -step)) /
+           (2 * step);
+}
+
+/* Every tensor along a random direction: the slope is the gradient's component. All kinds of layers and normalizations,
  * dropout, skips and heads. */
-static void check_slopes(dbi_statistics_mode statistics, int64_t size)
+static void check_slopes(dbi_normalization norm, dbi_statistics_mode statistics, int64_t size)
 {
     job j;
-    dbi_arch arch = {2, 2, 1};
+    const dbi_arch arch = {2, 2, norm.kind == DBI_NORM_GROUP ? 2 : 1, norm};
     job_new(&j, "reference", true, &arch, 2, size, 32, 32);
     random_job(&j);
     j.pass = (dbi_pass){
@@ -527,20 +608,17 @@ static void check_slopes(dbi_statistics_mode statistics, int64_t size)
             continue;
         draw(direction, tensor->count, 2000 + (uint32_t)t, 1, 0);
         const double *gradient = j.gradient + tensor->offset;
-        double step = 1e-7, /* short, so that hardly a value crosses the kink of ReLU */
-            inner = 0, lengths = 0, squares[2] = {0};
+        double inner = 0, squares[2] = {0}, error = INFINITY;
         for (size_t i = 0; i < tensor->count; i++) {
             inner += gradient[i] * direction[i];
             squares[0] += gradient[i] * gradient[i];
             squares[1] += direction[i] * direction[i];
         }
-        lengths = sqrt(squares[0] * squares[1]);
-        double slope = (moved_loss(&j, tensor->offset, direction, tensor->count, step) -
-                        moved_loss(&j, tensor->offset, direction, tensor->count, -step)) /
-                       (2 * step);
-        bool idle = is_idle_bias(&j.layout, t) && statistics == DBI_BATCH_STATISTICS;
-        assert_below(fabs(slope - inner), idle ? 1e-7 : 1e-4 * lengths, "%s: slope %g, gradient %g", tensor->name,
-                     slope, inner);
+        /* Short steps, so that hardly a value crosses the kink of ReLU, and a shorter one in case one does. */
+        const double limit = is_idle_bias(&j.layout, t, statistics) ? 1e-7 : 1e-4 * sqrt(squares[0] * squares[1]);
+        for (double step = 1e-7; step > 5e-9 && !(error <= limit); step /= 10)
+            error = fabs(slope_of(&j, tensor, direction, step) - inner);
+        assert_below(error, limit, "normalization %d, %s: gradient %g", (int)norm.kind, tensor->name, inner);
     }
     free(direction);
     job_free(&j);
@@ -549,8 +627,11 @@ static void check_slopes(dbi_statistics_mode statistics, int64_t size)
 static void test_gradients_are_slopes(void **state)
 {
     (void)state;
-    check_slopes(DBI_BATCH_STATISTICS, 32);
-    check_slopes(DBI_RUNNING_STATISTICS, 16);
+    check_slopes((dbi_normalization)BATCH, DBI_BATCH_STATISTICS, 32);
+    check_slopes((dbi_normalization)BATCH, DBI_RUNNING_STATISTICS, 16);
+    check_slopes((dbi_normalization){DBI_NORM_INSTANCE, 0}, DBI_BATCH_STATISTICS, 32);
+    check_slopes((dbi_normalization){DBI_NORM_INSTANCE_AFFINE, 0}, DBI_RUNNING_STATISTICS, 32);
+    check_slopes((dbi_normalization){DBI_NORM_GROUP, 2}, DBI_BATCH_STATISTICS, 32);
 }
 
 /* ---- Passes ---- */
@@ -558,7 +639,7 @@ static void test_gradients_are_slopes(void **state)
 static void test_dropout_masks_whole_channels(void **state)
 {
     (void)state;
-    static const sample_case c = {{1, 1, 2}, 2, {16, 16, 32}, 0.5, DBI_RUNNING_STATISTICS};
+    static const sample_case c = {{1, 1, 2, BATCH}, 2, {16, 16, 32}, 0.5, DBI_RUNNING_STATISTICS};
     job with, again, without;
     job *all[] = {&with, &again, &without};
     for (int i = 0; i < 3; i++) {
@@ -587,7 +668,7 @@ static void test_impossible_nets_are_refused(void **state)
         {"cpu", 1, {INT64_C(1) << 40, 16, 16}, ""},
         {"cpu", INT64_C(1) << 60, {16, 16, 16}, "beyond"},
     };
-    dbi_arch arch = {1, 1, 2};
+    dbi_arch arch = {1, 1, .filters = 2};
     dbi_layout layout;
     dbi_error error;
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
@@ -597,7 +678,13 @@ static void test_impossible_nets_are_refused(void **state)
         assert_non_null(strstr(error.text, wrong[i].text));
         assert_true(error.text[0]);
     }
-    static const dbi_arch impossible[] = {{0, 1, 1}, {1, 0, 1}, {1, 1, 0}, {1, 256, 1}, {1, 1, 100000}};
+    static const dbi_arch impossible[] = {{0, 1, 1, BATCH},
+                                          {1, 0, 1, BATCH},
+                                          {1, 1, 0, BATCH},
+                                          {1, 256, 1, BATCH},
+                                          {1, 1, 100000, BATCH},
+                                          {1, 1, 6, {DBI_NORM_GROUP, 4}},
+                                          {1, 1, 6, {DBI_NORM_GROUP, 0}}};
     for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++)
         assert_int_equal(dbi_layout_make(&impossible[i], &layout, &error), -1);
 }
@@ -605,7 +692,7 @@ static void test_impossible_nets_are_refused(void **state)
 static void test_impossible_passes_are_refused(void **state)
 {
     (void)state;
-    dbi_arch arch = {1, 1, 2};
+    dbi_arch arch = {1, 1, .filters = 2};
     dbi_layout layout;
     dbi_weights_f32 weights;
     dbi_error error;
@@ -626,6 +713,17 @@ static void test_impossible_passes_are_refused(void **state)
     assert_int_equal(net_backward_f32(net, &weights, array, array, gradient, &error), -1);
     net_close_f32(net);
     dbi_weights_free_f32(&weights);
+    dbi_arch own = arch;
+    own.norm.kind = DBI_NORM_INSTANCE;
+    assert_int_equal(dbi_layout_make(&own, &layout, &error), 0);
+    assert_int_equal(dbi_weights_new_f32(&weights, &layout, false, &error), 0);
+    net = net_open_f32(&layout, "cpu", 1, size, false, &error);
+    assert_non_null(net);
+    assert_int_equal(net_forward_f32(net, &weights, &plain, array, outs, outs + 4096, &error), -1); /* in use, too */
+    assert_non_null(strstr(error.text, "window"));
+    assert_int_equal(dbi_net_slide(net, &weights, false, NULL, array, NULL, NULL, &error), -1);
+    net_close_f32(net);
+    dbi_weights_free_f32(&weights);
     free(array);
     free(outs);
     free(gradient);
@@ -635,7 +733,7 @@ static void test_impossible_passes_are_refused(void **state)
 static void test_memory_is_planned(void **state)
 {
     (void)state;
-    dbi_arch arch = {1, 1, 16};
+    dbi_arch arch = {1, 1, .filters = 16};
     dbi_layout layout;
     dbi_error error;
     int64_t patch[] = {112, 112, 80}, wrong[] = {112, 112, 81};

@@ -99,7 +99,7 @@ static void dtc_cpu(void **state)
 int main(void)
 {
     dbi_error error;
-    const dbi_arch arch = {1, 1, 2};
+    const dbi_arch arch = {1, 1, .filters = 2};
     fixture = dbi_record_load("tests/fixtures/network.safetensors", &error);
     if (!fixture || dbi_layout_make(&arch, &layout, &error)) {
         fprintf(stderr, "%s\n", error.text);

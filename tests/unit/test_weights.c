@@ -14,7 +14,7 @@
 #include "net/weights.f64.h"
 #include "record/metadata.h"
 
-static const dbi_arch arch = {2, 3, 2};
+static const dbi_arch arch = {2, 3, .filters = 2};
 
 static dbi_checkpoint *fresh(uint64_t seed)
 {
@@ -37,7 +37,7 @@ static dbi_record *record_of(const dbi_checkpoint *c)
 static void test_layout_is_complete(void **state)
 {
     (void)state;
-    dbi_arch usual = {1, 1, 16};
+    dbi_arch usual = {1, 1, .filters = 16};
     dbi_layout layout;
     dbi_error error;
     assert_int_equal(dbi_layout_make(&usual, &layout, &error), 0);
@@ -61,10 +61,57 @@ static void test_layout_is_complete(void **state)
     }
 }
 
+/* What each normalization has of its own, and that it goes through a file, with the architecture's metadata and (told
+ * where the tensors cannot tell) without. */
+static void test_normalizations(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *norm;
+        int tensors; /* of a layer */
+        bool told;
+    } kinds[] = {{"batch", 6, false}, {"instance", 2, false}, {"instance:affine", 4, true}, {"group:2", 4, true}};
+    dbi_error error;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        dbi_arch a = arch;
+        char text[DBI_NORM_TEXT];
+        assert_int_equal(dbi_norm_parse(kinds[i].norm, &a.norm, &error), 0);
+        dbi_checkpoint *c = dbi_checkpoint_new(&a, true, 1, &error);
+        assert_non_null(c);
+        assert_int_equal(c->layout.tensors, c->layout.layers * kinds[i].tensors + 4);
+        assert_int_equal(c->layout.statistics > 0, i == 0);
+        dbi_record *record = record_of(c);
+        assert_true(!strstr(dbi_meta_get(record, "architecture"), "norm") ==
+                    (i == 0)); /* files from before there was a choice say nothing */
+        dbi_checkpoint *back = dbi_checkpoint_from_record(record, &error);
+        assert_non_null(back);
+        dbi_norm_text(&back->layout.arch.norm, text);
+        assert_string_equal(text, kinds[i].norm);
+        assert_memory_equal(back->weights.parameters, c->weights.parameters, c->layout.parameters * sizeof(float));
+        dbi_checkpoint_free(back);
+        assert_null(dbi_checkpoint_from_record_of(record, &(dbi_normalization){DBI_NORM_GROUP, 1}, &error));
+        assert_non_null(strstr(error.text, "not group:1"));
+        assert_int_equal(dbi_meta_set(record, "architecture", NULL, &error), 0);
+        back = dbi_checkpoint_from_record(record, &error);
+        assert_int_equal(!back, kinds[i].told);
+        dbi_checkpoint_free(back);
+        back = dbi_checkpoint_from_record_of(record, &a.norm, &error);
+        assert_non_null(back);
+        assert_true(dbi_norm_equal(&back->layout.arch.norm, &a.norm));
+        dbi_checkpoint_free(back);
+        dbi_record_free(record);
+        dbi_checkpoint_free(c);
+    }
+    static const char *const wrong[] = {"",         "Batch",    "group",         "group:",   "group:0",
+                                        "group:2x", "group:-1", "group:1000000", "instance:"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(dbi_norm_parse(wrong[i], &(dbi_normalization){0}, &error), -1);
+}
+
 static void test_fresh_weights_have_their_spread(void **state)
 {
     (void)state;
-    dbi_arch wide = {1, 1, 8};
+    dbi_arch wide = {1, 1, .filters = 8};
     dbi_error error;
     dbi_checkpoint *c = dbi_checkpoint_new(&wide, false, 1, &error),
                    *same = dbi_checkpoint_new(&wide, false, 1, &error);
@@ -317,9 +364,15 @@ static void test_average(void **state)
     assert_int_equal(teacher->weights.batches, 4);
     assert_null(teacher->weights.momentum);
     assert_string_equal(dbi_meta_get(teacher->meta, "preprocessing"), "{\"a\":1}");
-    dbi_arch other = {1, 3, 2};
+    dbi_arch other = {1, 3, .filters = 2};
     dbi_checkpoint *stranger = dbi_checkpoint_new(&other, false, 1, &error);
     assert_int_equal(dbi_checkpoint_average(stranger, student, 0.99, true, &error), -1);
+    dbi_checkpoint_free(stranger);
+    dbi_arch another = arch;
+    another.norm.kind = DBI_NORM_INSTANCE;
+    stranger = dbi_checkpoint_new(&another, false, 1, &error);
+    assert_int_equal(dbi_checkpoint_average(stranger, student, 0.99, true, &error), -1);
+    assert_non_null(strstr(error.text, "batch, is not the teacher's, instance"));
     dbi_checkpoint_free(teacher);
     dbi_checkpoint_free(student);
     dbi_checkpoint_free(before);
@@ -330,6 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layout_is_complete),
+        cmocka_unit_test(test_normalizations),
         cmocka_unit_test(test_fresh_weights_have_their_spread),
         cmocka_unit_test(test_records_keep_everything),
         cmocka_unit_test(test_public_models_are_read),
