@@ -75,11 +75,6 @@ static int rounded(const state *s, int channels)
     return (channels + lanes - 1) / lanes * lanes;
 }
 
-static int in_level(const dbi_layer *l)
-{
-    return l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN);
-}
-
 static dbi_blocked blocked_of(const state *s, int channels, int level)
 {
     return (dbi_blocked){
@@ -160,7 +155,7 @@ static int describe(const state *s, const dbi_layer *l, described *d, dbi_error 
 {
     int in = rounded(s, l->in), out = rounded(s, l->out), edge = l->kind == DBI_LAYER_CONV3 ? 3 : 2,
         taps = edge * edge * edge;
-    dbi_blocked from = blocked_of(s, in, in_level(l)), to = blocked_of(s, out, l->level);
+    dbi_blocked from = blocked_of(s, in, dbi_layer_in_level(l)), to = blocked_of(s, out, l->level);
     dnnl_dims_t in_dims = {from.batch, in, from.size[0], from.size[1], from.size[2]},
                 out_dims = {to.batch, out, to.size[0], to.size[1], to.size[2]};
     dnnl_dims_t dims = {out, in, edge, edge, edge}, strides = {(dnnl_dim_t)in * taps, taps, edge * edge, edge, 1};
@@ -280,7 +275,7 @@ static int make_transposed(state *s, conv *c, const described *d, dbi_error *err
 /* The three passes as loops of direct.h. */
 static void describe_direct(const state *s, conv *c, const dbi_layer *l)
 {
-    dbi_blocked in = blocked_of(s, l->in, in_level(l)), out = blocked_of(s, l->out, l->level);
+    dbi_blocked in = blocked_of(s, l->in, dbi_layer_in_level(l)), out = blocked_of(s, l->out, l->level);
     bool up = l->kind == DBI_LAYER_UP;
     int taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8, in_lanes = lanes_of(s, l->in), out_lanes = lanes_of(s, l->out);
     int64_t in_step = up ? (int64_t)l->out * taps : taps, out_step = up ? taps : (int64_t)l->in * taps;

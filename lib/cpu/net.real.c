@@ -446,6 +446,16 @@ static void heads_backward(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights,
                                  net->constant);
 }
 
+/* a of layer l becomes its gradient through the layer that has it as its input. That layer has had its turn: its z is
+ * its gradient, and the gradient of its weights needs a no more. */
+static int gather(dbi_cpu_net_f32 *net, int l, const dbi_weights_f32 *weights, dbi_error *error)
+{
+    const dbi_layout *layout = net->shape.layout;
+    const int reader = dbi_layout_reader(layout, l);
+    const real *weight = tensor_of(layout, reader, DBI_CONV_WEIGHT, weights->parameters);
+    return net->backend->data_gradient(net->state, reader, net->z[reader], weight, net->a[l], error);
+}
+
 /* z of layer l becomes its gradient, from the gradients of a in the layers that read it. */
 static void normalize_backward(dbi_cpu_net_f32 *net, int l, real *gradient)
 {
@@ -467,15 +477,14 @@ int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weight
         return dbi_fail(error, "a backward pass without a forward pass that was kept");
     net->kept = false;
     for (int l = layout->layers - 1; l >= 0; l--) {
-        const int input = layout->layer[l].input;
         if (l == layout->layers - 1)
             heads_backward(net, weights, dlogits, dsdf, gradient);
+        else if (gather(net, l, weights, error))
+            return -1;
         else
             normalize_backward(net, l, gradient);
-        const real *weight = tensor_of(layout, l, DBI_CONV_WEIGHT, weights->parameters);
         if (net->backend->weight_gradient(net->state, l, input_of(net, l, net->image), net->z[l],
-                                          tensor_of(layout, l, DBI_CONV_WEIGHT, gradient), error) ||
-            (input >= 0 && net->backend->data_gradient(net->state, l, net->z[l], weight, net->a[input], error)))
+                                          tensor_of(layout, l, DBI_CONV_WEIGHT, gradient), error))
             return -1;
     }
     return 0;

@@ -58,8 +58,7 @@ static void visit_kernel(const state *s, int layer, operation op, int64_t sample
                          real *in, real *out)
 {
     const dbi_layer *l = &s->shape.layout->layer[layer];
-    int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN),
-        edge = l->kind == DBI_LAYER_CONV3 ? 3 : 2;
+    int in_level = dbi_layer_in_level(l), edge = l->kind == DBI_LAYER_CONV3 ? 3 : 2;
     int64_t in_size[3], out_size[3];
     for (int d = 0; d < 3; d++) {
         in_size[d] = s->shape.size[d] >> in_level;
@@ -120,9 +119,8 @@ static int data_gradient(void *opaque, int layer, const real *dz, const real *we
 {
     const state *s = opaque;
     const dbi_layer *l = &s->shape.layout->layer[layer];
-    int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN);
     (void)error;
-    memset(din, 0, elements(&s->shape, l->in, in_level) * sizeof *din);
+    memset(din, 0, elements(&s->shape, l->in, dbi_layer_in_level(l)) * sizeof *din);
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t n = 0; n < s->shape.batch; n++)
         for (int ci = 0; ci < l->in; ci++)

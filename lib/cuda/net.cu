@@ -440,7 +440,7 @@ static int open_convs(dbi_cuda_net *net, const dbi_device *device, size_t *works
     dbi_conv_shape shapes[DBI_MAX_LAYERS];
     for (int l = 0; l < net->layout->layers; l++) {
         const dbi_layer *layer = &net->layout->layer[l];
-        const int in_level = layer->level + (layer->kind == DBI_LAYER_UP) - (layer->kind == DBI_LAYER_DOWN);
+        const int in_level = dbi_layer_in_level(layer);
         shapes[l].kind = layer->kind;
         shapes[l].in = dbi_padded(layer->in);
         shapes[l].out = dbi_padded(layer->out);
@@ -1045,7 +1045,10 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
     if (head_gradients(net, stream, &h, gradient, error))
         return -1;
     for (int l = last; l >= 0; l--) {
-        const int input = layout->layer[l].input, adder = dbi_layout_adder(layout, l);
+        const int reader = dbi_layout_reader(layout, l), adder = dbi_layout_adder(layout, l);
+        if (reader >= 0 && dbi_convs_data(net->convs, stream, reader, z_of(net, reader),
+                                          packed_of(net, net->packed, reader), a_of(net, l), net->workspace, error))
+            return -1;
         source from;
         memset(&from, 0, sizeof from);
         from.heads = h;
@@ -1054,9 +1057,7 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
         if ((layout->layer[l].groups ? sample_gradient : batch_gradient)(net, stream, l, &from, gradient, error) ||
             gradient_of_z(net, stream, l, &from, error) ||
             dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l),
-                             net->workspace, error) ||
-            (input >= 0 && dbi_convs_data(net->convs, stream, l, z_of(net, l), packed_of(net, net->packed, l),
-                                          a_of(net, input), net->workspace, error)))
+                             net->workspace, error))
             return -1;
     }
     return unpack_gradient(net, stream, gradient, error);

@@ -108,6 +108,11 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
     return 0;
 }
 
+int dbi_layer_in_level(const dbi_layer *layer)
+{
+    return layer->level + (layer->kind == DBI_LAYER_UP) - (layer->kind == DBI_LAYER_DOWN);
+}
+
 int dbi_layout_widest(const dbi_layout *layout)
 {
     int widest = 0;
@@ -124,6 +129,14 @@ bool dbi_layout_has(const dbi_layout *layout, dbi_layer_tensor tensor)
 size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor)
 {
     return layout->tensor[layout->layer[l].tensor + (int)tensor].offset;
+}
+
+int dbi_layout_reader(const dbi_layout *layout, int l)
+{
+    for (int t = l + 1; t < layout->layers; t++)
+        if (layout->layer[t].input == l)
+            return t;
+    return -1;
 }
 
 int dbi_layout_adder(const dbi_layout *layout, int l)

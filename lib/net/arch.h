@@ -80,6 +80,8 @@ typedef struct dbi_layout {
 /* Fills the layout; refuses impossible numbers. */
 int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error);
 
+/* The level of the layer's input. */
+int dbi_layer_in_level(const dbi_layer *layer);
 /* Channels of the widest layer. */
 int dbi_layout_widest(const dbi_layout *layout);
 /* Do the layers have this tensor? */
@@ -89,6 +91,8 @@ size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tenso
 /* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then
  * the output has to be kept. */
 int dbi_layout_last_reader(const dbi_layout *layout, int l);
+/* The layer that has layer l's output as its input, -1: none, the heads read it. */
+int dbi_layout_reader(const dbi_layout *layout, int l);
 /* The layer that adds layer l's output to its own, -1: none. The gradient of a sum is that of both its terms. */
 int dbi_layout_adder(const dbi_layout *layout, int l);
 

@@ -122,8 +122,7 @@ static void layer_row(const device *d, int index, const machine *m, int repeats,
         [DBI_LAYER_CONV3] = "3³", [DBI_LAYER_DOWN] = "2³ down", [DBI_LAYER_UP] = "2³ up"};
     const dbi_layout *layout = d->shape->layout;
     const dbi_layer *l = &layout->layer[index];
-    const int in_level = l->level + (l->kind == DBI_LAYER_UP) - (l->kind == DBI_LAYER_DOWN),
-              taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8;
+    const int in_level = dbi_layer_in_level(l), taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8;
     const int low = l->kind == DBI_LAYER_UP ? in_level : l->level; /* the level at which every tap counts */
     const int64_t *size = d->shape->size;
     const double voxels = (double)((size[0] >> low) * (size[1] >> low) * (size[2] >> low)),

@@ -50,6 +50,15 @@ static void test_layout_is_complete(void **state)
             assert_int_equal(from->out, layout.layer[l].out);
             assert_int_equal(from->level, layout.layer[l].level);
         }
+    for (int l = 0; l < layout.layers; l++) {
+        const int reader = dbi_layout_reader(&layout, l);
+        assert_int_equal(reader < 0, l == layout.layers - 1);
+        if (reader >= 0) {
+            assert_int_equal(layout.layer[reader].input, l);
+            assert_int_equal(layout.layer[reader].in, layout.layer[l].out);
+            assert_int_equal(dbi_layer_in_level(&layout.layer[reader]), layout.layer[l].level);
+        }
+    }
 }
 
 /* What each normalization has of its own, and that it goes through a file, with the architecture's metadata and (told
