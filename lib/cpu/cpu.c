@@ -8,6 +8,22 @@
 #include "cpu/net.real.h"
 #include "cpu/trainer.real.h"
 
+/* The two devices differ in their table of layers alone. */
+static const dbi_backend_f32 *layers_of(const dbi_device *device)
+{
+    return device->table == &dbi_reference ? &dbi_backend_reference_f32 : &dbi_backend_fast;
+}
+
+static void *net_open(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error)
+{
+    return dbi_cpu_net_open_f32(layers_of(device), shape, error);
+}
+
+static size_t net_bytes(const dbi_device *device, const dbi_net_shape *shape)
+{
+    return dbi_cpu_net_bytes_f32(layers_of(device), shape);
+}
+
 static void net_close(void *net)
 {
     dbi_cpu_net_close_f32(net);
@@ -42,13 +58,13 @@ static void trainer_close(void *opaque)
     free(t);
 }
 
-static void *open_trainer(const dbi_backend_f32 *backend, const dbi_training *training, dbi_error *error)
+static void *trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error)
 {
     trainer *t = dbi_alloc(1, sizeof *t, error);
     if (!t)
         return NULL;
     t->parameters = training->layout->parameters;
-    if (!(t->trainer = dbi_cpu_trainer_open_f32(backend, training, error))) {
+    if (!(t->trainer = dbi_cpu_trainer_open_f32(layers_of(device), training, error))) {
         free(t);
         return NULL;
     }
@@ -102,66 +118,11 @@ static int trainer_gradient(void *opaque, float *gradient, dbi_error *error)
     return 0;
 }
 
-static void *cpu_net_open(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error)
-{
-    (void)device;
-    return dbi_cpu_net_open_f32(&dbi_backend_fast, shape, error);
-}
+#define FUNCTIONS                                                                                                      \
+    .net_open = net_open, .net_close = net_close, .net_bytes = net_bytes, .net_forward = net_forward,                  \
+    .net_backward = net_backward, .trainer_open = trainer_open, .trainer_close = trainer_close,                        \
+    .trainer_average = trainer_average, .trainer_submit = trainer_submit, .trainer_finish = trainer_finish,            \
+    .trainer_fetch = trainer_fetch, .trainer_gradient = trainer_gradient
 
-static size_t cpu_net_bytes(const dbi_device *device, const dbi_net_shape *shape)
-{
-    (void)device;
-    return dbi_cpu_net_bytes_f32(&dbi_backend_fast, shape);
-}
-
-static void *cpu_trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error)
-{
-    (void)device;
-    return open_trainer(&dbi_backend_fast, training, error);
-}
-
-static void *reference_net_open(const dbi_device *device, const dbi_net_shape *shape, dbi_error *error)
-{
-    (void)device;
-    return dbi_cpu_net_open_f32(&dbi_backend_reference_f32, shape, error);
-}
-
-static size_t reference_net_bytes(const dbi_device *device, const dbi_net_shape *shape)
-{
-    (void)device;
-    return dbi_cpu_net_bytes_f32(&dbi_backend_reference_f32, shape);
-}
-
-static void *reference_trainer_open(const dbi_device *device, const dbi_training *training, dbi_error *error)
-{
-    (void)device;
-    return open_trainer(&dbi_backend_reference_f32, training, error);
-}
-
-const dbi_device_table dbi_cpu = {.name = "cpu",
-                                  .net_open = cpu_net_open,
-                                  .net_close = net_close,
-                                  .net_bytes = cpu_net_bytes,
-                                  .net_forward = net_forward,
-                                  .net_backward = net_backward,
-                                  .trainer_open = cpu_trainer_open,
-                                  .trainer_close = trainer_close,
-                                  .trainer_average = trainer_average,
-                                  .trainer_submit = trainer_submit,
-                                  .trainer_finish = trainer_finish,
-                                  .trainer_fetch = trainer_fetch,
-                                  .trainer_gradient = trainer_gradient};
-
-const dbi_device_table dbi_reference = {.name = "reference",
-                                        .net_open = reference_net_open,
-                                        .net_close = net_close,
-                                        .net_bytes = reference_net_bytes,
-                                        .net_forward = net_forward,
-                                        .net_backward = net_backward,
-                                        .trainer_open = reference_trainer_open,
-                                        .trainer_close = trainer_close,
-                                        .trainer_average = trainer_average,
-                                        .trainer_submit = trainer_submit,
-                                        .trainer_finish = trainer_finish,
-                                        .trainer_fetch = trainer_fetch,
-                                        .trainer_gradient = trainer_gradient};
+const dbi_device_table dbi_cpu = {.name = "cpu", FUNCTIONS};
+const dbi_device_table dbi_reference = {.name = "reference", FUNCTIONS};
