@@ -44,7 +44,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_NORM:
         if (dbi_norm_parse(arg, &a->arch.norm, &error))
-            argp_error(state, "%s", error.text);
+            tool_usage(state, "norm", &error);
         a->norm = true;
         return 0;
     case KEY_FROM:

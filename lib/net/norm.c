@@ -24,7 +24,7 @@ int dbi_norm_parse(const char *text, dbi_normalization *norm, dbi_error *error)
             return 0;
         }
     }
-    return dbi_fail(error, "normalization \"%s\": batch, instance, instance:affine and group:N are possible", text);
+    return dbi_fail(error, "\"%s\": choose batch, instance, instance:affine or group:N", text);
 }
 
 void dbi_norm_text(const dbi_normalization *norm, char text[DBI_NORM_TEXT])
