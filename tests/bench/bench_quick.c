@@ -2,8 +2,9 @@
  * Times each kernel of note, small, on one thread, as a ratio to a loop that measures the machine and runs beside it,
  * and compares the ratio with the one that TABLE has for these vectors. More than MARGIN times it: failed. Prints a
  * line a kernel and at the end "N passed, N failed"; exit status 1 when one failed. Processor time, not the clock, and
- * the least of ROUNDS (default 9) are taken, so that a busy machine does not matter. bench_quick --record [ROUNDS] the
- * table's lines, measured here The table's lines are "KERNEL VECTORS REFERENCE RATIO", # begins a comment. */
+ * the least of ROUNDS (default 9) are taken, so that a busy machine does not matter.
+ *   bench_quick --record [ROUNDS]             the table's lines, measured here
+ * The table's lines are "KERNEL VECTORS REFERENCE RATIO", # begins a comment. */
 #include "cohort/phantom.h"
 #include "reference.h"
 #include "works.h"

@@ -1,17 +1,27 @@
 /* Does one piece of work again and again, for a comparison in turns: bench_work WORK ARGUMENTS...
  * Prepares, warms up, prints "ready" and then, for each line that it reads, does the work once and prints the seconds
  * it took. At the end of its input, or at the line "stop", it prints "peak MB", the largest resident memory, and goes.
+ *
  *   step METHOD XxYxZ BATCH LABELED FILTERS   a step of training with loss and SGD, and the teacher's average where the
- * method has one infer XxYxZ FILTERS                       a forward pass with running statistics sdf CASE exact signed
- * distance of class 1 of the case's label, raw levelset CASE XxYxZ                       distance to the 1/2 level set
- * and its gradient, of the label's middle, softened score CASE                                all scores of the label,
- * moved by two voxels, against itself read CASE                                 the case from its file into memory fma
- * GFLOP                                 so many multiply-adds in registers command PROGRAM ARGUMENTS...              a
- * whole process, its output thrown away; peak is the processes' And, without turns: crop CASE XxYxZ OUT     the part of
- * that size round the middle of the label plain CASE OUT          the case without compression, for readers that know
- * no zstd flops XxYxZ BATCH LABELED FILTERS "step GFLOP" of a training step's convolutions; "teacher GFLOP" of a pass
- * of the unlabelled samples pipe METHOD FILTERS     training on the batches of standard input: seconds, steps, and the
- * share of them spent waiting for a batch */
+ *                                             method has one
+ *   infer XxYxZ FILTERS                       a forward pass with running statistics
+ *   sdf CASE                                  exact signed distance of class 1 of the case's label, raw
+ *   levelset CASE XxYxZ                       distance to the 1/2 level set and its gradient, of the label's middle,
+ *                                             softened
+ *   score CASE                                all scores of the label, moved by two voxels, against itself
+ *   read CASE                                 the case from its file into memory
+ *   fma GFLOP                                 so many multiply-adds in registers
+ *   command PROGRAM ARGUMENTS...              a whole process, its output thrown away; peak is the processes'
+ *
+ * And, without turns:
+ *
+ *   crop CASE XxYxZ OUT     the part of that size round the middle of the label
+ *   plain CASE OUT          the case without compression, for readers that know no zstd
+ *   flops XxYxZ BATCH LABELED FILTERS
+ *                           "step GFLOP" of a training step's convolutions; "teacher GFLOP" of a pass of the unlabelled
+ *                           samples
+ *   pipe METHOD FILTERS     training on the batches of standard input: seconds, steps, and the share of them spent
+ *                           waiting for a batch */
 #include "method/batch.h"
 #include "works.h"
 
