@@ -60,7 +60,7 @@ programs := $(BUILD)/bin/dbisl $(tool_sources:tools/%.c=$(BUILD)/bin/dbisl-%)
 unit_sources := $(sort $(wildcard tests/unit/test_*.c))
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/%)
 # Tests of kernels that are linked a second time, with the CUDA objects, to run on a GPU.
-gpu_tests := $(if $(cuda),$(addprefix $(BUILD)/gpu/test_cuda_,conv distance loss net slide trainer))
+gpu_tests := $(if $(cuda),$(addprefix $(BUILD)/gpu/test_cuda_,conv distance interpolation loss net slide trainer))
 bench_sources := $(sort $(wildcard tests/bench/bench_*.c))
 bench_programs := $(bench_sources:tests/bench/%.c=$(BUILD)/tests/%)
 
