@@ -78,7 +78,7 @@ static int add_history(dbi_checkpoint *checkpoint, json_t *settings, const char 
 static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error)
 {
     const dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1,
-                           a->arch.filters ? a->arch.filters : 16, a->arch.norm};
+                           a->arch.filters ? a->arch.filters : 16, a->arch.norm, 1};
     dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, true, seed, error);
     char text[32];
     snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end below 2^63 */

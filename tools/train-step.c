@@ -305,7 +305,7 @@ static int agree_regression(dbi_checkpoint *student, const dbi_method *method, d
 
 static bool same_shape(const dbi_loss_shape *a, const dbi_loss_shape *b)
 {
-    return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes &&
+    return a->batch == b->batch && a->labeled == b->labeled && a->classes == b->classes && a->decoders == b->decoders &&
            !memcmp(a->size, b->size, sizeof a->size);
 }
 

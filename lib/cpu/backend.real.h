@@ -13,7 +13,7 @@ typedef struct dbi_norm_f32 {
     const real *skip; /* an activation like a, or NULL */
 } dbi_norm_f32;
 
-/* The heads: 1^3 convolutions of the last layer's a, weights [K,filters] and biases [K]. */
+/* The heads: 1^3 convolutions of a decoder's last a, weights [K,filters] and biases [K]. */
 typedef struct dbi_heads_f32 {
     const real *sdf_weight, *sdf_bias, *seg_weight, *seg_bias;
 } dbi_heads_f32;
@@ -37,7 +37,8 @@ typedef struct dbi_backend_f32 {
     void (*moments)(void *state, int layer, const real *z, double *mean, double *variance);
     /* a may be z. */
     void (*normalize)(void *state, int layer, const real *z, const dbi_norm_f32 *norm, real *a);
-    /* With the last layer's normalization inside. logits and sdf (after tanh): plain [batch,K,X,Y,Z]. */
+    /* Of one decoder, with the normalization of its last layer inside. logits and sdf (after tanh): plain
+     * [batch,K,X,Y,Z]. */
     void (*heads)(void *state, const real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *heads, real *logits,
                   real *sdf);
 
@@ -48,8 +49,8 @@ typedef struct dbi_backend_f32 {
     /* z becomes dz = by_dy dy + by_z (z - mean) + constant; the three factors lie like scale. */
     void (*normalize_gradient)(void *state, int layer, real *z, const dbi_norm_f32 *norm, const real *da,
                                const real *da_skip, const real *by_dy, const real *by_z, const real *constant);
-    /* The same two for the last layer, whose da comes from the heads: dlogits and dr (before tanh), plain; and the
-     * heads' own gradients. */
+    /* The same two for a decoder's last layer, whose da comes from the heads: dlogits and dr (before tanh), plain; and
+     * the heads' own gradients. */
     void (*heads_sums)(void *state, const real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *heads,
                        const real *dlogits, const real *dr, double *sum, double *dot,
                        const dbi_heads_gradient_f32 *gradient);

@@ -311,7 +311,7 @@ static int make_layer(state *s, int index, dbi_error *error)
     conv *c = &s->conv[index];
     described d;
     dbi_blocked out = blocked_of(s, l->out, l->level);
-    int classes = index == s->shape.layout->layers - 1 ? s->shape.layout->arch.classes : 0;
+    int classes = dbi_layout_heads(s->shape.layout, index) >= 0 ? s->shape.layout->arch.classes : 0;
     s->partial_bytes = larger(
         s->partial_bytes, sizeof(float) * dbi_blocked_partials(&out, lanes_of(s, l->out), classes, index ? 0 : l->in));
     if (index == 0) {

@@ -89,7 +89,7 @@ static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
            lanes = (size_t)layer->out + DBI_LANES;
     const size_t numbers = (size_t)dbi_norm_rows(&net->shape) * lanes;
     need(p, &net->z[l], bytes, training ? 0 : l, training ? WHOLE_PASS : dbi_layout_last_reader(layout, l));
-    if (training && l < layout->layers - 1)
+    if (training && dbi_layout_heads(layout, l) < 0)
         need(p, &net->a[l], bytes, 0, WHOLE_PASS);
     need(p, &net->mean[l], numbers * sizeof(real), 0, WHOLE_PASS);
     need(p, &net->scale[l], numbers * sizeof(real), 0, WHOLE_PASS);
@@ -117,7 +117,7 @@ static void plan_net(plan *p, dbi_cpu_net_f32 *net, void **scratch, size_t scrat
     need(p, &net->second, numbers * sizeof(double), 0, WHOLE_PASS);
     need(p, scratch, scratch_bytes, 0, WHOLE_PASS);
     if (net->shape.training) {
-        need(p, &net->sdf, outputs * sizeof(real), 0, WHOLE_PASS);
+        need(p, &net->sdf, (size_t)layout->arch.decoders * outputs * sizeof(real), 0, WHOLE_PASS);
         need(p, &net->dr, outputs * sizeof(real), 0, WHOLE_PASS);
     }
     place(p);
@@ -291,18 +291,20 @@ static dbi_norm_f32 norm_of(const dbi_cpu_net_f32 *net, int l, bool dropout)
                           .skip = layer->skip < 0 ? NULL : net->a[layer->skip]};
 }
 
-static dbi_heads_f32 heads_of(const dbi_layout *layout, const dbi_weights_f32 *weights)
+static dbi_heads_f32 heads_of(const dbi_layout *layout, int decoder, const dbi_weights_f32 *weights)
 {
+    const dbi_decoder *end = &layout->decoder[decoder];
     const real *p = weights->parameters;
-    return (dbi_heads_f32){.sdf_weight = p + layout->tensor[layout->sdf_head].offset,
-                           .sdf_bias = p + layout->tensor[layout->sdf_head + 1].offset,
-                           .seg_weight = p + layout->tensor[layout->seg_head].offset,
-                           .seg_bias = p + layout->tensor[layout->seg_head + 1].offset};
+    return (dbi_heads_f32){.sdf_weight = p + layout->tensor[end->sdf_head].offset,
+                           .sdf_bias = p + layout->tensor[end->sdf_head + 1].offset,
+                           .seg_weight = p + layout->tensor[end->seg_head].offset,
+                           .seg_bias = p + layout->tensor[end->seg_head + 1].offset};
 }
 
+/* Of one decoder; the next one's follow. */
 static size_t outputs_of(const dbi_cpu_net_f32 *net)
 {
-    return (size_t)dbi_layer_values(&net->shape, net->shape.layout->layers - 1) *
+    return (size_t)dbi_layer_values(&net->shape, net->shape.layout->decoder[0].layer) *
            (size_t)net->shape.layout->arch.classes;
 }
 
@@ -310,10 +312,10 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
                             real *logits, real *sdf, dbi_error *error)
 {
     const dbi_layout *layout = net->shape.layout;
-    int last = layout->layers - 1;
     bool dropout = pass->dropout > 0;
     net->kept = false;
-    for (int l = 0; l <= last; l++) {
+    for (int l = 0; l < layout->layers; l++) {
+        const int decoder = dbi_layout_heads(layout, l);
         const real *weight = tensor_of(layout, l, DBI_CONV_WEIGHT, weights->parameters);
         if (net->backend->convolve(net->state, l, input_of(net, l, image), weight, net->z[l], error))
             return -1;
@@ -321,12 +323,14 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
         if (dropout && layout->layer[l].dropout)
             draw_dropout(net, l, pass);
         dbi_norm_f32 norm = norm_of(net, l, dropout);
-        if (l < last)
+        if (decoder < 0) {
             net->backend->normalize(net->state, l, net->z[l], &norm, net->a[l]);
+        } else {
+            const size_t at = (size_t)decoder * outputs_of(net);
+            dbi_heads_f32 heads = heads_of(layout, decoder, weights);
+            net->backend->heads(net->state, net->z[l], &norm, &heads, logits + at, sdf + at);
+        }
     }
-    dbi_norm_f32 norm = norm_of(net, last, dropout);
-    dbi_heads_f32 heads = heads_of(layout, weights);
-    net->backend->heads(net->state, net->z[last], &norm, &heads, logits, sdf);
     if (pass->update_running && dbi_layout_has(layout, DBI_RUNNING_MEAN))
         weights->batches++;
     if (pass->keep) {
@@ -334,7 +338,7 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
         net->image = image;
         net->statistics = pass->statistics;
         net->dropout = dropout;
-        memcpy(net->sdf, sdf, outputs_of(net) * sizeof(real));
+        memcpy(net->sdf, sdf, (size_t)layout->arch.decoders * outputs_of(net) * sizeof(real));
     }
     return 0;
 }
@@ -424,22 +428,24 @@ static void normalization_gradient(dbi_cpu_net_f32 *net, int l, real *gradient)
     }
 }
 
-/* The last layer, from the outputs' gradients; z of the last layer becomes its gradient. */
-static void heads_backward(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights, const real *dlogits, const real *dsdf,
-                           real *gradient)
+/* A decoder's last layer, from the outputs' gradients; z of that layer becomes its gradient. */
+static void heads_backward(dbi_cpu_net_f32 *net, int decoder, const dbi_weights_f32 *weights, const real *dlogits,
+                           const real *dsdf, real *gradient)
 {
     const dbi_layout *layout = net->shape.layout;
-    int last = layout->layers - 1;
+    const dbi_decoder *end = &layout->decoder[decoder];
+    const int last = end->layer;
+    const size_t count = outputs_of(net), at = (size_t)decoder * count;
     dbi_norm_f32 norm = norm_of(net, last, net->dropout);
-    dbi_heads_f32 heads = heads_of(layout, weights);
-    dbi_heads_gradient_f32 out = {.sdf_weight = gradient + layout->tensor[layout->sdf_head].offset,
-                                  .sdf_bias = gradient + layout->tensor[layout->sdf_head + 1].offset,
-                                  .seg_weight = gradient + layout->tensor[layout->seg_head].offset,
-                                  .seg_bias = gradient + layout->tensor[layout->seg_head + 1].offset};
-    size_t count = outputs_of(net);
+    dbi_heads_f32 heads = heads_of(layout, decoder, weights);
+    dlogits += at;
+    dbi_heads_gradient_f32 out = {.sdf_weight = gradient + layout->tensor[end->sdf_head].offset,
+                                  .sdf_bias = gradient + layout->tensor[end->sdf_head + 1].offset,
+                                  .seg_weight = gradient + layout->tensor[end->seg_head].offset,
+                                  .seg_bias = gradient + layout->tensor[end->seg_head + 1].offset};
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < count; i++)
-        net->dr[i] = dsdf[i] * (1 - net->sdf[i] * net->sdf[i]);
+        net->dr[i] = dsdf[at + i] * (1 - net->sdf[at + i] * net->sdf[at + i]);
     net->backend->heads_sums(net->state, net->z[last], &norm, &heads, dlogits, net->dr, net->first, net->second, &out);
     normalization_gradient(net, last, gradient);
     net->backend->heads_gradient(net->state, net->z[last], &norm, &heads, dlogits, net->dr, net->by_dy, net->by_z,
@@ -451,7 +457,7 @@ static void heads_backward(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weights,
 static int gather(dbi_cpu_net_f32 *net, int l, const dbi_weights_f32 *weights, dbi_error *error)
 {
     const dbi_layout *layout = net->shape.layout;
-    const int reader = dbi_layout_reader(layout, l);
+    const int reader = dbi_layout_reader(layout, l, l);
     const real *weight = tensor_of(layout, reader, DBI_CONV_WEIGHT, weights->parameters);
     return net->backend->data_gradient(net->state, reader, net->z[reader], weight, net->a[l], error);
 }
@@ -461,7 +467,7 @@ static void normalize_backward(dbi_cpu_net_f32 *net, int l, real *gradient)
 {
     const dbi_layout *layout = net->shape.layout;
     dbi_norm_f32 norm = norm_of(net, l, net->dropout);
-    const int adder = dbi_layout_adder(layout, l);
+    const int adder = dbi_layout_adder(layout, l, l);
     const real *da_skip = adder < 0 ? NULL : net->a[adder];
     net->backend->normalize_sums(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->first, net->second);
     normalization_gradient(net, l, gradient);
@@ -477,8 +483,9 @@ int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weight
         return dbi_fail(error, "a backward pass without a forward pass that was kept");
     net->kept = false;
     for (int l = layout->layers - 1; l >= 0; l--) {
-        if (l == layout->layers - 1)
-            heads_backward(net, weights, dlogits, dsdf, gradient);
+        const int decoder = dbi_layout_heads(layout, l);
+        if (decoder >= 0)
+            heads_backward(net, decoder, weights, dlogits, dsdf, gradient);
         else if (gather(net, l, weights, error))
             return -1;
         else

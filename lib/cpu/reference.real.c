@@ -201,7 +201,7 @@ static void heads(void *opaque, const real *z, const dbi_norm_f32 *norm, const d
 {
     const state *s = opaque;
     const dbi_layout *layout = s->shape.layout;
-    const dbi_layer *l = &layout->layer[layout->layers - 1];
+    const dbi_layer *l = &layout->layer[layout->decoder[0].layer];
     int64_t v = voxels(&s->shape, 0);
     int classes = layout->arch.classes;
 #pragma omp parallel for collapse(2) schedule(static)
@@ -296,7 +296,7 @@ static void head_gradient(const state *s, const real *z, const dbi_norm_f32 *nor
                           real *dbias)
 {
     const dbi_layout *layout = s->shape.layout;
-    const dbi_layer *l = &layout->layer[layout->layers - 1];
+    const dbi_layer *l = &layout->layer[layout->decoder[0].layer];
     int64_t v = voxels(&s->shape, 0);
     int classes = layout->arch.classes;
 #pragma omp parallel for schedule(static)
@@ -323,15 +323,15 @@ static void heads_sums(void *opaque, const real *z, const dbi_norm_f32 *norm, co
     const state *s = opaque;
     head_gradient(s, z, norm, dlogits, out->seg_weight, out->seg_bias);
     head_gradient(s, z, norm, dr, out->sdf_weight, out->sdf_bias);
-    sums(s, s->shape.layout->layers - 1, z, norm, &(source){.heads = h, .dlogits = dlogits, .dr = dr}, sum, dot);
+    sums(s, s->shape.layout->decoder[0].layer, z, norm, &(source){.heads = h, .dlogits = dlogits, .dr = dr}, sum, dot);
 }
 
 static void heads_gradient(void *opaque, real *z, const dbi_norm_f32 *norm, const dbi_heads_f32 *h, const real *dlogits,
                            const real *dr, const real *by_dy, const real *by_z, const real *constant)
 {
     const state *s = opaque;
-    gradient(s, s->shape.layout->layers - 1, z, norm, &(source){.heads = h, .dlogits = dlogits, .dr = dr}, by_dy, by_z,
-             constant);
+    gradient(s, s->shape.layout->decoder[0].layer, z, norm, &(source){.heads = h, .dlogits = dlogits, .dr = dr}, by_dy,
+             by_z, constant);
 }
 
 const dbi_backend_f32 dbi_backend_reference_f32 = {.elements = elements,

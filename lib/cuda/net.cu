@@ -410,8 +410,8 @@ static size_t place_all(dbi_cuda_net *net)
     for (int l = 0; l < net->layout->layers; l++) {
         const size_t bytes = activation_bytes(net, l);
         net->z_at[l] = all;
-        net->a_at[l] = all + bytes; /* the last layer's is not used */
-        all += l < net->layout->layers - 1 ? 2 * bytes : bytes;
+        net->a_at[l] = all + bytes; /* not used where the heads read it */
+        all += dbi_layout_heads(net->layout, l) < 0 ? 2 * bytes : bytes;
     }
     return all;
 }
@@ -457,13 +457,13 @@ static int open_convs(dbi_cuda_net *net, const dbi_device *device, size_t *works
 static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
-    const int widest = dbi_padded(dbi_layout_widest(layout)), last = layout->layers - 1;
+    const int widest = dbi_padded(dbi_layout_widest(layout)), last = layout->decoder[0].layer;
     const size_t size = element_size(net),
                  image = (size_t)(net->batch * voxels_at(net, 0)) * (size_t)dbi_padded(layout->arch.channels);
     const size_t outputs = 2 * (size_t)layout->arch.classes, rows = (size_t)net->rows,
                  head_chunks = rows * (size_t)net->tiling[last].chunks;
     size_t partial = 0, counts = 0;
-    for (int l = 0; l <= last; l++) {
+    for (int l = 0; l < layout->layers; l++) {
         const dbi_layer *layer = &layout->layer[l];
         const size_t channels = (size_t)dbi_padded(layer->out), of_conv = (size_t)dbi_convs_chunks(net->convs, l);
         const size_t chunks = of_conv > (size_t)net->tiling[l].chunks ? of_conv : (size_t)net->tiling[l].chunks;
@@ -753,17 +753,17 @@ static dbi_norm_cuda norm_of(const dbi_cuda_net *net, int l, int64_t row, bool d
 /* Values of an output before a row. */
 static int64_t outputs_at(const dbi_cuda_net *net, int64_t row)
 {
-    return row * net->tiling[net->layout->layers - 1].voxels * net->layout->arch.classes;
+    return row * net->tiling[net->layout->decoder[0].layer].voxels * net->layout->arch.classes;
 }
 
 static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters)
 {
     dbi_heads_cuda h;
     memset(&h, 0, sizeof h);
-    h.sdf_weight = parameters + layout->tensor[layout->sdf_head].offset;
-    h.sdf_bias = parameters + layout->tensor[layout->sdf_head + 1].offset;
-    h.seg_weight = parameters + layout->tensor[layout->seg_head].offset;
-    h.seg_bias = parameters + layout->tensor[layout->seg_head + 1].offset;
+    h.sdf_weight = parameters + layout->tensor[layout->decoder[0].sdf_head].offset;
+    h.sdf_bias = parameters + layout->tensor[layout->decoder[0].sdf_head + 1].offset;
+    h.seg_weight = parameters + layout->tensor[layout->decoder[0].seg_head].offset;
+    h.seg_bias = parameters + layout->tensor[layout->decoder[0].seg_head + 1].offset;
     h.classes = layout->arch.classes;
     h.channels = layout->arch.filters;
     return h;
@@ -794,7 +794,7 @@ static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, 
                  dbi_error *error)
 {
     int status = 0;
-    const int last = net->layout->layers - 1;
+    const int last = net->layout->decoder[0].layer;
     const int64_t all = net->tiling[last].voxels;
     for (int64_t row = 0; row < net->rows && !status; row++)
         LAUNCH(
@@ -811,7 +811,7 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
 {
     const dbi_layer *layer = &net->layout->layer[l];
     const bool own = dbi_norm_own(net->layout, pass->statistics), dropout = pass->dropout > 0 && layer->dropout,
-               last = l == net->layout->layers - 1;
+               last = dbi_layout_heads(net->layout, l) >= 0;
     /* A chunk of the convolution's moments may reach from one sample into the next. A sample by itself does without,
      * too: its last bits are not to depend on how many are beside it. */
     const int64_t chunks = layer->groups ? 0 : dbi_convs_chunks(net->convs, l);
@@ -931,7 +931,7 @@ static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const sour
 static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, dbi_error *error)
 {
     int status = 0;
-    const int last = net->layout->layers - 1;
+    const int last = net->layout->decoder[0].layer;
     const dbi_tiling *at = &net->tiling[last];
     for (int64_t row = 0; row < net->rows && !status; row++)
         LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(at), a.at = *at;
@@ -952,14 +952,14 @@ static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_
         return -1;
     a.weight = net->head_weight;
     a.bias = net->head_bias;
-    a.chunks = net->rows * net->tiling[layout->layers - 1].chunks;
+    a.chunks = net->rows * net->tiling[layout->decoder[0].layer].chunks;
     a.channels = h->channels;
     a.padded = dbi_padded(h->channels);
     a.classes = h->classes;
-    a.sdf_weight = gradient + layout->tensor[layout->sdf_head].offset;
-    a.sdf_bias = gradient + layout->tensor[layout->sdf_head + 1].offset;
-    a.seg_weight = gradient + layout->tensor[layout->seg_head].offset;
-    a.seg_bias = gradient + layout->tensor[layout->seg_head + 1].offset;
+    a.sdf_weight = gradient + layout->tensor[layout->decoder[0].sdf_head].offset;
+    a.sdf_bias = gradient + layout->tensor[layout->decoder[0].sdf_head + 1].offset;
+    a.seg_weight = gradient + layout->tensor[layout->decoder[0].seg_head].offset;
+    a.seg_bias = gradient + layout->tensor[layout->decoder[0].seg_head + 1].offset;
     return head_finish_launch(stream, 2 * (int64_t)h->classes * (h->channels + 1), &a, error);
 }
 
@@ -1034,7 +1034,6 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
                           const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
-    const int last = layout->layers - 1;
     dbi_heads_cuda h = heads_of(layout, parameters);
     if (!net->kept)
         return dbi_fail(error, "a backward pass without a forward pass that was kept");
@@ -1044,15 +1043,15 @@ int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *par
     h.dsdf = dsdf;
     if (head_gradients(net, stream, &h, gradient, error))
         return -1;
-    for (int l = last; l >= 0; l--) {
-        const int reader = dbi_layout_reader(layout, l), adder = dbi_layout_adder(layout, l);
+    for (int l = layout->layers - 1; l >= 0; l--) {
+        const int reader = dbi_layout_reader(layout, l, l), adder = dbi_layout_adder(layout, l, l);
         if (reader >= 0 && dbi_convs_data(net->convs, stream, reader, z_of(net, reader),
                                           packed_of(net, net->packed, reader), a_of(net, l), net->workspace, error))
             return -1;
         source from;
         memset(&from, 0, sizeof from);
         from.heads = h;
-        from.da = l < last ? a_of(net, l) : NULL;
+        from.da = dbi_layout_heads(layout, l) < 0 ? a_of(net, l) : NULL;
         from.da_skip = adder < 0 ? NULL : a_of(net, adder);
         if ((layout->layer[l].groups ? sample_gradient : batch_gradient)(net, stream, l, &from, gradient, error) ||
             gradient_of_z(net, stream, l, &from, error) ||

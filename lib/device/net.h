@@ -16,14 +16,14 @@ void dbi_net_close(dbi_net *net); /* NULL is allowed */
 size_t dbi_net_bytes(const dbi_device *device, const dbi_layout *layout, int64_t batch, const int64_t size[3],
                      bool training);
 
-/* A forward pass: image [batch,C,X,Y,Z] -> logits and sdf (after tanh, in [-1,1]), both [batch,K,X,Y,Z]. weights is
- * written only when pass->update_running. With pass->keep the image must not change until the backward pass is done.
+/* A forward pass: image [batch,C,X,Y,Z] -> logits and sdf (after tanh, in [-1,1]), both
+ * [decoders,batch,K,X,Y,Z]. weights is written only when pass->update_running. With pass->keep the image must not change until the backward pass is done.
  * Fails when batch statistics would be those of a single value. */
 int dbi_net_forward(dbi_net *net, dbi_weights_f32 *weights, const dbi_pass *pass, const float *image, float *logits,
                     float *sdf, dbi_error *error);
 
-/* The backward pass, once after a forward pass with keep: gradients with respect to logits and sdf (after tanh) ->
- * gradient [layout->parameters], overwritten. */
+/* The backward pass, once after a forward pass with keep: gradients with respect to logits and sdf (after tanh), which
+ * lie like these -> gradient [layout->parameters], overwritten. */
 int dbi_net_backward(dbi_net *net, const dbi_weights_f32 *weights, const float *dlogits, const float *dsdf,
                      float *gradient, dbi_error *error);
 

@@ -14,6 +14,8 @@ static int check_shape(const dbi_loss_shape *shape, const dbi_layout *layout, db
     const dbi_net_shape net = {layout, shape->batch, {shape->size[0], shape->size[1], shape->size[2]}, true};
     if (shape->labeled < 0 || shape->labeled > shape->batch)
         return dbi_fail(error, "%lld labelled samples of %lld", (long long)shape->labeled, (long long)shape->batch);
+    if (shape->decoders != layout->arch.decoders)
+        return dbi_fail(error, "a loss of %d decoders for a network of %d", shape->decoders, layout->arch.decoders);
     return dbi_net_shape_check(&net, error);
 }
 

@@ -120,8 +120,8 @@ int dbi_batch_open(const dbi_record *record, const dbi_arch *arch, const dbi_met
     const dbi_tensor *image = dbi_record_need(record, "image", DBI_F32, 5, any, error);
     if (!image)
         return -1;
-    batch->shape =
-        (dbi_loss_shape){image->shape[0], labeled, arch->classes, {image->shape[2], image->shape[3], image->shape[4]}};
+    batch->shape = (dbi_loss_shape){
+        image->shape[0], labeled, arch->classes, {image->shape[2], image->shape[3], image->shape[4]}, arch->decoders};
     if (labeled < 1 || labeled > image->shape[0])
         return dbi_fail(error, "%lld labelled samples in a batch of %lld", (long long)labeled,
                         (long long)image->shape[0]);

@@ -15,6 +15,7 @@ typedef struct dbi_loss_values {
 
 typedef struct dbi_loss_shape {
     int64_t batch, labeled, classes, size[3]; /* the first `labeled` samples have labels */
+    int decoders;                             /* of the network: its outputs are [decoders,batch,classes,size] */
 } dbi_loss_shape;
 
 typedef struct dbi_step_log {

@@ -81,10 +81,13 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
         return dbi_fail(error, "%d classes: from 1 to %d are possible", arch->classes, DBI_MAX_CLASSES);
     if (arch->filters < 1 || arch->filters > MAX_FILTERS)
         return dbi_fail(error, "%d filters: from 1 to %d are possible", arch->filters, MAX_FILTERS);
+    if (arch->decoders < 0 || arch->decoders > 1)
+        return dbi_fail(error, "%d decoders: 1 is possible", arch->decoders);
     if (dbi_norm_check(&arch->norm, arch->filters, error))
         return -1;
     memset(layout, 0, sizeof *layout);
     layout->arch = *arch;
+    layout->arch.decoders = arch->decoders ? arch->decoders : 1;
     layout->layer_tensors = tensors_of_layer(&arch->norm);
     int f = arch->filters, skip[DBI_NET_LEVELS];
     char name[32];
@@ -103,8 +106,9 @@ int dbi_layout_make(const dbi_arch *arch, dbi_layout *layout, dbi_error *error)
         add_stage(layout, merged[level], depth[level], out, out, level);
     }
     layout->layer[layout->layers - 1].dropout = true;
-    layout->sdf_head = add_head(layout, "out_conv");
-    layout->seg_head = add_head(layout, "out_conv2");
+    layout->decoder[0].layer = layout->layers - 1;
+    layout->decoder[0].sdf_head = add_head(layout, "out_conv");
+    layout->decoder[0].seg_head = add_head(layout, "out_conv2");
     return 0;
 }
 
@@ -131,17 +135,25 @@ size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tenso
     return layout->tensor[layout->layer[l].tensor + (int)tensor].offset;
 }
 
-int dbi_layout_reader(const dbi_layout *layout, int l)
+int dbi_layout_heads(const dbi_layout *layout, int l)
 {
-    for (int t = l + 1; t < layout->layers; t++)
+    for (int d = 0; d < layout->arch.decoders; d++)
+        if (layout->decoder[d].layer == l)
+            return d;
+    return -1;
+}
+
+int dbi_layout_reader(const dbi_layout *layout, int l, int after)
+{
+    for (int t = after + 1; t < layout->layers; t++)
         if (layout->layer[t].input == l)
             return t;
     return -1;
 }
 
-int dbi_layout_adder(const dbi_layout *layout, int l)
+int dbi_layout_adder(const dbi_layout *layout, int l, int after)
 {
-    for (int t = l + 1; t < layout->layers; t++)
+    for (int t = after + 1; t < layout->layers; t++)
         if (layout->layer[t].skip == l)
             return t;
     return -1;
@@ -149,10 +161,9 @@ int dbi_layout_adder(const dbi_layout *layout, int l)
 
 int dbi_layout_last_reader(const dbi_layout *layout, int l)
 {
-    int last = layout->layers; /* the heads read the last layer */
-    if (l < layout->layers - 1)
-        for (int t = l + 1; t < layout->layers; t++)
-            if (layout->layer[t].input == l || layout->layer[t].skip == l)
-                last = t;
+    int last = l;
+    for (int t = l + 1; t < layout->layers; t++)
+        if (layout->layer[t].input == l || layout->layer[t].skip == l)
+            last = t;
     return last;
 }

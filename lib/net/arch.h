@@ -15,6 +15,7 @@ typedef struct dbi_arch {
     int classes;  /* K, foreground classes, >= 1 */
     int filters;  /* of the first block, >= 1 */
     dbi_normalization norm;
+    int decoders; /* each with heads of its own; 0 stands for 1 */
 } dbi_arch;
 
 typedef enum dbi_layer_kind {
@@ -63,15 +64,20 @@ enum { DBI_MAX_CLASSES = 255 };
 /* The encoder halves its input so many times; sizes have to be multiples. */
 enum { DBI_NET_LEVELS = 4, DBI_NET_MULTIPLE = 1 << DBI_NET_LEVELS };
 
-enum { DBI_MAX_LAYERS = 32, DBI_MAX_TENSORS = 6 * DBI_MAX_LAYERS + 4 };
+enum { DBI_MAX_DECODERS = 2, DBI_MAX_LAYERS = 32, DBI_MAX_TENSORS = 6 * DBI_MAX_LAYERS + 4 * DBI_MAX_DECODERS };
+
+/* The end of a decoder: the layer whose output its heads read, and the index of each head's weight tensor
+ * [K,filters,1,1,1], whose bias follows. out_conv is the distance, out_conv2 the logits. */
+typedef struct dbi_decoder {
+    int layer, sdf_head, seg_head;
+} dbi_decoder;
 
 typedef struct dbi_layout {
-    dbi_arch arch;
+    dbi_arch arch; /* decoders is not 0 */
     int layers;
     int layer_tensors; /* of each layer: the first so many of dbi_layer_tensor */
     dbi_layer layer[DBI_MAX_LAYERS];
-    int sdf_head, seg_head; /* index of each head's weight tensor [K,filters,1,1,1]; its bias follows. out_conv is the
-                               distance, out_conv2 the logits */
+    dbi_decoder decoder[DBI_MAX_DECODERS]; /* [arch.decoders]; all end in layers of one shape */
     int tensors;
     dbi_named tensor[DBI_MAX_TENSORS];
     size_t parameters, statistics; /* sizes of the flat arrays */
@@ -88,12 +94,15 @@ int dbi_layout_widest(const dbi_layout *layout);
 bool dbi_layout_has(const dbi_layout *layout, dbi_layer_tensor tensor);
 /* Where a tensor of layer l, which has it, begins in the flat array of its role. */
 size_t dbi_layout_offset(const dbi_layout *layout, int l, dbi_layer_tensor tensor);
-/* The last layer that reads layer l's output, as its input or as a skip; the number of layers for the heads. Until then
- * the output has to be kept. */
+/* The decoder whose heads read layer l's output, -1: none. */
+int dbi_layout_heads(const dbi_layout *layout, int l);
+/* The last layer that reads layer l's output, as its input or as a skip; l itself where only heads do. Until that
+ * layer's turn is over the output has to be kept. */
 int dbi_layout_last_reader(const dbi_layout *layout, int l);
-/* The layer that has layer l's output as its input, -1: none, the heads read it. */
-int dbi_layout_reader(const dbi_layout *layout, int l);
-/* The layer that adds layer l's output to its own, -1: none. The gradient of a sum is that of both its terms. */
-int dbi_layout_adder(const dbi_layout *layout, int l);
+/* The first layer behind `after` that has layer l's output as its input, -1: none. */
+int dbi_layout_reader(const dbi_layout *layout, int l, int after);
+/* The first layer behind `after` that adds layer l's output to its own, -1: none. The gradient of a sum is that of each
+ * of its terms. */
+int dbi_layout_adder(const dbi_layout *layout, int l, int after);
 
 #endif

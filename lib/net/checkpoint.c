@@ -118,9 +118,11 @@ int dbi_checkpoint_restart(dbi_checkpoint *checkpoint, bool flip_sdf, dbi_error 
     const dbi_layout *layout = &checkpoint->layout;
     if (flip_sdf && dbi_meta_get(checkpoint->meta, "sdf_sign"))
         return dbi_fail(error, "its distance head is positive inside already");
-    for (int t = layout->sdf_head; flip_sdf && t < layout->sdf_head + 2; t++)
-        for (size_t i = 0; i < layout->tensor[t].count; i++)
-            checkpoint->weights.parameters[layout->tensor[t].offset + i] *= -1;
+    for (int i = 0; flip_sdf && i < 2 * layout->arch.decoders; i++) { /* weight and bias */
+        const dbi_named *tensor = &layout->tensor[layout->decoder[i / 2].sdf_head + i % 2];
+        for (size_t j = 0; j < tensor->count; j++)
+            checkpoint->weights.parameters[tensor->offset + j] *= -1;
+    }
     drop_momentum(checkpoint);
     checkpoint->step = 0;
     return 0;

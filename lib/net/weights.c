@@ -34,6 +34,7 @@ static int from_metadata(const dbi_record *record, dbi_arch *arch, dbi_error *er
         return -1;
     const char *name = json_string_value(json_object_get(object, "name"));
     int status = 0;
+    *arch = (dbi_arch){.decoders = 1};
     if (!name || strcmp(name, "dual-vnet"))
         status = dbi_fail(error, "architecture \"%s\" is not \"dual-vnet\"", name ? name : "?");
     else if (int_member(object, "channels", &arch->channels, error) ||
@@ -73,8 +74,10 @@ static int from_tensors(const dbi_record *record, const dbi_normalization *told,
         if (tensor[i]->ndim != 5 || tensor[i]->shape[0] > 1 << 20 || tensor[i]->shape[1] > 1 << 20)
             return dbi_fail(error, "tensor \"%s\" has not the shape of a convolution's weights", names[i]);
     }
-    *arch = (dbi_arch){
-        .channels = (int)tensor[0]->shape[1], .classes = (int)tensor[1]->shape[0], .filters = (int)tensor[0]->shape[0]};
+    *arch = (dbi_arch){.channels = (int)tensor[0]->shape[1],
+                       .classes = (int)tensor[1]->shape[0],
+                       .filters = (int)tensor[0]->shape[0],
+                       .decoders = 1};
     return norm_from_tensors(record, told, &arch->norm, error);
 }
 

@@ -77,10 +77,12 @@ void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed)
             fill(weights, first + DBI_NORM_BETA, 0);
         }
     }
-    const int heads[] = {layout->sdf_head, layout->seg_head};
-    for (int h = 0; h < 2; h++)
+    for (int h = 0; h < 2 * layout->arch.decoders; h++) {
+        const dbi_decoder *decoder = &layout->decoder[h / 2];
+        const int head = h % 2 ? decoder->seg_head : decoder->sdf_head;
         for (int i = 0; i < 2; i++) /* torch.nn.Conv3d: both uniform within 1 / sqrt(fan-in) */
-            fill_uniform(weights, heads[h] + i, 1 / sqrt(fan_in(&layout->tensor[heads[h]])), seed);
+            fill_uniform(weights, head + i, 1 / sqrt(fan_in(&layout->tensor[head])), seed);
+    }
 }
 
 static double half(uint16_t bits)

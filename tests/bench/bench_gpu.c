@@ -84,7 +84,7 @@ static void time_steps(const int64_t size[3], int64_t batch, int repeats, int fi
                        const char *name)
 {
     const dbi_arch arch = {1, 1, .filters = filters};
-    const dbi_loss_shape shape = {batch, batch / 2, 1, {size[0], size[1], size[2]}};
+    const dbi_loss_shape shape = {batch, batch / 2, 1, {size[0], size[1], size[2]}, 1};
     dbi_error error;
     dbi_layout layout;
     dbi_method method;

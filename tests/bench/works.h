@@ -104,7 +104,7 @@ static void *open_step(char **argv)
         }
     t->samples = (dbi_samples_f32){image, label, sdf, NULL};
     const dbi_training start = {
-        &t->method, 2 * TOTAL_STEPS, 1, &t->student->layout, {batch, labeled, 1, {size[0], size[1], size[2]}}};
+        &t->method, 2 * TOTAL_STEPS, 1, &t->student->layout, {batch, labeled, 1, {size[0], size[1], size[2]}, 1}};
     if (!(t->trainer = dbi_trainer_open(&host, &start, &error)))
         die(error.text);
     return t;

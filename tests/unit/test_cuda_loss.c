@@ -255,7 +255,7 @@ static void compare(const dbi_method *m, const dbi_loss_shape *shape, const fiel
 }
 
 static const dbi_loss_shape shapes[] = {
-    {4, 2, 1, {X, Y, Z}}, {3, 1, 2, {X, Y, Z}}, {2, 2, 3, {X, Y, Z}}, {2, 0, 1, {X, Y, Z}}};
+    {4, 2, 1, {X, Y, Z}, 1}, {3, 1, 2, {X, Y, Z}, 1}, {2, 2, 3, {X, Y, Z}, 1}, {2, 0, 1, {X, Y, Z}, 1}};
 
 static void every_preset_agrees(void **state)
 {
@@ -484,9 +484,10 @@ static void mask_is_the_entropy_s(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    static const dbi_loss_shape bad[] = {
-        {0, 0, 1, {4, 4, 4}},  {2, 3, 1, {4, 4, 4}},         {2, -1, 1, {4, 4, 4}},        {2, 1, 0, {4, 4, 4}},
-        {2, 1, 1, {4, -4, 4}}, {2, 1, 1, {INT64_MAX, 2, 4}}, {2, 1, 1, {2000, 2000, 2000}}};
+    static const dbi_loss_shape bad[] = {{0, 0, 1, {4, 4, 4}, 1},         {2, 3, 1, {4, 4, 4}, 1},
+                                         {2, -1, 1, {4, 4, 4}, 1},        {2, 1, 0, {4, 4, 4}, 1},
+                                         {2, 1, 1, {4, -4, 4}, 1},        {2, 1, 1, {INT64_MAX, 2, 4}, 1},
+                                         {2, 1, 1, {2000, 2000, 2000}, 1}};
     dbi_method m;
     dbi_error error;
     assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);

@@ -38,15 +38,15 @@ typedef struct sample_case {
  * statistics are judged where hardly a value comes near the kink, shifted by four deviations: some channels then are on
  * nearly everywhere, the others off. The kink itself is judged with running statistics, and less closely with both. */
 static const sample_case cases[] = {
-    {{1, 1, 1, BATCH}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 0},
-    {{3, 2, 3, BATCH}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 0},
-    {{9, 3, 5, BATCH}, 1, {16, 16, 32}, 0, DBI_RUNNING_STATISTICS, 0},
-    {{1, 1, 9, BATCH}, 1, {16, 16, 16}, 0.5, DBI_RUNNING_STATISTICS, 0},
-    {{1, 1, 1, BATCH}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 4},
-    {{3, 2, 3, BATCH}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 4},
-    {{1, 2, 2, {DBI_NORM_INSTANCE, 0}}, 2, {32, 32, 32}, 0.5, DBI_RUNNING_STATISTICS, 0},
-    {{1, 1, 9, {DBI_NORM_INSTANCE_AFFINE, 0}}, 1, {32, 16, 32}, 0, DBI_RUNNING_STATISTICS, 4},
-    {{2, 1, 4, {DBI_NORM_GROUP, 2}}, 3, {16, 32, 32}, 0.5, DBI_BATCH_STATISTICS, 4},
+    {{1, 1, 1, BATCH, 1}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 0},
+    {{3, 2, 3, BATCH, 1}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 0},
+    {{9, 3, 5, BATCH, 1}, 1, {16, 16, 32}, 0, DBI_RUNNING_STATISTICS, 0},
+    {{1, 1, 9, BATCH, 1}, 1, {16, 16, 16}, 0.5, DBI_RUNNING_STATISTICS, 0},
+    {{1, 1, 1, BATCH, 1}, 2, {32, 16, 48}, 0, DBI_BATCH_STATISTICS, 4},
+    {{3, 2, 3, BATCH, 1}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS, 4},
+    {{1, 2, 2, {DBI_NORM_INSTANCE, 0}, 1}, 2, {32, 32, 32}, 0.5, DBI_RUNNING_STATISTICS, 0},
+    {{1, 1, 9, {DBI_NORM_INSTANCE_AFFINE, 0}, 1}, 1, {32, 16, 32}, 0, DBI_RUNNING_STATISTICS, 4},
+    {{2, 1, 4, {DBI_NORM_GROUP, 2}, 1}, 3, {16, 32, 32}, 0.5, DBI_BATCH_STATISTICS, 4},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 

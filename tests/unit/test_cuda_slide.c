@@ -60,7 +60,7 @@ static void draw(float *to, int64_t count, uint32_t stream, double scale, double
 static int make_checkpoint_of(dbi_normalization norm)
 {
     dbi_error error;
-    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1, norm}, false, 5, &error);
+    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1, norm, 1}, false, 5, &error);
     if (!checkpoint)
         return -1;
     for (int t = 0; t < checkpoint->layout.tensors; t++) {
@@ -324,8 +324,8 @@ static void test_not_finite(void **state)
     (void)state;
     dbi_error error;
     const dbi_layout *net = &checkpoint->layout;
-    float *const logit_bias = checkpoint->weights.parameters + net->tensor[net->seg_head + 1].offset + K - 1;
-    float *const sdf_bias = checkpoint->weights.parameters + net->tensor[net->sdf_head + 1].offset + K - 1;
+    float *const logit_bias = checkpoint->weights.parameters + net->tensor[net->decoder[0].seg_head + 1].offset + K - 1;
+    float *const sdf_bias = checkpoint->weights.parameters + net->tensor[net->decoder[0].sdf_head + 1].offset + K - 1;
     const float logit_kept = *logit_bias, sdf_kept = *sdf_bias;
     for (int i = 0; i < 4; i++) {
         scan s = make_scan(&layouts[2]);

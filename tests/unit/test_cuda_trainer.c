@@ -102,7 +102,7 @@ static void outcome_free(outcome *o)
         dbi_error error = {""};                                                                                        \
         dbi_weights_f32 fresh;                                                                                         \
         dbi_weights_##SUFFIX student, teacher;                                                                         \
-        const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}};                                          \
+        const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}, 1};                                       \
         assert_int_equal(dbi_layout_make(&arch, &o->layout, &error), 0);                                               \
         assert_int_equal(dbi_weights_new_f32(&fresh, &o->layout, false, &error), 0);                                   \
         assert_int_equal(dbi_weights_new_##SUFFIX(&student, &o->layout, true, &error), 0);                             \
@@ -314,7 +314,7 @@ static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *w
     dbi_error error;
     dbi_layout layout;
     dbi_weights_f32 student, teacher;
-    const dbi_loss_shape shape = {BATCH, LABELED, 1, {SMALL, SMALL, SMALL}};
+    const dbi_loss_shape shape = {BATCH, LABELED, 1, {SMALL, SMALL, SMALL}, 1};
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&student, &layout, true, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&teacher, &layout, false, &error), 0);
@@ -390,7 +390,7 @@ static void test_update_is_the_hosts(void **state)
     dbi_layout layout;
     dbi_weights_f32 student, teacher, expected, average;
     dbi_step_log log;
-    const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}};
+    const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}, 1};
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
     dbi_weights_f32 *all[] = {&student, &teacher, &expected, &average};
     for (int i = 0; i < 4; i++) {
@@ -429,7 +429,7 @@ static void test_infinite_loss(void **state)
     dbi_layout layout;
     dbi_weights_f32 student, before;
     dbi_step_log log;
-    const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}};
+    const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}, 1};
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&student, &layout, true, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&before, &layout, true, &error), 0);
@@ -461,7 +461,7 @@ static void test_bad_trainers(void **state)
     dbi_error error;
     dbi_layout layout;
     const dbi_method method = preset("dbisl");
-    dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}};
+    dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}, 1};
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
     shape.size[1] = 24;
     assert_null(trainer_open_f32(&method, TOTAL, 1, &layout, "cuda", &shape, &error));

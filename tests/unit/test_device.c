@@ -72,7 +72,7 @@ static void test_what_a_device_lacks(void **state)
     (void)state;
     const dbi_device device = {.table = &empty};
     const int64_t size[] = {32, 32, 32};
-    const dbi_training training = {&method, 10, 1, &layout, {2, 1, 1, {32, 32, 32}}};
+    const dbi_training training = {&method, 10, 1, &layout, {2, 1, 1, {32, 32, 32}, 1}};
     assert_null(dbi_net_open(&device, &layout, 1, size, false, &error));
     assert_string_equal(error.text, "the device empty has no network");
     assert_true(dbi_net_bytes(&device, &layout, 1, size, false) == SIZE_MAX);

@@ -81,7 +81,7 @@ static dbi_method method_of(int term, const char *transform, double k)
 static double run(const dbi_method *m, const fields *f, dbi_loss_values *values, double *dlogits, double *dsdf)
 {
     dbi_error error = {""};
-    const dbi_loss_shape shape = {N, M, K, {X, Y, Z}};
+    const dbi_loss_shape shape = {N, M, K, {X, Y, Z}, 1};
     dbi_loss_f64 *loss = dbi_loss_open_f64(m, &shape, &error);
     assert_non_null(loss);
     const dbi_loss_input_f64 in = {.logits = f->logits,
@@ -196,7 +196,7 @@ static void float_agrees_with_double(void **state)
         dbi_loss_values values, values64;
         run(&m, &f, &values64, dlogits64, dsdf64);
         dbi_error error = {""};
-        const dbi_loss_shape shape = {N, M, K, {X, Y, Z}};
+        const dbi_loss_shape shape = {N, M, K, {X, Y, Z}, 1};
         dbi_loss_f32 *loss = dbi_loss_open_f32(&m, &shape, &error);
         assert_non_null(loss);
         const dbi_loss_input_f32 in = {.logits = logits,

@@ -229,7 +229,7 @@ static int close_fixture(void **state)
 
 static void fixture_job(job *j, const char *device, bool wide, dbi_normalization norm)
 {
-    const dbi_arch arch = {1, 1, 2, norm};
+    const dbi_arch arch = {1, 1, 2, norm, 1};
     job_new(j, device, wide, &arch, 2, 32, 32, 32);
     for (int t = 0; t < j->layout.tensors; t++) {
         const dbi_named *tensor = &j->layout.tensor[t];
@@ -439,11 +439,6 @@ static void linear(job *j, const void *context)
     draw(j->dsdf, outputs(j), 1002, 1 / sqrt((double)outputs(j)), 0);
 }
 
-#define BATCH                                                                                                          \
-    {                                                                                                                  \
-        DBI_NORM_BATCH, 0                                                                                              \
-    }
-
 typedef struct sample_case {
     dbi_arch arch;
     int64_t batch, size[3];
@@ -515,17 +510,17 @@ static void test_devices_agree(void **state)
 {
     (void)state;
     static const sample_case cases[] = {
-        {{1, 1, 1, BATCH}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},
-        {{3, 2, 3, BATCH}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
-        {{1, 1, 4, BATCH}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},
-        {{2, 3, 5, BATCH}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 1, 8, BATCH}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
-        {{5, 1, 9, BATCH}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
-        {{1, 2, 12, BATCH}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 1, 17, BATCH}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 2, 3, {DBI_NORM_INSTANCE, 0}}, 2, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
-        {{2, 1, 9, {DBI_NORM_INSTANCE_AFFINE, 0}}, 1, {32, 32, 48}, 0, DBI_RUNNING_STATISTICS},
-        {{1, 3, 6, {DBI_NORM_GROUP, 3}}, 3, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 1, 1, BATCH, 1}, 1, {32, 32, 48}, 0, DBI_BATCH_STATISTICS},
+        {{3, 2, 3, BATCH, 1}, 2, {16, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 1, 4, BATCH, 1}, 3, {32, 16, 32}, 0.5, DBI_BATCH_STATISTICS},
+        {{2, 3, 5, BATCH, 1}, 1, {16, 32, 48}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 8, BATCH, 1}, 2, {32, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{5, 1, 9, BATCH, 1}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{1, 2, 12, BATCH, 1}, 1, {32, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 17, BATCH, 1}, 2, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 2, 3, {DBI_NORM_INSTANCE, 0}, 1}, 2, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{2, 1, 9, {DBI_NORM_INSTANCE_AFFINE, 0}, 1}, 1, {32, 32, 48}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 3, 6, {DBI_NORM_GROUP, 3}, 1}, 3, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const sample_case *c = &cases[i];
@@ -552,7 +547,7 @@ static void test_devices_agree(void **state)
 static void test_equal_bytes_when_run_again(void **state)
 {
     (void)state;
-    static const sample_case c = {{1, 2, 8, BATCH}, 2, {32, 16, 48}, 0.5, DBI_BATCH_STATISTICS};
+    static const sample_case c = {{1, 2, 8, BATCH, 1}, 2, {32, 16, 48}, 0.5, DBI_BATCH_STATISTICS};
     job first, second;
     job *both[] = {&first, &second};
     dbi_set_threads(2);
@@ -609,7 +604,7 @@ static double slope_of(const job *j, const dbi_named *tensor, const double *dire
 static void check_slopes(dbi_normalization norm, dbi_statistics_mode statistics, int64_t size)
 {
     job j;
-    const dbi_arch arch = {2, 2, norm.kind == DBI_NORM_GROUP ? 2 : 1, norm};
+    const dbi_arch arch = {2, 2, norm.kind == DBI_NORM_GROUP ? 2 : 1, norm, 1};
     job_new(&j, "reference", true, &arch, 2, size, 32, 32);
     random_job(&j);
     j.pass = (dbi_pass){
@@ -653,7 +648,7 @@ static void test_gradients_are_slopes(void **state)
 static void test_dropout_masks_whole_channels(void **state)
 {
     (void)state;
-    static const sample_case c = {{1, 1, 2, BATCH}, 2, {16, 16, 32}, 0.5, DBI_RUNNING_STATISTICS};
+    static const sample_case c = {{1, 1, 2, BATCH, 1}, 2, {16, 16, 32}, 0.5, DBI_RUNNING_STATISTICS};
     job with, again, without;
     job *all[] = {&with, &again, &without};
     for (int i = 0; i < 3; i++) {
@@ -692,13 +687,13 @@ static void test_impossible_nets_are_refused(void **state)
         assert_non_null(strstr(error.text, wrong[i].text));
         assert_true(error.text[0]);
     }
-    static const dbi_arch impossible[] = {{0, 1, 1, BATCH},
-                                          {1, 0, 1, BATCH},
-                                          {1, 1, 0, BATCH},
-                                          {1, 256, 1, BATCH},
-                                          {1, 1, 100000, BATCH},
-                                          {1, 1, 6, {DBI_NORM_GROUP, 4}},
-                                          {1, 1, 6, {DBI_NORM_GROUP, 0}}};
+    static const dbi_arch impossible[] = {{0, 1, 1, BATCH, 1},
+                                          {1, 0, 1, BATCH, 1},
+                                          {1, 1, 0, BATCH, 1},
+                                          {1, 256, 1, BATCH, 1},
+                                          {1, 1, 100000, BATCH, 1},
+                                          {1, 1, 6, {DBI_NORM_GROUP, 4}, 1},
+                                          {1, 1, 6, {DBI_NORM_GROUP, 0}, 1}};
     for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++)
         assert_int_equal(dbi_layout_make(&impossible[i], &layout, &error), -1);
 }

@@ -51,7 +51,7 @@ static void test_layout_is_complete(void **state)
             assert_int_equal(from->level, layout.layer[l].level);
         }
     for (int l = 0; l < layout.layers; l++) {
-        const int reader = dbi_layout_reader(&layout, l);
+        const int reader = dbi_layout_reader(&layout, l, l);
         assert_int_equal(reader < 0, l == layout.layers - 1);
         if (reader >= 0) {
             assert_int_equal(layout.layer[reader].input, l);
@@ -191,7 +191,7 @@ static void test_public_models_are_read(void **state)
     assert_memory_equal(back->weights.parameters, c->weights.parameters, c->layout.parameters * sizeof(float));
     assert_memory_equal(back->weights.statistics, c->weights.statistics, c->layout.statistics * sizeof(float));
     assert_int_equal(dbi_checkpoint_restart(back, true, &error), 0);
-    const dbi_named *head = &back->layout.tensor[back->layout.sdf_head];
+    const dbi_named *head = &back->layout.tensor[back->layout.decoder[0].sdf_head];
     assert_true(back->weights.parameters[head->offset] == -c->weights.parameters[head->offset]);
     assert_true(back->weights.parameters[0] == c->weights.parameters[0]);
     dbi_record_free(record);

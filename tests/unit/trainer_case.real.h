@@ -80,7 +80,7 @@ static void train_f32(const char *name, const char *device, const tolerances *to
     method.lambda = 0.1;
     method.ramp = 0;
     strcpy(method.schedule, "constant");
-    const dbi_loss_shape shape = {2, dtc ? 1 : 2, 1, {32, 32, 32}};
+    const dbi_loss_shape shape = {2, dtc ? 1 : 2, 1, {32, 32, 32}, 1};
     dbi_weights_f32 weights;
     assert_int_equal(dbi_weights_new_f32(&weights, &layout, true, &error), 0);
     load_state_f32(&weights, "state.", true);
