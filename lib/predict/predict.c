@@ -108,6 +108,11 @@ enum { BATCH_VOXELS = 1 << 24, MOST_BATCH = 16 };
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error)
 {
     double k = settings->k;
+    if (checkpoint->layout.arch.decoders != 1) {
+        dbi_fail(error, "predictions are those of a network with one decoder, not %d",
+                 checkpoint->layout.arch.decoders);
+        return NULL;
+    }
     if (checkpoint->layout.arch.classes > UINT8_MAX) {
         dbi_fail(error, "%d classes: a label has at most %d", checkpoint->layout.arch.classes, UINT8_MAX);
         return NULL;
