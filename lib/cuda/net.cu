@@ -536,10 +536,6 @@ dbi_cuda_net *dbi_cuda_net_new(const dbi_device *device, const dbi_net_shape *sh
 {
     const dbi_layout *layout = shape->layout;
     size_t workspace = 0;
-    if (layout->arch.decoders != 1) {
-        dbi_fail(error, "a CUDA device computes networks with one decoder, not %d", layout->arch.decoders);
-        return NULL;
-    }
     dbi_cuda_net *net = (dbi_cuda_net *)calloc(1, sizeof *net);
     if (!net) {
         dbi_fail(error, "out of memory");
