@@ -463,7 +463,8 @@ static int open_training(training *s, dbi_error *error)
         return -1;
     const dbi_arch *student = &s->student->layout.arch, *teacher = s->teacher ? &s->teacher->layout.arch : student;
     if (student->channels != teacher->channels || student->classes != teacher->classes ||
-        student->filters != teacher->filters || !dbi_norm_equal(&student->norm, &teacher->norm))
+        student->filters != teacher->filters || student->decoders != teacher->decoders ||
+        !dbi_norm_equal(&student->norm, &teacher->norm))
         return dbi_fail(error, "%s: the teacher's architecture is not the student's", a->teacher);
     if (s->teacher && s->teacher->step != s->student->step)
         return dbi_fail(error, "%s: the teacher is at step %lld, the student at %lld", a->teacher,
