@@ -651,7 +651,8 @@ static int choose_box(const dbi_predictor *p, const dbi_tensor *image, dbi_box *
         return 0;
     if (p->settings.choice == DBI_WINDOW_GIVEN)
         memcpy(least, p->settings.window, sizeof least);
-    else if (dbi_meta_get(p->checkpoint->meta, "patch") && read_patch(p->checkpoint->meta, least, error))
+    else if (p->settings.choice == DBI_WINDOW_TRAINED && dbi_meta_get(p->checkpoint->meta, "patch") &&
+             read_patch(p->checkpoint->meta, least, error))
         return -1;
     if (dbi_box_of_content(image->data, image->shape[0], shape, box, error))
         return -1;
