@@ -172,7 +172,7 @@ static bool is_idle_bias(const dbi_layout *layout, int tensor, dbi_statistics_mo
 /* ---- PyTorch's numbers ---- */
 
 static dbi_record *fixture,
-    *norms; /* norms: outputs and gradients by instance and by group, of the same image and weights */
+    *norms; /* norms: outputs and gradients by instance and by group, of a mixture of the images, same weights */
 
 static const float *floats_of(const dbi_record *record, const char *name, size_t count)
 {
@@ -340,6 +340,19 @@ static void compare_first_sample(const job *j, const char *norm, const char *wha
     free(expected);
 }
 
+/* The fixture's two samples, each with a part of the other: see norms.py. */
+static void mix_samples(job *j)
+{
+    double mix;
+    widen_from(norms, &mix, "mix", 1);
+    const size_t count = inputs(j) / 2;
+    for (size_t i = 0; i < count; i++) {
+        const double first = j->image[i], second = j->image[count + i];
+        j->image[i] = (float)(first + mix * second);
+        j->image[count + i] = (float)(second + mix * first);
+    }
+}
+
 /* In use and in training they give the same. */
 static void check_norms(const char *device, bool wide, double output, double whole, double each, double idle)
 {
@@ -349,6 +362,7 @@ static void check_norms(const char *device, bool wide, double output, double who
         dbi_normalization norm;
         assert_int_equal(dbi_norm_parse(names[i], &norm, NULL), 0);
         fixture_job(&j, device, wide, norm);
+        mix_samples(&j);
         j.pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};
         run(&j, NULL, NULL);
         compare_first_sample(&j, names[i], "logits", j.logits, output);
