@@ -6,6 +6,7 @@
  * A term of a new form first needs the form's name in terms.h, the number of its sums in slots.h, its branch in each of
  * the three functions of loss_math.real.h that know forms (dbi_term_add, dbi_conclude_term, dbi_term_slopes_of), and
  * its formula in tests/unit/test_loss.c.
+ * A term is computed for one decoder at a time; dbi_conclude_term makes the mean of two.
  * A term of a new quantity first needs its name in terms.h, and its numbers where the devices have theirs (view_of in
  * cpu/loss.real.c, dbi_loss_voxel_of in cuda/loss_math.h) and where the test has its own. */
 #ifndef DBI_METHOD_METHOD_H
