@@ -22,6 +22,7 @@ enum {
     KEY_STRIDE,
     KEY_WEIGHTS,
     KEY_HEAD,
+    KEY_DECODER,
     KEY_OUTPUT,
     KEY_THRESHOLD,
     KEY_LARGEST,
@@ -40,6 +41,8 @@ static const struct argp_option options[] = {
     {"stride", KEY_STRIDE, "X,Y,Z", 0, "Voxels from one window to the next (default: half of the window)", 0},
     {"weights", KEY_WEIGHTS, "HOW", 0, "How windows count where they overlap: uniform (the default) or gaussian", 0},
     {"head", KEY_HEAD, "HEAD", 0, "The probability comes from seg (the default), sdf or both", 0},
+    {"decoder", KEY_DECODER, "WHICH", 0,
+     "Of a network with two decoders use the mean (the default), 1 or 2, or write each: NAME.1 and NAME.2", 0},
     {"output", KEY_OUTPUT, "LIST", 0, "What to write: any of label, prob, logits, sdf, uncertainty (default label)", 0},
     {"threshold", KEY_THRESHOLD, "P", 0, "The label is where the probability is above P (default 0.5)", 0},
     {"largest", KEY_LARGEST, 0, 0, "Keep the largest component of each class of the label", 0},
@@ -112,6 +115,8 @@ static void choose_target(struct argp_state *state, settings *s)
     s->nifti = s->target == TARGET_NIFTI || (s->target == TARGET_FOLDER && strcmp(s->format, "st.zst"));
     if (s->target == TARGET_NIFTI && s->count > 1)
         argp_error(state, "%d inputs do not fit into one NIfTI file: give a folder, -o DIR/ --format=nii.gz", s->count);
+    if (s->nifti && s->predict.decoder == DBI_DECODER_EACH)
+        argp_error(state, "--decoder=each: a NIfTI file holds one volume; choose mean, 1 or 2");
     if (s->nifti && (s->predict.outputs & (s->predict.outputs - 1) || s->predict.outputs == DBI_PREDICT_LOGITS))
         argp_error(state, "--output: a NIfTI file holds one of label, prob, sdf, uncertainty");
 }
@@ -167,6 +172,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_HEAD:
         if (dbi_head_parse(arg, &s->predict.head, &error))
             tool_usage(state, "head", &error);
+        return 0;
+    case KEY_DECODER:
+        if (dbi_decoder_parse(arg, &s->predict.decoder, &error))
+            tool_usage(state, "decoder", &error);
         return 0;
     case KEY_OUTPUT:
         if (dbi_predict_outputs_parse(arg, &s->predict.outputs, &error))

@@ -42,8 +42,8 @@ DBI_KERNEL(cut, cut_arguments, DBI_BLOCK, 1, dbi_nothing)
 typedef struct add_arguments {
     dbi_window_part part;
     int64_t extent[3], size[3];
-    int64_t all; /* voxels of the part, times classes */
-    float k;
+    int64_t all;                               /* voxels of the part, times classes */
+    float k, share;                            /* share: of this decoder in the mean */
     const float *weight[3];                    /* weights of this window along each axis */
     const float *logits, *sdf;                 /* of the window, [K,x,y,z] */
     float *seg, *step, *logit_mean, *sdf_mean; /* of the scan, [K,X,Y,Z], or NULL */
@@ -71,7 +71,7 @@ DBI_HD void add(const add_arguments *a, int64_t block, int thread, int phase, db
     const int64_t in_scan =
         ((c * a->extent[0] + start[0] + x) * a->extent[1] + start[1] + y) * a->extent[2] + start[2] + z;
     const float logit = a->logits[in_window], sdf = a->sdf[in_window];
-    const float weight = dbi_times(dbi_times(a->weight[0][x], a->weight[1][y]), a->weight[2][z]);
+    const float weight = dbi_times(dbi_times(dbi_times(a->share, a->weight[0][x]), a->weight[1][y]), a->weight[2][z]);
     if (!(logit - logit == 0 && sdf - sdf == 0))
         *a->broken = 1;
     add_to(a->seg, in_scan, weight / (1 + expf(-logit)));
@@ -127,17 +127,17 @@ typedef struct work {
     dbi_event done[SLOTS];
     int64_t extent[3], size[3], scan_voxels, window_voxels;
     float *scan, *weight[3];
-    float *score[4]; /* as in dbi_window_means, NULL when not needed */
+    float *score[DBI_MAX_DECODERS][4]; /* as in dbi_window_means, NULL when not needed */
     uint8_t *label;
     int *broken;
 } work;
 
-static void scores_of(const dbi_window_means *scores, float *of[4])
+static void scores_of(const dbi_window_means *means, float *of[4])
 {
-    of[0] = scores->seg;
-    of[1] = scores->step;
-    of[2] = scores->logits;
-    of[3] = scores->sdf;
+    of[0] = means->seg;
+    of[1] = means->step;
+    of[2] = means->logits;
+    of[3] = means->sdf;
 }
 
 static size_t scan_bytes(const work *w, int64_t volumes)
@@ -150,19 +150,27 @@ static size_t weight_bytes(const dbi_axis *axis)
     return (size_t)(axis->count * axis->window) * sizeof(float);
 }
 
-static int take_room(work *w, float *const wanted[4], const dbi_slide_label *label, dbi_error *error)
+static int take_scores(work *w, int mean, float *const wanted[4], const dbi_slide_label *label, dbi_error *error)
 {
     const bool needed[4] = {wanted[0] != NULL || (label && label->head != DBI_HEAD_SDF),
                             wanted[1] != NULL || (label && label->head != DBI_HEAD_SEG), wanted[2] != NULL,
                             wanted[3] != NULL};
+    for (int i = 0; i < 4; i++)
+        if (dbi_arena_need(&w->arena, &w->score[mean][i], needed[i] ? scan_bytes(w, w->slide->classes) : 0, error))
+            return -1;
+    return 0;
+}
+
+static int take_room(work *w, float *const wanted[DBI_MAX_DECODERS][4], const dbi_slide_label *label, dbi_error *error)
+{
     if (dbi_arena_need(&w->arena, &w->scan, scan_bytes(w, w->slide->channels), error) ||
         dbi_arena_need(&w->arena, &w->broken, sizeof *w->broken, error))
         return -1;
     for (int a = 0; a < 3; a++)
         if (dbi_arena_need(&w->arena, &w->weight[a], weight_bytes(&w->slide->windows->axis[a]), error))
             return -1;
-    for (int i = 0; i < 4; i++)
-        if (dbi_arena_need(&w->arena, &w->score[i], needed[i] ? scan_bytes(w, w->slide->classes) : 0, error))
+    for (int m = 0; m < dbi_slide_means(w->slide); m++)
+        if (take_scores(w, m, wanted[m], label, error))
             return -1;
     if (dbi_arena_need(&w->arena, &w->label, label ? (size_t)w->scan_voxels : 0, error))
         return -1;
@@ -193,10 +201,11 @@ static int cut_window(const work *w, int64_t index, int64_t slot, dbi_error *err
     return cut_launch(w->net.stream, dbi_cuda_blocks(a.all, DBI_BLOCK), &a, error);
 }
 
-/* Adds the net's outputs for image `slot` where window `index` lies. */
-static int add_window(const work *w, int64_t index, int64_t slot, dbi_error *error)
+/* Adds a decoder's outputs for image `slot` where window `index` lies. */
+static int add_decoder(const work *w, int decoder, int64_t index, int64_t slot, dbi_error *error)
 {
-    const int64_t outputs = w->slide->classes * w->window_voxels;
+    const int64_t outputs = w->slide->classes * w->window_voxels, image = decoder * w->net.batch + slot;
+    float *const *score = w->score[w->slide->decoder == DBI_DECODER_EACH ? decoder : 0];
     add_arguments a;
     memset(&a, 0, sizeof a);
     a.part = dbi_windows_part(w->slide->windows, index);
@@ -208,14 +217,23 @@ static int add_window(const work *w, int64_t index, int64_t slot, dbi_error *err
         a.weight[i] = w->weight[i] + a.part.place[i] * w->size[i];
     }
     a.k = (float)w->slide->k;
-    a.logits = w->net.logits + slot * outputs;
-    a.sdf = w->net.sdf + slot * outputs;
-    a.seg = w->score[0];
-    a.step = w->score[1];
-    a.logit_mean = w->score[2];
-    a.sdf_mean = w->score[3];
+    a.share = dbi_slide_share(w->slide, decoder);
+    a.logits = w->net.logits + image * outputs;
+    a.sdf = w->net.sdf + image * outputs;
+    a.seg = score[0];
+    a.step = score[1];
+    a.logit_mean = score[2];
+    a.sdf_mean = score[3];
     a.broken = w->broken;
     return add_launch(w->net.stream, dbi_cuda_blocks(a.all, DBI_BLOCK), &a, error);
+}
+
+static int add_window(const work *w, int64_t index, int64_t slot, dbi_error *error)
+{
+    for (int d = 0; d < dbi_slide_decoders(w->slide); d++)
+        if (dbi_slide_share(w->slide, d) > 0 && add_decoder(w, d, index, slot, error))
+            return -1;
+    return 0;
 }
 
 /* Waits for a batch and reports it. */
@@ -259,8 +277,8 @@ static int make_label(const work *w, const dbi_slide_label *label, dbi_error *er
 {
     decide_arguments a;
     memset(&a, 0, sizeof a);
-    a.seg = w->score[0];
-    a.step = w->score[1];
+    a.seg = w->score[0][0];
+    a.step = w->score[0][1];
     a.label = w->label;
     a.voxels = w->scan_voxels;
     a.classes = (int)w->slide->classes;
@@ -272,14 +290,17 @@ static int make_label(const work *w, const dbi_slide_label *label, dbi_error *er
                : 0;
 }
 
-static int get_scores(const work *w, float *const scores[4], const dbi_slide_label *label, dbi_error *error)
+static int get_scores(const work *w, float *const scores[DBI_MAX_DECODERS][4], const dbi_slide_label *label,
+                      dbi_error *error)
 {
     int broken = 0;
     if (label && make_label(w, label, error))
         return -1;
-    for (int i = 0; i < 4; i++)
-        if (scores[i] && dbi_cuda_get(w->net.stream, scores[i], w->score[i], scan_bytes(w, w->slide->classes), error))
-            return -1;
+    for (int m = 0; m < dbi_slide_means(w->slide); m++)
+        for (int i = 0; i < 4; i++)
+            if (scores[m][i] &&
+                dbi_cuda_get(w->net.stream, scores[m][i], w->score[m][i], scan_bytes(w, w->slide->classes), error))
+                return -1;
     if (dbi_cuda_get(w->net.stream, &broken, w->broken, sizeof broken, error) || dbi_cuda_wait(w->net.stream, error))
         return -1;
     return broken ? dbi_slide_not_finite(error) : 0;
@@ -289,7 +310,7 @@ int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, b
                        const dbi_slide *slide, const float *image, const dbi_window_means *scores,
                        const dbi_slide_label *label, dbi_error *error)
 {
-    float *wanted[4];
+    float *wanted[DBI_MAX_DECODERS][4];
     work w;
     memset(&w, 0, sizeof w);
     w.slide = slide;
@@ -299,7 +320,8 @@ int dbi_cuda_slide_run(dbi_cuda_host_net *net, const dbi_weights_f32 *weights, b
         w.scan_voxels *= w.extent[a] = slide->windows->axis[a].extent;
         w.window_voxels *= w.size[a] = slide->windows->axis[a].window;
     }
-    scores_of(scores, wanted);
+    for (int m = 0; m < dbi_slide_means(slide); m++)
+        scores_of(&scores[m], wanted[m]);
     if (take_room(&w, wanted, label, error)) {
         dbi_arena_close(&w.arena);
         return DBI_NO_ROOM;

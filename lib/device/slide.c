@@ -67,9 +67,26 @@ static bool finite_line(const float *value, int64_t n)
     return finite;
 }
 
-/* Adds one window's outputs; false when one of them is not finite. A window adds to each voxel once, so threads never
- * write to the same place. */
-static bool add(const dbi_slide *s, const dbi_window_part *p, const float *logits, const float *sdf,
+int dbi_slide_decoders(const dbi_slide *slide)
+{
+    return slide->decoders ? slide->decoders : 1;
+}
+
+int dbi_slide_means(const dbi_slide *slide)
+{
+    return slide->decoder == DBI_DECODER_EACH ? dbi_slide_decoders(slide) : 1;
+}
+
+float dbi_slide_share(const dbi_slide *slide, int decoder)
+{
+    if (slide->decoder == DBI_DECODER_MEAN)
+        return 1 / (float)dbi_slide_decoders(slide);
+    return slide->decoder == DBI_DECODER_EACH || (int)slide->decoder == DBI_DECODER_FIRST + decoder ? 1 : 0;
+}
+
+/* Adds one decoder's outputs of one window; false when one of them is not finite. A window adds to each voxel once, so
+ * threads never write to the same place. */
+static bool add(const dbi_slide *s, const dbi_window_part *p, float share, const float *logits, const float *sdf,
                 const dbi_window_means *scores)
 {
     const dbi_windows *w = s->windows;
@@ -84,7 +101,7 @@ static bool add(const dbi_slide *s, const dbi_window_part *p, const float *logit
             for (int64_t j = p->from[1]; j < p->to[1]; j++) {
                 int64_t to = line_in_scan(w, p, c, i, j) + p->from[2], from = line_in_window(w, c, i, j) + p->from[2];
                 const float *wz = weight[2] + p->from[2];
-                float scale = weight[0][i] * weight[1][j];
+                float scale = share * weight[0][i] * weight[1][j];
                 finite = finite && finite_line(logits + from, n) && finite_line(sdf + from, n);
                 if (scores->seg)
                     add_line_sigmoid(scores->seg + to, logits + from, wz, scale, 1, n);
@@ -98,14 +115,30 @@ static bool add(const dbi_slide *s, const dbi_window_part *p, const float *logit
     return finite;
 }
 
+/* Adds one window's outputs, [decoders,K,x,y,z] each. */
+static bool add_decoders(const dbi_slide *s, const dbi_window_part *p, const float *logits, const float *sdf,
+                         const dbi_window_means *means)
+{
+    const dbi_axis *axis = s->windows->axis;
+    const int64_t outputs = s->classes * axis[0].window * axis[1].window * axis[2].window;
+    bool finite = true;
+    for (int d = 0; d < dbi_slide_decoders(s); d++) {
+        const float share = dbi_slide_share(s, d);
+        if (share > 0)
+            finite &= add(s, p, share, logits + d * outputs, sdf + d * outputs,
+                          s->decoder == DBI_DECODER_EACH ? &means[d] : means);
+    }
+    return finite;
+}
+
 static int64_t window_voxels(const int64_t window[3])
 {
     return window[0] * window[1] * window[2];
 }
 
-size_t dbi_slide_bytes(int64_t channels, int64_t classes, const int64_t window[3])
+size_t dbi_slide_bytes(int64_t channels, int64_t classes, int decoders, const int64_t window[3])
 {
-    return (size_t)((channels + 2 * classes) * window_voxels(window)) * sizeof(float);
+    return (size_t)((channels + 2 * decoders * classes) * window_voxels(window)) * sizeof(float);
 }
 
 int dbi_slide_not_finite(dbi_error *error)
@@ -114,20 +147,21 @@ int dbi_slide_not_finite(dbi_error *error)
                     "the network's output is not finite: its weights are useless, or the image is not normalized");
 }
 
-int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_window_means *scores, dbi_error *error)
+int dbi_slide_run(const dbi_slide *slide, const float *image, const dbi_window_means *means, dbi_error *error)
 {
     const dbi_axis *axis = slide->windows->axis;
     int64_t size[3] = {axis[0].window, axis[1].window, axis[2].window}, total = dbi_windows_count(slide->windows);
-    size_t voxels = (size_t)window_voxels(size);
+    const size_t voxels = (size_t)window_voxels(size),
+                 outputs = voxels * (size_t)slide->classes * (size_t)dbi_slide_decoders(slide);
     float *window = dbi_alloc(voxels * (size_t)slide->channels, sizeof *window, error);
-    float *logits = window ? dbi_alloc(voxels * (size_t)slide->classes, sizeof *logits, error) : NULL;
-    float *sdf = logits ? dbi_alloc(voxels * (size_t)slide->classes, sizeof *sdf, error) : NULL;
+    float *logits = window ? dbi_alloc(outputs, sizeof *logits, error) : NULL;
+    float *sdf = logits ? dbi_alloc(outputs, sizeof *sdf, error) : NULL;
     int status = sdf ? 0 : -1;
     for (int64_t i = 0; !status && i < total; i++) {
         dbi_window_part p = dbi_windows_part(slide->windows, i);
         cut(slide->windows, &p, slide->channels, image, window);
         status = slide->function(slide->context, window, logits, sdf, error);
-        if (!status && !add(slide, &p, logits, sdf, scores))
+        if (!status && !add_decoders(slide, &p, logits, sdf, means))
             status = dbi_slide_not_finite(error);
         if (!status && slide->progress)
             slide->progress(slide->progress_context, i + 1, total);

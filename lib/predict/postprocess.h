@@ -7,13 +7,22 @@
 
 #include "net/head.h"
 
-/* Makes the probability and, if asked for, the uncertainty. seg and step: the two heads' probabilities [K,X,Y,Z]; the
- * one that neither `head` nor uncertainty needs may be NULL. prob [K,X,Y,Z] may be one of them; rounding of the means
- * is clipped to [0, 1]. uncertainty [X,Y,Z] or NULL: the mean over the classes of 1 - (1 - H(p) / ln 2) (1 - |p_seg -
- * p_sdf|), with H(p) = -p ln p - (1-p) ln(1-p). It is 0 where p is 0 or 1 and the heads agree, and 1 where p is 1/2 or
- * the heads contradict each other. Training weights pseudo-labels by the same two quantities. */
-void dbi_fuse_heads(dbi_head head, int64_t classes, int64_t voxels, const float *seg, const float *step, float *prob,
-                    float *uncertainty);
+/* The probabilities that a decoder's two heads give, [K,X,Y,Z] each. */
+typedef struct dbi_head_pair {
+    const float *seg, *step;
+} dbi_head_pair;
+
+/* Makes the probability, the mean over the decoders, and, if asked for, the uncertainty. heads: [decoders]; the one of
+ * seg and step that neither `head` nor uncertainty needs may be NULL. prob [K,X,Y,Z] may be one of the inputs; rounding
+ * of the means is clipped to [0, 1]. uncertainty [X,Y,Z] or NULL: the mean over the classes of 1 - (1 - H(p) / ln 2) (1
+ * - D), with H(p) = -p ln p - (1-p) ln(1-p) and D the largest difference between two of all heads' probabilities. It is
+ * 0 where p is 0 or 1 and the heads agree, and 1 where p is 1/2 or heads contradict each other. Training weights
+ * pseudo-labels by the same two quantities. */
+void dbi_fuse_heads(dbi_head head, int decoders, const dbi_head_pair *heads, int64_t classes, int64_t voxels,
+                    float *prob, float *uncertainty);
+
+/* The mean of two volumes, voxel by voxel. */
+void dbi_mean_of_two(float *mean, const float *first, const float *second, int64_t count);
 
 /* Sets label to the class (1..K) of the largest probability above the threshold, the first of equal ones, or to 0 when
  * no probability is above it. */

@@ -32,6 +32,8 @@ struct dbi_predictor {
     dbi_checkpoint *checkpoint;
     dbi_predict_settings settings;
     double k;
+    int decoders;    /* of the network */
+    bool apart;      /* windows are put together for each decoder by itself */
     dbi_net *net;    /* the network of the last case */
     int64_t size[3]; /* its window */
     int64_t batch;   /* how many windows it takes at once */
@@ -88,6 +90,15 @@ static bool needs_step(const dbi_predict_settings *s)
     return s->head != DBI_HEAD_SEG || (s->outputs & DBI_PREDICT_UNCERTAINTY);
 }
 
+/* A network of one decoder has no other choice than that one. */
+static int check_decoder(const dbi_predict_settings *s, int decoders, dbi_error *error)
+{
+    const bool there = s->decoder == DBI_DECODER_EACH ? decoders > 1 : (int)s->decoder - DBI_DECODER_FIRST < decoders;
+    return there
+               ? 0
+               : dbi_fail(error, "the network has one decoder: decoder %s is not there", dbi_decoder_name(s->decoder));
+}
+
 static int read_k(const dbi_record *meta, double *k, dbi_error *error)
 {
     if (!dbi_meta_get(meta, "regression"))
@@ -112,6 +123,8 @@ dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_
         dbi_fail(error, "%d classes: a label has at most %d", checkpoint->layout.arch.classes, UINT8_MAX);
         return NULL;
     }
+    if (check_decoder(settings, checkpoint->layout.arch.decoders, error))
+        return NULL;
     if (needs_step(settings) && !(k > 0) && read_k(checkpoint->meta, &k, error))
         return NULL;
     dbi_predictor *p = dbi_alloc(1, sizeof *p, error);
@@ -123,6 +136,9 @@ dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_
         p->checkpoint = checkpoint;
         p->settings = *settings;
         p->k = k;
+        p->decoders = checkpoint->layout.arch.decoders;
+        p->apart = settings->decoder == DBI_DECODER_EACH || (p->decoders > 1 && settings->decoder == DBI_DECODER_MEAN &&
+                                                             settings->outputs & DBI_PREDICT_UNCERTAINTY);
         p->most_batch = MOST_BATCH;
     }
     return p;
@@ -146,8 +162,9 @@ void dbi_predictor_close(dbi_predictor *predictor)
 static int64_t score_volumes(const dbi_predictor *p)
 {
     int64_t k = p->checkpoint->layout.arch.classes, volumes = 1; /* the label and the largest component's numbers */
-    volumes += (needs_seg(&p->settings) + needs_step(&p->settings)) * k;
-    volumes += (p->settings.outputs & DBI_PREDICT_LOGITS ? k : 0) + (p->settings.outputs & DBI_PREDICT_SDF ? k : 0);
+    int64_t means = (needs_seg(&p->settings) + needs_step(&p->settings)) * k;
+    means += (p->settings.outputs & DBI_PREDICT_LOGITS ? k : 0) + (p->settings.outputs & DBI_PREDICT_SDF ? k : 0);
+    volumes += p->apart ? p->decoders * means + k : means; /* k: prob, beside that of each decoder */
     return volumes + (p->settings.outputs & DBI_PREDICT_UNCERTAINTY ? 1 : 0);
 }
 
@@ -174,7 +191,7 @@ static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const i
     if (net == SIZE_MAX) /* more than the machine has */
         return SIZE_MAX;
     return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) +
-           dbi_slide_bytes(arch->channels, arch->classes, window) + net;
+           dbi_slide_bytes(arch->channels, arch->classes, arch->decoders, window) + net;
 }
 
 /* A smaller window shows the network too little for a useful answer. */
@@ -336,11 +353,20 @@ static int64_t batch_of(const dbi_predictor *p, const int64_t shape[3], const in
     return batch;
 }
 
-/* Adds the tensors in which the means over windows are taken: the heads' means are in "prob" and, when both are needed,
- * in "step", which is dropped at the end. */
-static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], dbi_window_means *scores,
-                      dbi_error *error)
+/* Of the windows' means of a decoder. */
+enum { SCORE_NAME = 16 };
+static const char *score_name(const dbi_predictor *p, const char *what, int decoder, char name[SCORE_NAME])
 {
+    snprintf(name, SCORE_NAME, p->apart ? "%s.%d" : "%s", what, decoder + 1);
+    return name;
+}
+
+/* Adds the tensors in which the means over windows are taken, of one decoder or of all together: the heads' means are
+ * in "prob" and, when both are needed, in "step", which is dropped at the end. */
+static int add_scores_of(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], int decoder,
+                         dbi_window_means *scores, dbi_error *error)
+{
+    char name[SCORE_NAME];
     const int64_t full[4] = {p->checkpoint->layout.arch.classes, shape[0], shape[1], shape[2]};
     const struct {
         bool wanted;
@@ -351,11 +377,21 @@ static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t sha
                  {p->settings.outputs & DBI_PREDICT_LOGITS, "logits", &scores->logits},
                  {p->settings.outputs & DBI_PREDICT_SDF, "sdf", &scores->sdf}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        dbi_tensor *tensor = parts[i].wanted ? dbi_record_add(out, parts[i].name, DBI_F32, 4, full, error) : NULL;
+        score_name(p, parts[i].name, decoder, name);
+        dbi_tensor *tensor = parts[i].wanted ? dbi_record_add(out, name, DBI_F32, 4, full, error) : NULL;
         if (parts[i].wanted && !tensor)
             return -1;
         *parts[i].data = tensor ? tensor->data : NULL;
     }
+    return 0;
+}
+
+static int add_scores(const dbi_predictor *p, dbi_record *out, const int64_t shape[3],
+                      dbi_window_means scores[DBI_MAX_DECODERS], dbi_error *error)
+{
+    for (int d = 0; d < (p->apart ? p->decoders : 1); d++)
+        if (add_scores_of(p, out, shape, d, &scores[d], error))
+            return -1;
     return 0;
 }
 
@@ -392,19 +428,21 @@ static int slide_with_room(dbi_predictor *p, const dbi_slide *run, int64_t batch
 
 /* Adds tensors to `out` and fills them: the label when the means stay on the device (*labeled), otherwise the means. */
 static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window[3], const int64_t stride[3],
-                 dbi_record *out, dbi_window_means *scores, bool *labeled, void (*progress)(void *, int64_t, int64_t),
-                 void *context, dbi_error *error)
+                 dbi_record *out, dbi_window_means scores[DBI_MAX_DECODERS], bool *labeled,
+                 void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
 {
     const bool by_device = p->settings.device.table->slide && !p->on_host;
     const int64_t *shape = image->shape + 1;
     dbi_windows windows;
-    memset(scores, 0, sizeof *scores);
+    memset(scores, 0, DBI_MAX_DECODERS * sizeof *scores);
     *labeled = by_device && p->settings.outputs == DBI_PREDICT_LABEL;
     if (dbi_windows_plan(shape, window, stride, p->settings.weights, &windows, error))
         return -1;
     const dbi_slide run = {.windows = &windows,
                            .channels = image->shape[0],
                            .classes = p->checkpoint->layout.arch.classes,
+                           .decoders = p->decoders,
+                           .decoder = p->apart ? DBI_DECODER_EACH : p->settings.decoder,
                            .k = p->k,
                            .function = see_window,
                            .context = p,
@@ -431,19 +469,66 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
     return status;
 }
 
+/* "what.1" and "what.2", where they are there, give way to their mean, `what`. */
+static int unite(const dbi_predictor *p, dbi_record *out, const char *what, const int64_t shape[4], dbi_error *error)
+{
+    char name[2][SCORE_NAME];
+    const dbi_tensor *of[2];
+    for (int d = 0; d < 2; d++)
+        if (!(of[d] = dbi_record_find(out, score_name(p, what, d, name[d]))))
+            return 0;
+    dbi_tensor *mean = dbi_record_add(out, what, DBI_F32, 4, shape, error);
+    if (!mean)
+        return -1;
+    dbi_mean_of_two(mean->data, of[0]->data, of[1]->data, (int64_t)mean->count);
+    dbi_record_drop(out, name[0]);
+    dbi_record_drop(out, name[1]);
+    return 0;
+}
+
+/* What is left of the decoders' own tensors, when they were kept apart: EACH has their probabilities, logits and
+ * distances, MEAN the means of these. */
+static int finish_decoders(const dbi_predictor *p, dbi_record *out, const int64_t shape[3],
+                           const dbi_window_means *scores, dbi_error *error)
+{
+    const dbi_predict_settings *s = &p->settings;
+    const int64_t classes = p->checkpoint->layout.arch.classes, voxels = shape[0] * shape[1] * shape[2];
+    const int64_t full[4] = {classes, shape[0], shape[1], shape[2]};
+    char name[SCORE_NAME];
+    for (int d = 0; d < p->decoders; d++) {
+        const dbi_tensor *prob = dbi_record_find(out, score_name(p, "prob", d, name));
+        if (s->decoder == DBI_DECODER_EACH && s->outputs & DBI_PREDICT_PROB)
+            dbi_fuse_heads(s->head, 1, &(dbi_head_pair){scores[d].seg, scores[d].step}, classes, voxels, prob->data,
+                           NULL);
+        else
+            dbi_record_drop(out, name);
+        dbi_record_drop(out, score_name(p, "step", d, name));
+    }
+    return s->decoder == DBI_DECODER_MEAN && (unite(p, out, "logits", full, error) || unite(p, out, "sdf", full, error))
+               ? -1
+               : 0;
+}
+
 /* Makes probability, uncertainty and label of the means over windows, each only when it was asked for. */
 static int finish(const dbi_predictor *p, dbi_record *out, const int64_t shape[3], const dbi_window_means *scores,
                   dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
     int64_t classes = p->checkpoint->layout.arch.classes, voxels = shape[0] * shape[1] * shape[2];
+    const int64_t full[4] = {classes, shape[0], shape[1], shape[2]};
+    const dbi_head_pair heads[DBI_MAX_DECODERS] = {{scores[0].seg, scores[0].step}, {scores[1].seg, scores[1].step}};
     dbi_tensor *uncertainty = NULL, *label = NULL;
     if ((s->outputs & DBI_PREDICT_UNCERTAINTY) &&
         !(uncertainty = dbi_record_add(out, "uncertainty", DBI_F32, 3, shape, error)))
         return -1;
+    if (p->apart && !dbi_record_add(out, "prob", DBI_F32, 4, full, error))
+        return -1;
     float *prob = dbi_record_find(out, "prob")->data;
-    dbi_fuse_heads(s->head, classes, voxels, scores->seg, scores->step, prob, uncertainty ? uncertainty->data : NULL);
+    dbi_fuse_heads(s->head, p->apart ? p->decoders : 1, heads, classes, voxels, prob,
+                   uncertainty ? uncertainty->data : NULL);
     dbi_record_drop(out, "step");
+    if (p->apart && finish_decoders(p, out, shape, scores, error))
+        return -1;
     if (s->outputs & DBI_PREDICT_LABEL) {
         if (!(label = dbi_record_add(out, "label", DBI_U8, 3, shape, error)))
             return -1;
@@ -531,7 +616,9 @@ static int add_history(const dbi_predictor *p, dbi_record *out, const char *inpu
         (json_int_t)window[2], "stride", (json_int_t)stride[0], (json_int_t)stride[1], (json_int_t)stride[2], "weights",
         s->weights == DBI_WEIGHTS_GAUSSIAN ? "gaussian" : "uniform", "head", dbi_head_name(s->head), "threshold",
         s->threshold, "largest", s->largest, "output", names_of_outputs(s->outputs));
-    const bool whole = settings && (!needs_step(s) || !json_object_set_new(settings, "k", json_real(p->k)));
+    const bool whole =
+        settings && (!needs_step(s) || !json_object_set_new(settings, "k", json_real(p->k))) &&
+        (p->decoders == 1 || !json_object_set_new(settings, "decoder", json_string(dbi_decoder_name(s->decoder))));
     int status =
         whole ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
               : dbi_fail(error, "out of memory");
@@ -544,7 +631,7 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
 {
     const dbi_tensor *image = dbi_record_find(input, "image");
     int64_t shape[3] = {image->shape[1], image->shape[2], image->shape[3]}, window[3], stride[3];
-    dbi_window_means scores;
+    dbi_window_means scores[DBI_MAX_DECODERS];
     bool labeled;
     checksum_work work;
     dbi_record *out = dbi_record_new(error);
@@ -552,8 +639,8 @@ dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const
         return NULL;
     start_checksum(&work, input);
     int status = dbi_predictor_window(predictor, shape, window, stride, error) ||
-                 slide(predictor, image, window, stride, out, &scores, &labeled, progress, context, error) ||
-                 (!labeled && finish(predictor, out, shape, &scores, error)) ||
+                 slide(predictor, image, window, stride, out, scores, &labeled, progress, context, error) ||
+                 (!labeled && finish(predictor, out, shape, scores, error)) ||
                  keep_largest(predictor, out, shape, error) || describe(predictor, out, input, error);
     dbi_error other;
     if (finish_checksum(&work, status ? &other : error) || status ||

@@ -36,6 +36,7 @@ typedef struct dbi_predict_settings {
     int64_t stride[3]; /* 0: half of the window, rounded up */
     dbi_window_weights weights;
     dbi_head head;
+    dbi_decoder_choice decoder; /* for a network with several; EACH: NAME.1, NAME.2 beside the means */
     unsigned outputs;
     double threshold; /* of the label */
     bool largest;     /* the label keeps each class's largest component */
@@ -47,7 +48,7 @@ typedef struct dbi_predict_settings {
 typedef struct dbi_predictor dbi_predictor;
 
 /* Makes a predictor; the checkpoint must outlive it. Fails when the settings need the slope of the distance head and
- * neither they nor the checkpoint's metadata `regression` have it. */
+ * neither they nor the checkpoint's metadata `regression` have it, or when they ask for a decoder that is not there. */
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error);
 void dbi_predictor_close(dbi_predictor *predictor); /* NULL is allowed */
 

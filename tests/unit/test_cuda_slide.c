@@ -241,7 +241,7 @@ static void test_label(void **state)
         for (int i = 0; i < SCORES; i++)
             s.wanted[i] = true;
         assert_int_equal(run(&s, "cuda", 3, &error), 0);
-        dbi_fuse_heads((dbi_head)head, K, s.voxels, s.score[0], s.score[1], prob, NULL);
+        dbi_fuse_heads((dbi_head)head, 1, &(dbi_head_pair){s.score[0], s.score[1]}, K, s.voxels, prob, NULL);
         dbi_label_probabilities(prob, K, s.voxels, threshold, label[2]);
         s.label = &without;
         for (int i = 0; i < SCORES; i++)

@@ -22,7 +22,7 @@ static void test_heads(void **state)
                 step[10] = {0, 1, 0.5f, 0.3f, 1, 0.8f, 0, 0.1f, 0.4f, 1e-7f};
     for (int head = 0; head < 3; head++) {
         float prob[10], uncertainty[5];
-        dbi_fuse_heads((dbi_head)head, 2, 5, seg, step, prob, uncertainty);
+        dbi_fuse_heads((dbi_head)head, 1, &(dbi_head_pair){seg, step}, 2, 5, prob, uncertainty);
         for (int v = 0; v < 5; v++) {
             double sum = 0;
             for (int i = v; i < 10; i += 5) {
@@ -36,12 +36,30 @@ static void test_heads(void **state)
     }
     const float certain[1] = {1}, other[1] = {0}, half[1] = {0.5f};
     float p, u;
-    dbi_fuse_heads(DBI_HEAD_SEG, 1, 1, certain, certain, &p, &u);
+    dbi_fuse_heads(DBI_HEAD_SEG, 1, &(dbi_head_pair){certain, certain}, 1, 1, &p, &u);
     assert_true(u == 0);
-    dbi_fuse_heads(DBI_HEAD_SEG, 1, 1, certain, other, &p, &u);
+    dbi_fuse_heads(DBI_HEAD_SEG, 1, &(dbi_head_pair){certain, other}, 1, 1, &p, &u);
     assert_true(u == 1);
-    dbi_fuse_heads(DBI_HEAD_BOTH, 1, 1, half, half, &p, &u);
+    dbi_fuse_heads(DBI_HEAD_BOTH, 1, &(dbi_head_pair){half, half}, 1, 1, &p, &u);
     assert_true(u == 1);
+}
+
+static void test_two_decoders(void **state)
+{
+    (void)state;
+    const float seg[2][2] = {{0.9f, 0.2f}, {0.7f, 0.2f}}, step[2][2] = {{0.8f, 0.2f}, {0.4f, 0.2f}};
+    const dbi_head_pair heads[2] = {{seg[0], step[0]}, {seg[1], step[1]}};
+    const double expected[3] = {0.8, 0.6, 0.7};
+    for (int head = 0; head < 3; head++) {
+        float prob[2], uncertainty[2];
+        dbi_fuse_heads((dbi_head)head, 2, heads, 1, 2, prob, uncertainty);
+        assert_true(fabs(prob[0] - expected[head]) < 1e-6 && fabs(prob[1] - 0.2) < 1e-6);
+        assert_true(fabs(uncertainty[0] - (1 - (1 - entropy(expected[head])) * (1 - (0.9 - 0.4)))) < 1e-5);
+        assert_true(fabs(uncertainty[1] - entropy(0.2)) < 1e-5);
+    }
+    float mean[2];
+    dbi_mean_of_two(mean, seg[0], seg[1], 2);
+    assert_true(fabsf(mean[0] - 0.8f) < 1e-6f && fabsf(mean[1] - 0.2f) < 1e-6f);
 }
 
 /* The result may lie over either input, and an input that nothing needs may be missing. */
@@ -49,11 +67,11 @@ static void test_in_place(void **state)
 {
     (void)state;
     float seg[3] = {0.1f, 0.6f, 0.9f}, step[3] = {0.3f, 0.2f, 0.7f};
-    dbi_fuse_heads(DBI_HEAD_BOTH, 1, 3, seg, step, seg, NULL);
+    dbi_fuse_heads(DBI_HEAD_BOTH, 1, &(dbi_head_pair){seg, step}, 1, 3, seg, NULL);
     assert_true(fabsf(seg[0] - 0.2f) < 1e-6f && fabsf(seg[1] - 0.4f) < 1e-6f && fabsf(seg[2] - 0.8f) < 1e-6f);
-    dbi_fuse_heads(DBI_HEAD_SDF, 1, 3, NULL, step, step, NULL);
+    dbi_fuse_heads(DBI_HEAD_SDF, 1, &(dbi_head_pair){NULL, step}, 1, 3, step, NULL);
     assert_true(step[1] == 0.2f);
-    dbi_fuse_heads(DBI_HEAD_SEG, 1, 3, seg, NULL, seg, NULL);
+    dbi_fuse_heads(DBI_HEAD_SEG, 1, &(dbi_head_pair){seg, NULL}, 1, 3, seg, NULL);
     assert_true(fabsf(seg[2] - 0.8f) < 1e-6f);
 }
 
@@ -89,7 +107,8 @@ static void test_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_heads), cmocka_unit_test(test_in_place),
-                                       cmocka_unit_test(test_label), cmocka_unit_test(test_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_heads), cmocka_unit_test(test_two_decoders),
+                                       cmocka_unit_test(test_in_place), cmocka_unit_test(test_label),
+                                       cmocka_unit_test(test_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

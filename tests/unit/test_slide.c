@@ -172,6 +172,55 @@ static void test_constant(void **state)
     }
 }
 
+/* The second decoder's outputs are twice those of the first. */
+static int doubling(void *context, const float *image, float *logits, float *sdf, dbi_error *error)
+{
+    const view *v = context;
+    constant(context, image, logits, sdf, error);
+    for (int64_t i = 0; i < K * v->voxels; i++) {
+        logits[K * v->voxels + i] = 2 * logits[i];
+        sdf[K * v->voxels + i] = 2 * sdf[i];
+    }
+    return 0;
+}
+
+/* The mean, each, and each alone. */
+static void test_decoders(void **state)
+{
+    (void)state;
+    dbi_error error;
+    for (int choice = DBI_DECODER_MEAN; choice <= DBI_DECODER_FIRST + 1; choice++) {
+        scan s = make_scan(&layouts[1]), other = make_scan(&layouts[1]);
+        dbi_windows windows;
+        assert_int_equal(dbi_windows_plan(s.shape, s.window, s.stride, s.weights, &windows, &error), 0);
+        view v = {.constant = 0.3, .voxels = s.window[0] * s.window[1] * s.window[2]};
+        memcpy(v.window, s.window, sizeof v.window);
+        const dbi_slide slide = {.windows = &windows,
+                                 .channels = C,
+                                 .classes = K,
+                                 .decoders = 2,
+                                 .decoder = (dbi_decoder_choice)choice,
+                                 .k = 40,
+                                 .function = doubling,
+                                 .context = &v};
+        const dbi_window_means means[2] = {s.scores, other.scores};
+        const double first = choice == DBI_DECODER_MEAN ? 1.5 : choice == DBI_DECODER_FIRST + 1 ? 2 : 1;
+        assert_int_equal(dbi_slide_means(&slide), choice == DBI_DECODER_EACH ? 2 : 1);
+        assert_int_equal(dbi_slide_run(&slide, s.image, means, &error), 0);
+        for (int64_t i = 0; i < K * s.voxels; i++) {
+            assert_true(fabs(s.scores.logits[i] - 0.3 * first) < 1e-6 && fabs(s.scores.sdf[i] - 0.03 * first) < 1e-6);
+            assert_true(fabs(other.scores.logits[i] - (choice == DBI_DECODER_EACH ? 0.6 : 0)) < 1e-6);
+        }
+        const double p[2] = {1 / (1 + exp(-0.3)), 1 / (1 + exp(-0.6))};
+        assert_true(fabs(s.scores.seg[0] - (choice == DBI_DECODER_MEAN        ? (p[0] + p[1]) / 2
+                                            : choice == DBI_DECODER_FIRST + 1 ? p[1]
+                                                                              : p[0])) < 1e-6);
+        dbi_windows_free(&windows);
+        free_scan(&s);
+        free_scan(&other);
+    }
+}
+
 static void test_voxelwise(void **state)
 {
     (void)state;
@@ -302,8 +351,8 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_constant), cmocka_unit_test(test_voxelwise), cmocka_unit_test(test_direct),
-        cmocka_unit_test(test_some),     cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_constant), cmocka_unit_test(test_decoders), cmocka_unit_test(test_voxelwise),
+        cmocka_unit_test(test_direct),   cmocka_unit_test(test_some),     cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
