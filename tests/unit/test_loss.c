@@ -142,7 +142,7 @@ typedef struct said {
 
 static double weight_of(const dbi_method *m, const said *x, int decoders)
 {
-    double probabilities[2 * MOST], distances[2 * MOST], mean = 0;
+    double probabilities[2 * MOST] = {0}, distances[2 * MOST] = {0}, mean = 0;
     for (int d = 0; d < decoders; d++) {
         probabilities[2 * d] = x->p[d];
         probabilities[2 * d + 1] = x->a[d];
@@ -197,7 +197,7 @@ static void define_teacher(const dbi_method *m, const fields *f, int decoders, q
     if (any_needs(m, DBI_OF_PSEUDO_DISTANCE, DBI_VOXELS_WEIGHTED))
         distances_of(m, p, decoders * (N - M) * K, s);
     for (int i = 0, at = COUNT - THEIRS; i < THEIRS; i++, at++) {
-        said x = {{0}};
+        said x;
         double label = 0, distance = 0, mean = 0;
         for (int d = 0; d < decoders; d++) {
             x.p[d] = p[d * THEIRS + i];
@@ -221,7 +221,7 @@ static void define_teacher(const dbi_method *m, const fields *f, int decoders, q
 static void define_exchange(const dbi_method *m, quantities q[MOST])
 {
     for (int i = 0; i < COUNT; i++) {
-        said x = {{0}};
+        said x;
         for (int d = 0; d < MOST; d++) {
             x.p[d] = q[d].of[DBI_OF_P][i];
             x.a[d] = q[d].of[DBI_OF_A][i];
