@@ -60,6 +60,10 @@ typedef struct dbi_backend_f32 {
     int (*weight_gradient)(void *state, int layer, const real *in, const real *dz, real *dweight, dbi_error *error);
     /* Not for layer 0. */
     int (*data_gradient)(void *state, int layer, const real *dz, const real *weight, real *din, dbi_error *error);
+
+    /* An interpolation and its gradient, which with `add` is added to what is in din. */
+    void (*interpolate)(void *state, int layer, const real *in, real *out);
+    void (*interpolate_gradient)(void *state, int layer, const real *dout, real *din, bool add);
 } dbi_backend_f32;
 
 /* Plain C, the judge of all others. */

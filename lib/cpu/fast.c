@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "cpu/direct.h"
+#include "cpu/interpolate.h"
 #include "cpu/winograd.h"
 
 /* Threads of a convolution by winograd.h. There is always working memory for all of them, so that what a network takes,
@@ -310,6 +311,8 @@ static int make_layer(state *s, int index, dbi_error *error)
     const dbi_layer *l = layer_of(s, index);
     conv *c = &s->conv[index];
     described d;
+    if (l->kind == DBI_LAYER_INTERPOLATE)
+        return 0;
     dbi_blocked out = blocked_of(s, l->out, l->level);
     int classes = dbi_layout_heads(s->shape.layout, index) >= 0 ? s->shape.layout->arch.classes : 0;
     s->partial_bytes = larger(
@@ -516,6 +519,22 @@ static int data_gradient(void *opaque, int index, const float *dz, const float *
     return 0;
 }
 
+static void interpolate(void *opaque, int index, const float *in, float *out)
+{
+    const state *s = opaque;
+    const dbi_layer *l = layer_of(s, index);
+    const dbi_blocked from = blocked_of(s, l->in, dbi_layer_in_level(l));
+    dbi_blocked_interpolate(&from, lanes_of(s, l->in), in, out);
+}
+
+static void interpolate_gradient(void *opaque, int index, const float *dout, float *din, bool add)
+{
+    const state *s = opaque;
+    const dbi_layer *l = layer_of(s, index);
+    const dbi_blocked from = blocked_of(s, l->in, dbi_layer_in_level(l));
+    dbi_blocked_interpolate_gradient(&from, lanes_of(s, l->in), dout, din, add);
+}
+
 static void moments(void *opaque, int index, const float *z, double *mean, double *variance)
 {
     const state *s = opaque;
@@ -595,4 +614,6 @@ const dbi_backend_f32 dbi_backend_fast = {.elements = elements,
                                           .heads_sums = heads_sums,
                                           .heads_gradient = heads_gradient,
                                           .weight_gradient = weight_gradient,
-                                          .data_gradient = data_gradient};
+                                          .data_gradient = data_gradient,
+                                          .interpolate = interpolate,
+                                          .interpolate_gradient = interpolate_gradient};

@@ -89,6 +89,8 @@ static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
            lanes = (size_t)layer->out + DBI_LANES;
     const size_t numbers = (size_t)dbi_norm_rows(&net->shape) * lanes;
     need(p, &net->z[l], bytes, training ? 0 : l, training ? WHOLE_PASS : dbi_layout_last_reader(layout, l));
+    if (layer->kind == DBI_LAYER_INTERPOLATE)
+        return;
     if (training && dbi_layout_heads(layout, l) < 0)
         need(p, &net->a[l], bytes, 0, WHOLE_PASS);
     need(p, &net->mean[l], numbers * sizeof(real), 0, WHOLE_PASS);
@@ -157,11 +159,14 @@ dbi_cpu_net_f32 *dbi_cpu_net_open_f32(const dbi_backend_f32 *backend, const dbi_
     }
     for (int l = 0; l < layout->layers; l++) {
         const size_t numbers = (size_t)dbi_norm_rows(shape) * ((size_t)layout->layer[l].out + DBI_LANES);
+        const bool interpolation = layout->layer[l].kind == DBI_LAYER_INTERPOLATE;
+        if (!shape->training || interpolation)
+            net->a[l] = net->z[l];
+        if (interpolation)
+            continue;
         memset(net->mean[l], 0, numbers * sizeof(real)); /* the lanes past the channels stay 0 */
         memset(net->scale[l], 0, numbers * sizeof(real));
         memset(net->shift[l], 0, numbers * sizeof(real));
-        if (!shape->training)
-            net->a[l] = net->z[l];
     }
     net->backend->bind(net->state, scratch);
     return net;
@@ -196,7 +201,7 @@ static real *tensor_of(const dbi_layout *layout, int l, dbi_layer_tensor tensor,
     return array + dbi_layout_offset(layout, l, tensor);
 }
 
-/* What layer l convolves. */
+/* What layer l reads. */
 static const real *input_of(const dbi_cpu_net_f32 *net, int l, const real *image)
 {
     const int input = net->shape.layout->layer[l].input;
@@ -316,6 +321,10 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
     net->kept = false;
     for (int l = 0; l < layout->layers; l++) {
         const int decoder = dbi_layout_heads(layout, l);
+        if (layout->layer[l].kind == DBI_LAYER_INTERPOLATE) {
+            net->backend->interpolate(net->state, l, input_of(net, l, image), net->z[l]);
+            continue;
+        }
         const real *weight = tensor_of(layout, l, DBI_CONV_WEIGHT, weights->parameters);
         if (net->backend->convolve(net->state, l, input_of(net, l, image), weight, net->z[l], error))
             return -1;
@@ -452,23 +461,50 @@ static void heads_backward(dbi_cpu_net_f32 *net, int decoder, const dbi_weights_
                                  net->constant);
 }
 
-/* a of layer l becomes its gradient through the layer that has it as its input. That layer has had its turn: its z is
- * its gradient, and the gradient of its weights needs a no more. */
+static void add_to(real *sum, const real *term, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i++)
+        sum[i] += term[i];
+}
+
+/* a of layer l becomes its gradient through the layers that have it as their input. Those have had their turns: their z
+ * are their gradients, and the gradients of their weights need a no more. */
 static int gather(dbi_cpu_net_f32 *net, int l, const dbi_weights_f32 *weights, dbi_error *error)
 {
     const dbi_layout *layout = net->shape.layout;
-    const int reader = dbi_layout_reader(layout, l, l);
-    const real *weight = tensor_of(layout, reader, DBI_CONV_WEIGHT, weights->parameters);
-    return net->backend->data_gradient(net->state, reader, net->z[reader], weight, net->a[l], error);
+    const int first = dbi_layout_reader(layout, l, l);
+    for (int t = first; t >= 0; t = dbi_layout_reader(layout, l, t)) {
+        if (layout->layer[t].kind == DBI_LAYER_INTERPOLATE) {
+            net->backend->interpolate_gradient(net->state, t, net->z[t], net->a[l], t != first);
+            continue;
+        }
+        const real *weight = tensor_of(layout, t, DBI_CONV_WEIGHT, weights->parameters);
+        if (net->backend->data_gradient(net->state, t, net->z[t], weight, net->a[l], error))
+            return -1;
+    }
+    return 0;
+}
+
+/* The gradient of a of layer l through the layers that add it, NULL: none. It lies in a of the first of them, which has
+ * had its turn. */
+static const real *gather_skip(dbi_cpu_net_f32 *net, int l)
+{
+    const dbi_layout *layout = net->shape.layout;
+    const size_t count = net->backend->elements(&net->shape, layout->layer[l].out, layout->layer[l].level);
+    const int first = dbi_layout_adder(layout, l, l);
+    if (first < 0)
+        return NULL;
+    for (int t = dbi_layout_adder(layout, l, first); t >= 0; t = dbi_layout_adder(layout, l, t))
+        add_to(net->a[first], net->a[t], count);
+    return net->a[first];
 }
 
 /* z of layer l becomes its gradient, from the gradients of a in the layers that read it. */
 static void normalize_backward(dbi_cpu_net_f32 *net, int l, real *gradient)
 {
-    const dbi_layout *layout = net->shape.layout;
     dbi_norm_f32 norm = norm_of(net, l, net->dropout);
-    const int adder = dbi_layout_adder(layout, l, l);
-    const real *da_skip = adder < 0 ? NULL : net->a[adder];
+    const real *da_skip = gather_skip(net, l);
     net->backend->normalize_sums(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->first, net->second);
     normalization_gradient(net, l, gradient);
     net->backend->normalize_gradient(net->state, l, net->z[l], &norm, net->a[l], da_skip, net->by_dy, net->by_z,
@@ -484,10 +520,12 @@ int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weight
     net->kept = false;
     for (int l = layout->layers - 1; l >= 0; l--) {
         const int decoder = dbi_layout_heads(layout, l);
+        if (decoder < 0 && gather(net, l, weights, error))
+            return -1;
+        if (layout->layer[l].kind == DBI_LAYER_INTERPOLATE)
+            continue;
         if (decoder >= 0)
             heads_backward(net, decoder, weights, dlogits, dsdf, gradient);
-        else if (gather(net, l, weights, error))
-            return -1;
         else
             normalize_backward(net, l, gradient);
         if (net->backend->weight_gradient(net->state, l, input_of(net, l, net->image), net->z[l],

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "net/interpolation_math.h"
 
 typedef struct state {
     dbi_net_shape shape;
@@ -334,6 +335,58 @@ static void heads_gradient(void *opaque, real *z, const dbi_norm_f32 *norm, cons
              by_z, constant);
 }
 
+/* One channel of one sample, gathered by output place; back: the gradient, added to `in`. */
+static void interpolate_grid(const int64_t n[3], bool back, real *in, real *out)
+{
+    for (int64_t x = 0; x < 2 * n[0]; x++)
+        for (int64_t y = 0; y < 2 * n[1]; y++)
+            for (int64_t z = 0; z < 2 * n[2]; z++) {
+                const dbi_interpolation p[] = {dbi_interpolation_at(x, n[0]), dbi_interpolation_at(y, n[1]),
+                                               dbi_interpolation_at(z, n[2])};
+                real *o = &out[(x * 2 * n[1] + y) * 2 * n[2] + z], sum = 0;
+                for (int corner = 0; corner < 8; corner++) {
+                    int64_t at = 0;
+                    double share = 1;
+                    for (int d = 0; d < 3; d++) {
+                        const bool high = corner >> d & 1;
+                        at = at * n[d] + (high ? p[d].high : p[d].low);
+                        share *= high ? p[d].share : 1 - p[d].share;
+                    }
+                    if (back)
+                        in[at] += (real)share * *o;
+                    else
+                        sum += (real)share * in[at];
+                }
+                if (!back)
+                    *o = sum;
+            }
+}
+
+static void interpolate_all(const state *s, int layer, bool back, real *in, real *out)
+{
+    const dbi_layer *l = &s->shape.layout->layer[layer];
+    const int in_level = dbi_layer_in_level(l);
+    const int64_t n[] = {s->shape.size[0] >> in_level, s->shape.size[1] >> in_level, s->shape.size[2] >> in_level},
+                  v = voxels(&s->shape, in_level);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < s->shape.batch * l->in; i++)
+        interpolate_grid(n, back, in + i * v, out + i * 8 * v);
+}
+
+static void interpolate(void *opaque, int layer, const real *in, real *out)
+{
+    interpolate_all(opaque, layer, false, (real *)in, out);
+}
+
+static void interpolate_gradient(void *opaque, int layer, const real *dout, real *din, bool add)
+{
+    const state *s = opaque;
+    const dbi_layer *l = &s->shape.layout->layer[layer];
+    if (!add)
+        memset(din, 0, elements(&s->shape, l->in, dbi_layer_in_level(l)) * sizeof *din);
+    interpolate_all(s, layer, true, din, (real *)dout);
+}
+
 const dbi_backend_f32 dbi_backend_reference_f32 = {.elements = elements,
                                                    .open = reference_open,
                                                    .bind = reference_bind,
@@ -347,4 +400,6 @@ const dbi_backend_f32 dbi_backend_reference_f32 = {.elements = elements,
                                                    .heads_sums = heads_sums,
                                                    .heads_gradient = heads_gradient,
                                                    .weight_gradient = weight_gradient,
-                                                   .data_gradient = data_gradient};
+                                                   .data_gradient = data_gradient,
+                                                   .interpolate = interpolate,
+                                                   .interpolate_gradient = interpolate_gradient};

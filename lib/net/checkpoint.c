@@ -46,9 +46,20 @@ static int check_kind(const dbi_record *record, dbi_error *error)
 }
 
 /* Momentum is kept when it is there at all; weights_load then decides whether it is complete. */
-static bool has_momentum(const dbi_record *record)
+static bool has_momentum(const dbi_record *record, const dbi_arch *arch)
 {
-    return dbi_record_find(record, "momentum.block_one.conv.0.weight");
+    char name[96];
+    snprintf(name, sizeof name, "momentum.%sblock_one.conv.0.weight", dbi_encoder_prefix(arch->decoders));
+    return dbi_record_find(record, name);
+}
+
+/* Is this the kernel of an encoder's layer with so many outputs? */
+static bool is_kernel(const dbi_record *record, const dbi_arch *arch, const char *layer, int64_t outputs)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s%s.weight", dbi_encoder_prefix(arch->decoders), layer);
+    const dbi_tensor *tensor = dbi_record_find(record, name);
+    return tensor && tensor->ndim == 5 && tensor->shape[0] == outputs;
 }
 
 static int fill(dbi_checkpoint *c, const dbi_record *record, dbi_error *error)
@@ -70,16 +81,15 @@ dbi_checkpoint *dbi_checkpoint_from_record_of(const dbi_record *record, const db
     dbi_arch arch;
     if (check_kind(record, error) || dbi_arch_from_record(record, norm, &arch, error))
         return NULL;
-    /* The size follows from three numbers in the metadata: before they make us allocate, the first and the largest
+    /* The size follows from a few numbers in the metadata: before they make us allocate, the first and the largest
      * kernel must be there. */
-    const dbi_tensor *first = dbi_record_find(record, "block_one.conv.0.weight"),
-                     *large = dbi_record_find(record, "block_five.conv.0.weight");
-    if (!first || !large || first->ndim != 5 || first->shape[0] != arch.filters || large->ndim != 5 ||
-        large->shape[0] != (int64_t)arch.filters << DBI_NET_LEVELS) {
-        dbi_fail(error, "the tensors are not those of a dual V-Net with %d filters", arch.filters);
+    if (!is_kernel(record, &arch, "block_one.conv.0", arch.filters) ||
+        !is_kernel(record, &arch, "block_five.conv.0", (int64_t)arch.filters << DBI_NET_LEVELS)) {
+        dbi_fail(error, "the tensors are not those of a dual V-Net with %d filters%s", arch.filters,
+                 arch.decoders > 1 ? " and two decoders" : "");
         return NULL;
     }
-    dbi_checkpoint *checkpoint = make(&arch, has_momentum(record), error);
+    dbi_checkpoint *checkpoint = make(&arch, has_momentum(record, &arch), error);
     if (checkpoint && fill(checkpoint, record, error)) {
         dbi_checkpoint_free(checkpoint);
         return NULL;
@@ -128,16 +138,18 @@ int dbi_checkpoint_restart(dbi_checkpoint *checkpoint, bool flip_sdf, dbi_error 
     return 0;
 }
 
-/* Batch normalization goes without saying: so it was before there were others. */
+/* Batch normalization and one decoder go without saying: so it was before there were others. */
 static int set_architecture(dbi_record *record, const dbi_arch *arch, dbi_error *error)
 {
-    char norm[DBI_NORM_TEXT], more[DBI_NORM_TEXT + 16] = "";
-    dbi_norm_text(&arch->norm, norm);
+    char text[DBI_NORM_TEXT], decoders[32] = "", norm[DBI_NORM_TEXT + 16] = "";
+    dbi_norm_text(&arch->norm, text);
+    if (arch->decoders != 1)
+        snprintf(decoders, sizeof decoders, "\"decoders\":%d,", arch->decoders);
     if (arch->norm.kind != DBI_NORM_BATCH)
-        snprintf(more, sizeof more, ",\"norm\":\"%s\"", norm);
+        snprintf(norm, sizeof norm, ",\"norm\":\"%s\"", text);
     return dbi_meta_set_format(record, "architecture", error,
-                               "{\"channels\":%d,\"classes\":%d,\"filters\":%d,\"name\":\"dual-vnet\"%s}",
-                               arch->channels, arch->classes, arch->filters, more);
+                               "{\"channels\":%d,\"classes\":%d,%s\"filters\":%d,\"name\":\"dual-vnet\"%s}",
+                               arch->channels, arch->classes, decoders, arch->filters, norm);
 }
 
 dbi_record *dbi_checkpoint_to_record(const dbi_checkpoint *checkpoint, dbi_error *error)
@@ -173,6 +185,9 @@ int dbi_checkpoint_follow(dbi_checkpoint *teacher, const dbi_checkpoint *student
         return dbi_fail(
             error, "the student's architecture (%d channels, %d classes, %d filters) is not the teacher's (%d, %d, %d)",
             s->channels, s->classes, s->filters, t->channels, t->classes, t->filters);
+    if (t->decoders != s->decoders)
+        return dbi_fail(error, "the student's architecture has %d decoder%s, the teacher's %d", s->decoders,
+                        s->decoders > 1 ? "s" : "", t->decoders);
     if (!dbi_norm_equal(&t->norm, &s->norm)) {
         char theirs[DBI_NORM_TEXT], ours[DBI_NORM_TEXT];
         dbi_norm_text(&s->norm, theirs);

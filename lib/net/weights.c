@@ -3,6 +3,7 @@
 #include "record/metadata.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 static int int_member(json_t *object, const char *key, int *value, dbi_error *error)
@@ -27,6 +28,13 @@ static int norm_member(json_t *object, dbi_normalization *norm, dbi_error *error
     return dbi_norm_parse(json_string_value(member), norm, error) ? dbi_fail_in(error, "architecture") : 0;
 }
 
+/* One, unless it says otherwise. */
+static int decoders_member(json_t *object, int *decoders, dbi_error *error)
+{
+    *decoders = 1;
+    return json_object_get(object, "decoders") ? int_member(object, "decoders", decoders, error) : 0;
+}
+
 static int from_metadata(const dbi_record *record, dbi_arch *arch, dbi_error *error)
 {
     json_t *object = dbi_meta_get_json(record, "architecture", error);
@@ -34,24 +42,32 @@ static int from_metadata(const dbi_record *record, dbi_arch *arch, dbi_error *er
         return -1;
     const char *name = json_string_value(json_object_get(object, "name"));
     int status = 0;
-    *arch = (dbi_arch){.decoders = 1};
     if (!name || strcmp(name, "dual-vnet"))
         status = dbi_fail(error, "architecture \"%s\" is not \"dual-vnet\"", name ? name : "?");
     else if (int_member(object, "channels", &arch->channels, error) ||
              int_member(object, "classes", &arch->classes, error) ||
-             int_member(object, "filters", &arch->filters, error) || norm_member(object, &arch->norm, error))
+             int_member(object, "filters", &arch->filters, error) || decoders_member(object, &arch->decoders, error) ||
+             norm_member(object, &arch->norm, error))
         status = -1;
     json_decref(object);
     return status;
 }
 
+/* A tensor of the first block. */
+static const dbi_tensor *find_first(const dbi_record *record, int decoders, const char *part)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%sblock_one.conv.%s", dbi_encoder_prefix(decoders), part);
+    return dbi_record_find(record, name);
+}
+
 /* A public state_dict's normalization: running statistics are batch normalization's, and without an affine part it is
  * by instance. What has weights alone has to be told: `told`, or NULL. */
-static int norm_from_tensors(const dbi_record *record, const dbi_normalization *told, dbi_normalization *norm,
-                             dbi_error *error)
+static int norm_from_tensors(const dbi_record *record, int decoders, const dbi_normalization *told,
+                             dbi_normalization *norm, dbi_error *error)
 {
-    const bool running = dbi_record_find(record, "block_one.conv.1.running_mean"),
-               affine = dbi_record_find(record, "block_one.conv.1.weight");
+    const bool running = find_first(record, decoders, "1.running_mean"),
+               affine = find_first(record, decoders, "1.weight");
     *norm = (dbi_normalization){.kind = running ? DBI_NORM_BATCH : DBI_NORM_INSTANCE};
     if (running || !affine)
         return 0;
@@ -63,22 +79,46 @@ static int norm_from_tensors(const dbi_record *record, const dbi_normalization *
     return 0;
 }
 
-/* A public state_dict: the first convolution and a head show all three numbers. */
+static int check_kernel(const dbi_tensor *tensor, const char *name, dbi_error *error)
+{
+    if (!tensor)
+        return dbi_fail(error, "no checkpoint: no tensor \"%s\"", name);
+    return tensor->ndim == 5 && tensor->shape[0] <= 1 << 20 && tensor->shape[1] <= 1 << 20
+               ? 0
+               : dbi_fail(error, "tensor \"%s\" has not the shape of a convolution's weights", name);
+}
+
+/* The distance head has a row for each class. Without one, out_conv is a softmax over background and one class. */
+static int classes_from_tensors(const dbi_record *record, int decoders, int *classes, dbi_error *error)
+{
+    char head[64], logits[64];
+    snprintf(head, sizeof head, "%sout_conv.weight", dbi_decoder_prefix(decoders, 0));
+    snprintf(logits, sizeof logits, "%sout_conv2.weight", dbi_decoder_prefix(decoders, 0));
+    const dbi_tensor *tensor = dbi_record_find(record, head);
+    if (check_kernel(tensor, head, error))
+        return -1;
+    *classes = (int)tensor->shape[0];
+    if (dbi_record_find(record, logits))
+        return 0;
+    *classes = 1;
+    return tensor->shape[0] == 2
+               ? 0
+               : dbi_fail(error, "no tensor \"%s\", and \"%s\" is no softmax over background and one class", logits,
+                          head);
+}
+
+/* A public state_dict: the first convolution and a head show all numbers. */
 static int from_tensors(const dbi_record *record, const dbi_normalization *told, dbi_arch *arch, dbi_error *error)
 {
-    const char *names[] = {"block_one.conv.0.weight", "out_conv.weight"};
-    const dbi_tensor *tensor[2];
-    for (int i = 0; i < 2; i++) {
-        if (!(tensor[i] = dbi_record_find(record, names[i])))
-            return dbi_fail(error, "no checkpoint: no tensor \"%s\"", names[i]);
-        if (tensor[i]->ndim != 5 || tensor[i]->shape[0] > 1 << 20 || tensor[i]->shape[1] > 1 << 20)
-            return dbi_fail(error, "tensor \"%s\" has not the shape of a convolution's weights", names[i]);
-    }
-    *arch = (dbi_arch){.channels = (int)tensor[0]->shape[1],
-                       .classes = (int)tensor[1]->shape[0],
-                       .filters = (int)tensor[0]->shape[0],
-                       .decoders = 1};
-    return norm_from_tensors(record, told, &arch->norm, error);
+    const int decoders = find_first(record, 2, "0.weight") ? 2 : 1;
+    const dbi_tensor *first = find_first(record, decoders, "0.weight");
+    int classes;
+    if (check_kernel(first, "block_one.conv.0.weight", error) ||
+        classes_from_tensors(record, decoders, &classes, error))
+        return -1;
+    *arch = (dbi_arch){
+        .channels = (int)first->shape[1], .classes = classes, .filters = (int)first->shape[0], .decoders = decoders};
+    return norm_from_tensors(record, decoders, told, &arch->norm, error);
 }
 
 int dbi_arch_from_record(const dbi_record *record, const dbi_normalization *told, dbi_arch *arch, dbi_error *error)

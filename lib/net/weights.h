@@ -10,8 +10,8 @@ typedef struct dbi_sgd {
 } dbi_sgd;
 
 /* The architecture of a checkpoint: from its metadata "architecture"
- * ({"name":"dual-vnet","channels":C,"classes":K,"filters":F,"norm":TEXT}, without a norm: batch), or from the tensors
- * where that is missing (a public state_dict). told: the normalization that it should have, refused where it has
+ * ({"name":"dual-vnet","channels":C,"classes":K,"filters":F,"decoders":D,"norm":TEXT}, without decoders: 1, without a
+ * norm: batch), or from the tensors where that is missing (a public state_dict). told: the normalization that it should have, refused where it has
  * another one; NULL: any that the record shows. */
 int dbi_arch_from_record(const dbi_record *record, const dbi_normalization *told, dbi_arch *arch, dbi_error *error);
 

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "record/metadata.h"
 
 int dbi_weights_new_f32(dbi_weights_f32 *weights, const dbi_layout *layout, bool momentum, dbi_error *error)
 {
@@ -18,6 +19,8 @@ int dbi_weights_new_f32(dbi_weights_f32 *weights, const dbi_layout *layout, bool
         return -1;
     }
     for (int l = 0; dbi_layout_has(layout, DBI_RUNNING_VARIANCE) && l < layout->layers; l++) {
+        if (layout->layer[l].tensor < 0)
+            continue;
         const dbi_named *variance = &layout->tensor[layout->layer[l].tensor + DBI_RUNNING_VARIANCE];
         for (size_t i = 0; i < variance->count; i++)
             weights->statistics[variance->offset + i] = 1;
@@ -69,6 +72,8 @@ void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed)
     const dbi_layout *layout = weights->layout;
     for (int l = 0; l < layout->layers; l++) {
         const int first = layout->layer[l].tensor;
+        if (first < 0)
+            continue;
         const double fan = fan_in(&layout->tensor[first + DBI_CONV_WEIGHT]);
         fill_normal(weights, first + DBI_CONV_WEIGHT, sqrt(2 / fan), seed);
         fill_uniform(weights, first + DBI_CONV_BIAS, 1 / sqrt(fan), seed);
@@ -112,6 +117,63 @@ static int load_tensor(const dbi_record *record, const char *name, const dbi_nam
     return 0;
 }
 
+/* A public model's segmentation head may be a softmax over background and one class: the difference of its two rows is
+ * the logit of a sigmoid. */
+static int load_softmax(const dbi_record *record, const char *name, const dbi_named *as, real *to, dbi_error *error)
+{
+    real rows[2 * DBI_MAX_FILTERS];
+    dbi_named both = *as;
+    both.shape[0] = 2;
+    both.count = 2 * as->count;
+    if (load_tensor(record, name, &both, rows, error))
+        return -1;
+    for (size_t i = 0; i < as->count; i++)
+        to[i] = rows[as->count + i] - rows[i];
+    return 0;
+}
+
+/* Weight or bias (part 0 or 1) of a decoder's heads from a public state_dict. Without out_conv2 there is no distance
+ * head, and out_conv is the segmentation's; the distance is then 0 until it is trained. */
+static int load_public_heads(dbi_weights_f32 *weights, const dbi_record *record, const dbi_decoder *decoder, int part,
+                             dbi_error *error)
+{
+    const dbi_named *sdf = &weights->layout->tensor[decoder->sdf_head + part],
+                    *seg = &weights->layout->tensor[decoder->seg_head + part];
+    const bool both = dbi_record_find(record, seg->name);
+    const char *name = both ? seg->name : sdf->name;
+    const dbi_tensor *tensor = dbi_record_find(record, name);
+    const bool softmax = seg->shape[0] == 1 && tensor && tensor->ndim > 0 && tensor->shape[0] == 2;
+    memset(weights->parameters + sdf->offset, 0, sdf->count * sizeof(real));
+    return (both && load_tensor(record, sdf->name, sdf, weights->parameters + sdf->offset, error)) ||
+                   (softmax ? load_softmax : load_tensor)(record, name, seg, weights->parameters + seg->offset, error)
+               ? -1
+               : 0;
+}
+
+static bool is_head(const dbi_layout *layout, int tensor)
+{
+    for (int d = 0; d < layout->arch.decoders; d++)
+        if (tensor >= layout->decoder[d].sdf_head && tensor < layout->decoder[d].seg_head + 2)
+            return true;
+    return false;
+}
+
+static int load_own(dbi_weights_f32 *weights, const dbi_record *record, dbi_error *error)
+{
+    const dbi_layout *layout = weights->layout;
+    const bool public = !dbi_meta_get(record, "architecture");
+    for (int t = 0; t < layout->tensors; t++) {
+        const dbi_named *tensor = &layout->tensor[t];
+        real *array = tensor->role == DBI_PARAMETER ? weights->parameters : weights->statistics;
+        if (!(public && is_head(layout, t)) && load_tensor(record, tensor->name, tensor, array + tensor->offset, error))
+            return -1;
+    }
+    for (int i = 0; public && i < 2 * layout->arch.decoders; i++)
+        if (load_public_heads(weights, record, &layout->decoder[i / 2], i % 2, error))
+            return -1;
+    return 0;
+}
+
 /* "block_one.conv.1.num_batches_tracked", from the name of that normalization's weight. */
 static void batches_name(const dbi_named *weight, char name[96])
 {
@@ -142,15 +204,16 @@ int dbi_weights_load_f32(dbi_weights_f32 *weights, const dbi_record *record, dbi
     const dbi_layout *layout = weights->layout;
     char name[96];
     bool momentum = weights->momentum;
+    if (load_own(weights, record, error))
+        return -1;
     for (int t = 0; t < layout->tensors; t++) {
         const dbi_named *tensor = &layout->tensor[t];
-        real *array = tensor->role == DBI_PARAMETER ? weights->parameters : weights->statistics;
-        if (load_tensor(record, tensor->name, tensor, array + tensor->offset, error))
-            return -1;
         snprintf(name, sizeof name, "momentum.%s", tensor->name);
         momentum = momentum && (tensor->role != DBI_PARAMETER || dbi_record_find(record, name));
     }
     for (int l = 0; dbi_layout_has(layout, DBI_RUNNING_VARIANCE) && l < layout->layers; l++) {
+        if (layout->layer[l].tensor < 0)
+            continue;
         const dbi_named *variance = &layout->tensor[layout->layer[l].tensor + DBI_RUNNING_VARIANCE];
         for (size_t i = 0; i < variance->count; i++)
             if (weights->statistics[variance->offset + i] < 0)
@@ -187,6 +250,8 @@ int dbi_weights_store_f32(const dbi_weights_f32 *weights, dbi_record *record, db
             return -1;
     }
     for (int l = 0; dbi_layout_has(layout, DBI_RUNNING_MEAN) && l < layout->layers; l++) {
+        if (layout->layer[l].tensor < 0)
+            continue;
         batches_name(&layout->tensor[layout->layer[l].tensor + DBI_NORM_GAMMA], name);
         dbi_tensor *tensor = dbi_record_add(record, name, DBI_I64, 0, NULL, error);
         if (!tensor)

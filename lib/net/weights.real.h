@@ -19,7 +19,8 @@ void dbi_weights_free_f32(dbi_weights_f32 *weights);
  * for the heads and biases. */
 void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed);
 /* Every tensor of the layout must be there with its shape (F32; F64 and F16 are converted), finite. Momentum: from
- * "momentum.NAME" when all are there, else zero. */
+ * "momentum.NAME" when all are there, else zero. A public state_dict (no metadata "architecture") may have a softmax over
+ * background and one class for segmentation head, and no distance head, which is zero then. */
 int dbi_weights_load_f32(dbi_weights_f32 *weights, const dbi_record *record, dbi_error *error);
 /* Adds the tensors (F32) to a record. */
 int dbi_weights_store_f32(const dbi_weights_f32 *weights, dbi_record *record, dbi_error *error);

@@ -35,9 +35,10 @@ typedef struct job {
     double *logits, *sdf, *dlogits, *dsdf, *gradient;
 } job;
 
+/* Of all decoders. */
 static size_t outputs(const job *j)
 {
-    return (size_t)(j->batch * j->layout.arch.classes * j->size[0] * j->size[1] * j->size[2]);
+    return (size_t)(j->layout.arch.decoders * j->batch * j->layout.arch.classes * j->size[0] * j->size[1] * j->size[2]);
 }
 
 static size_t inputs(const job *j)
@@ -163,7 +164,7 @@ static double largest(const double *a, size_t count)
 static bool is_idle_bias(const dbi_layout *layout, int tensor, dbi_statistics_mode statistics)
 {
     for (int l = 0; l < layout->layers; l++)
-        if (tensor == layout->layer[l].tensor + DBI_CONV_BIAS)
+        if (layout->layer[l].tensor >= 0 && tensor == layout->layer[l].tensor + DBI_CONV_BIAS)
             return dbi_norm_own(layout, statistics) &&
                    (!layout->layer[l].groups || layout->layer[l].groups == layout->layer[l].out);
     return false;
@@ -171,8 +172,9 @@ static bool is_idle_bias(const dbi_layout *layout, int tensor, dbi_statistics_mo
 
 /* ---- PyTorch's numbers ---- */
 
-static dbi_record *fixture,
-    *norms; /* norms: outputs and gradients by instance and by group, of a mixture of the images, same weights */
+/* norms: outputs and gradients by instance and by group, of a mixture of the images, same weights; decoders: of the same
+ * images, the network with two decoders. */
+static dbi_record *fixture, *norms, *decoders;
 
 static const float *floats_of(const dbi_record *record, const char *name, size_t count)
 {
@@ -216,7 +218,8 @@ static int open_fixture(void **state)
     (void)state;
     fixture = load_fixture("network");
     norms = load_fixture("norms");
-    return fixture && norms ? 0 : -1;
+    decoders = load_fixture("decoders");
+    return fixture && norms && decoders ? 0 : -1;
 }
 
 static int close_fixture(void **state)
@@ -224,18 +227,19 @@ static int close_fixture(void **state)
     (void)state;
     dbi_record_free(fixture);
     dbi_record_free(norms);
+    dbi_record_free(decoders);
     return 0;
 }
 
-static void fixture_job(job *j, const char *device, bool wide, dbi_normalization norm)
+static void fixture_job(job *j, const char *device, bool wide, const dbi_arch *arch, const dbi_record *record)
 {
-    const dbi_arch arch = {1, 1, 2, norm, 1};
-    job_new(j, device, wide, &arch, 2, 32, 32, 32);
+    job_new(j, device, wide, arch, 2, 32, 32, 32);
     for (int t = 0; t < j->layout.tensors; t++) {
         const dbi_named *tensor = &j->layout.tensor[t];
         char name[96];
         snprintf(name, sizeof name, "state.%s", tensor->name);
-        widen((tensor->role == DBI_PARAMETER ? j->parameters : j->statistics) + tensor->offset, name, tensor->count);
+        widen_from(record, (tensor->role == DBI_PARAMETER ? j->parameters : j->statistics) + tensor->offset, name,
+                   tensor->count);
     }
     widen(j->image, "image", inputs(j));
 }
@@ -253,26 +257,35 @@ static void compare_outputs(const job *j, const char *mode, double limit)
     free(expected);
 }
 
-/* Dice + 0.3 mean squared distance error, of the fixture's label and distance. */
-static void supervised(job *j, const void *context)
+/* Of one decoder, share of the loss. */
+static void supervised_decoder(job *j, size_t at, size_t count, double share)
 {
-    (void)context;
-    size_t count = outputs(j);
     const dbi_tensor *label = dbi_record_find(fixture, "label");
     const float *distances = fixture_floats("sdf", count);
     const uint8_t *y = label->data;
+    const double *logits = j->logits + at, *sdf = j->sdf + at;
     double both = 0, squares = 0, eps = 1e-5;
     for (size_t i = 0; i < count; i++) {
-        double p = 1 / (1 + exp(-j->logits[i]));
+        double p = 1 / (1 + exp(-logits[i]));
         both += p * y[i];
         squares += p * p + y[i];
     }
     for (size_t i = 0; i < count; i++) {
-        double p = 1 / (1 + exp(-j->logits[i]));
+        double p = 1 / (1 + exp(-logits[i]));
         double dp = -2 * y[i] / (squares + eps) + (2 * both + eps) / ((squares + eps) * (squares + eps)) * 2 * p;
-        j->dlogits[i] = dp * p * (1 - p);
-        j->dsdf[i] = 0.3 * 2 * (j->sdf[i] - distances[i]) / (double)count;
+        j->dlogits[at + i] = share * dp * p * (1 - p);
+        j->dsdf[at + i] = share * 0.3 * 2 * (sdf[i] - distances[i]) / (double)count;
     }
+}
+
+/* Dice + 0.3 mean squared distance error, of the fixture's label and distance; the decoders' mean. */
+static void supervised(job *j, const void *context)
+{
+    (void)context;
+    const int all = j->layout.arch.decoders;
+    const size_t count = outputs(j) / (size_t)all;
+    for (int d = 0; d < all; d++)
+        supervised_decoder(j, (size_t)d * count, count, 1.0 / all);
 }
 
 /* Against "PREFIX.grad.TENSOR" of the record. */
@@ -297,7 +310,8 @@ static void compare_gradients(const job *j, const dbi_record *record, const char
     free(expected);
 }
 
-static void compare_statistics(const job *j, double limit)
+/* Against "PREFIX.after1.TENSOR" of the record. */
+static void compare_statistics(const job *j, const dbi_record *record, const char *prefix, double limit)
 {
     char name[96];
     for (int t = 0; t < j->layout.tensors; t++) {
@@ -305,8 +319,8 @@ static void compare_statistics(const job *j, double limit)
         if (tensor->role != DBI_STATISTIC)
             continue;
         double *expected = zeros(tensor->count, sizeof(double));
-        snprintf(name, sizeof name, "supervised.after1.%s", tensor->name);
-        widen(expected, name, tensor->count);
+        snprintf(name, sizeof name, "%s.after1.%s", prefix, tensor->name);
+        widen_from(record, expected, name, tensor->count);
         assert_below(distance(j->statistics + tensor->offset, expected, tensor->count), limit, "%s %s", j->device,
                      name);
         free(expected);
@@ -317,7 +331,7 @@ static void check_fixture(const char *device, bool wide, double output, double w
                           double statistics)
 {
     job j;
-    fixture_job(&j, device, wide, (dbi_normalization)BATCH);
+    fixture_job(&j, device, wide, &(dbi_arch){1, 1, 2, BATCH, 1}, fixture);
     j.pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};
     run(&j, NULL, NULL);
     compare_outputs(&j, "eval", output);
@@ -325,7 +339,7 @@ static void check_fixture(const char *device, bool wide, double output, double w
     run(&j, supervised, NULL);
     compare_outputs(&j, "supervised.train", output);
     compare_gradients(&j, fixture, "supervised", whole, each, idle);
-    compare_statistics(&j, statistics);
+    compare_statistics(&j, fixture, "supervised", statistics);
     job_free(&j);
 }
 
@@ -361,7 +375,7 @@ static void check_norms(const char *device, bool wide, double output, double who
         job j;
         dbi_normalization norm;
         assert_int_equal(dbi_norm_parse(names[i], &norm, NULL), 0);
-        fixture_job(&j, device, wide, norm);
+        fixture_job(&j, device, wide, &(dbi_arch){1, 1, 2, norm, 1}, fixture);
         mix_samples(&j);
         j.pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};
         run(&j, NULL, NULL);
@@ -375,11 +389,54 @@ static void check_norms(const char *device, bool wide, double output, double who
     }
 }
 
+/* Every second voxel of each decoder's first sample. */
+static void compare_thinned(const job *j, const char *norm, const char *what, const double *got, double limit)
+{
+    const int64_t *n = j->size;
+    const size_t sample = outputs(j) / 2 / (size_t)j->batch, count = sample / 8;
+    double *expected = zeros(2 * count, sizeof(double)), *thin = zeros(2 * count, sizeof(double)), *to = thin;
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", norm, what);
+    widen_from(decoders, expected, name, 2 * count);
+    for (int d = 0; d < 2; d++)
+        for (int64_t x = 0; x < n[0]; x += 2)
+            for (int64_t y = 0; y < n[1]; y += 2)
+                for (int64_t z = 0; z < n[2]; z += 2)
+                    *to++ = got[(size_t)(d * j->batch) * sample + (size_t)((x * n[1] + y) * n[2] + z)];
+    assert_below(distance(thin, expected, 2 * count), limit, "%s two decoders %s", j->device, name);
+    free(expected);
+    free(thin);
+}
+
+static void check_decoders(const char *device, bool wide, double output, double whole, double each, double idle,
+                           double statistics)
+{
+    static const char *const names[] = {"batch", "instance", "instance:affine", "group:1"};
+    for (int i = 0; i < 4; i++) {
+        job j;
+        dbi_arch arch = {1, 1, 1, BATCH, 2};
+        assert_int_equal(dbi_norm_parse(names[i], &arch.norm, NULL), 0);
+        fixture_job(&j, device, wide, &arch, decoders);
+        j.pass = (dbi_pass){.statistics = DBI_RUNNING_STATISTICS};
+        run(&j, NULL, NULL);
+        compare_thinned(&j, i ? names[i] : "eval", "logits", j.logits, output);
+        compare_thinned(&j, i ? names[i] : "eval", "sdf", j.sdf, output);
+        j.pass = (dbi_pass){.statistics = DBI_BATCH_STATISTICS, .update_running = true, .keep = true};
+        run(&j, supervised, NULL);
+        compare_thinned(&j, names[i], "logits", j.logits, output);
+        compare_thinned(&j, names[i], "sdf", j.sdf, output);
+        compare_gradients(&j, decoders, names[i], whole, each, idle);
+        compare_statistics(&j, decoders, names[i], statistics);
+        job_free(&j);
+    }
+}
+
 static void test_cpu_agrees_with_pytorch(void **state)
 {
     (void)state;
     check_fixture("cpu", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
     check_norms("cpu", false, 1e-4, 2e-3, 2e-2, 1e-6);
+    check_decoders("cpu", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
 }
 
 static void test_reference_agrees_with_pytorch(void **state)
@@ -387,8 +444,10 @@ static void test_reference_agrees_with_pytorch(void **state)
     (void)state;
     check_fixture("reference", true, 1e-6, 1e-6, 1e-6, 1e-9, 1e-6);
     check_norms("reference", true, 1e-6, 1e-6, 1e-6, 1e-9);
+    check_decoders("reference", true, 1e-6, 1e-6, 1e-6, 1e-9, 1e-6);
     check_fixture("reference", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
     check_norms("reference", false, 1e-4, 2e-3, 2e-2, 1e-6);
+    check_decoders("reference", false, 1e-4, 2e-3, 2e-2, 1e-6, 1e-3);
 }
 
 /* The second run of this program, see test_without_avx512. */
@@ -418,6 +477,8 @@ static void random_job(job *j)
         j->parameters[i] = w.parameters[i];
     dbi_weights_free_f32(&w);
     for (int l = 0; l < j->layout.layers; l++) {
+        if (j->layout.layer[l].tensor < 0)
+            continue;
         const dbi_named *t = &j->layout.tensor[j->layout.layer[l].tensor];
         if (dbi_layout_has(&j->layout, DBI_NORM_GAMMA)) {
             draw(j->parameters + t[2].offset, t[2].count, (uint32_t)(4 * l), 0.2, 1);
@@ -487,9 +548,16 @@ static void wobble(const sample_case *c, const job *wide, double *whole, double 
     }
 }
 
+/* Is a value likely to fall to the other side of a kink: by statistics of few values, or because there are so many
+ * values? */
+static bool may_cross(const job *wide)
+{
+    return dbi_norm_own(&wide->layout, wide->pass.statistics) || wide->layout.arch.decoders > 1;
+}
+
 static void compare_jobs(const job *narrow, const job *wide, double whole, const double *wobbles, const char *text)
 {
-    const bool kinks = dbi_norm_own(&wide->layout, wide->pass.statistics);
+    const bool kinks = may_cross(wide);
     assert_below(distance(narrow->logits, wide->logits, outputs(wide)), 1e-4, "%s: logits", text);
     assert_below(distance(narrow->sdf, wide->sdf, outputs(wide)), 1e-4, "%s: sdf", text);
     assert_below(distance(narrow->statistics, wide->statistics, wide->layout.statistics), 1e-4, "%s: statistics", text);
@@ -521,6 +589,11 @@ static void test_devices_agree(void **state)
         {{1, 2, 3, {DBI_NORM_INSTANCE, 0}, 1}, 2, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
         {{2, 1, 9, {DBI_NORM_INSTANCE_AFFINE, 0}, 1}, 1, {32, 32, 48}, 0, DBI_RUNNING_STATISTICS},
         {{1, 3, 6, {DBI_NORM_GROUP, 3}, 1}, 3, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 2, 4, BATCH, 2}, 2, {32, 16, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{2, 1, 8, BATCH, 2}, 1, {16, 32, 16}, 0.5, DBI_RUNNING_STATISTICS},
+        {{1, 1, 17, BATCH, 2}, 1, {16, 16, 16}, 0, DBI_RUNNING_STATISTICS},
+        {{1, 1, 9, {DBI_NORM_INSTANCE, 0}, 2}, 1, {32, 32, 48}, 0.5, DBI_BATCH_STATISTICS},
+        {{1, 1, 3, {DBI_NORM_GROUP, 3}, 2}, 1, {48, 32, 32}, 0, DBI_RUNNING_STATISTICS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const sample_case *c = &cases[i];
@@ -530,11 +603,11 @@ static void test_devices_agree(void **state)
         job_new(&wide, "reference", true, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
         run_random(&wide, c);
         double whole = 0, wobbles[DBI_MAX_TENSORS] = {0};
-        if (dbi_norm_own(&wide.layout, c->statistics))
+        if (may_cross(&wide))
             wobble(c, &wide, &whole, wobbles);
         for (int d = 0; d < (is_child() ? 1 : 2); d++) {
-            snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters", devices[d], c->arch.channels,
-                     c->arch.classes, c->arch.filters);
+            snprintf(text, sizeof text, "%s, %d channels, %d classes, %d filters, %d decoders", devices[d],
+                     c->arch.channels, c->arch.classes, c->arch.filters, c->arch.decoders);
             job_new(&narrow, devices[d], false, &c->arch, c->batch, c->size[0], c->size[1], c->size[2]);
             run_random(&narrow, c);
             compare_jobs(&narrow, &wide, whole, wobbles, text);
@@ -601,10 +674,10 @@ static double slope_of(const job *j, const dbi_named *tensor, const double *dire
 
 /* Every tensor along a random direction: the slope is the gradient's component. All kinds of layers and normalizations,
  * dropout, skips and heads. */
-static void check_slopes(dbi_normalization norm, dbi_statistics_mode statistics, int64_t size)
+static void check_slopes(dbi_normalization norm, int ends, dbi_statistics_mode statistics, int64_t size)
 {
     job j;
-    const dbi_arch arch = {2, 2, norm.kind == DBI_NORM_GROUP ? 2 : 1, norm, 1};
+    const dbi_arch arch = {2, 2, norm.kind == DBI_NORM_GROUP ? 2 : 1, norm, ends};
     job_new(&j, "reference", true, &arch, 2, size, 32, 32);
     random_job(&j);
     j.pass = (dbi_pass){
@@ -627,7 +700,8 @@ static void check_slopes(dbi_normalization norm, dbi_statistics_mode statistics,
         const double limit = is_idle_bias(&j.layout, t, statistics) ? 1e-7 : 1e-4 * sqrt(squares[0] * squares[1]);
         for (double step = 1e-7; step > 5e-9 && !(error <= limit); step /= 10)
             error = fabs(slope_of(&j, tensor, direction, step) - inner);
-        assert_below(error, limit, "normalization %d, %s: gradient %g", (int)norm.kind, tensor->name, inner);
+        assert_below(error, limit, "normalization %d, %d decoders, %s: gradient %g", (int)norm.kind, ends, tensor->name,
+                     inner);
     }
     free(direction);
     job_free(&j);
@@ -636,11 +710,13 @@ static void check_slopes(dbi_normalization norm, dbi_statistics_mode statistics,
 static void test_gradients_are_slopes(void **state)
 {
     (void)state;
-    check_slopes((dbi_normalization)BATCH, DBI_BATCH_STATISTICS, 32);
-    check_slopes((dbi_normalization)BATCH, DBI_RUNNING_STATISTICS, 16);
-    check_slopes((dbi_normalization){DBI_NORM_INSTANCE, 0}, DBI_BATCH_STATISTICS, 32);
-    check_slopes((dbi_normalization){DBI_NORM_INSTANCE_AFFINE, 0}, DBI_RUNNING_STATISTICS, 32);
-    check_slopes((dbi_normalization){DBI_NORM_GROUP, 2}, DBI_BATCH_STATISTICS, 32);
+    check_slopes((dbi_normalization)BATCH, 1, DBI_BATCH_STATISTICS, 32);
+    check_slopes((dbi_normalization)BATCH, 1, DBI_RUNNING_STATISTICS, 16);
+    check_slopes((dbi_normalization){DBI_NORM_INSTANCE, 0}, 1, DBI_BATCH_STATISTICS, 32);
+    check_slopes((dbi_normalization){DBI_NORM_INSTANCE_AFFINE, 0}, 1, DBI_RUNNING_STATISTICS, 32);
+    check_slopes((dbi_normalization){DBI_NORM_GROUP, 2}, 1, DBI_BATCH_STATISTICS, 32);
+    check_slopes((dbi_normalization)BATCH, 2, DBI_RUNNING_STATISTICS, 16);
+    check_slopes((dbi_normalization){DBI_NORM_INSTANCE, 0}, 2, DBI_BATCH_STATISTICS, 32);
 }
 
 /* ---- Passes ---- */
@@ -692,6 +768,8 @@ static void test_impossible_nets_are_refused(void **state)
                                           {1, 1, 0, BATCH, 1},
                                           {1, 256, 1, BATCH, 1},
                                           {1, 1, 100000, BATCH, 1},
+                                          {1, 1, 1, BATCH, 3},
+                                          {1, 1, 1, BATCH, -1},
                                           {1, 1, 6, {DBI_NORM_GROUP, 4}, 1},
                                           {1, 1, 6, {DBI_NORM_GROUP, 0}, 1}};
     for (size_t i = 0; i < sizeof impossible / sizeof *impossible; i++)

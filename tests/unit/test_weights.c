@@ -61,6 +61,47 @@ static void test_layout_is_complete(void **state)
     }
 }
 
+/* The tensors lie in the order of PyTorch's state_dict, and every output has its readers. */
+static void test_layout_of_two_decoders(void **state)
+{
+    (void)state;
+    dbi_arch two = {1, 1, .filters = 2, .decoders = 2};
+    dbi_layout layout;
+    dbi_error error;
+    int interpolations = 0, readers[2] = {0}, adders[2] = {0};
+    assert_int_equal(dbi_layout_make(&two, &layout, &error), 0);
+    assert_int_equal(layout.layers, 46);
+    assert_int_equal(layout.tensors, 42 * 6 + 2 * 4);
+    assert_string_equal(layout.tensor[0].name, "encoder.block_one.conv.0.weight");
+    assert_string_equal(layout.tensor[layout.decoder[0].sdf_head].name, "decoder1.out_conv.weight");
+    assert_string_equal(layout.tensor[layout.decoder[1].seg_head + 1].name, "decoder2.out_conv2.bias");
+    assert_int_equal(layout.decoder[1].seg_head + 2, layout.tensors);
+    for (int l = 0; l < layout.layers; l++) {
+        const dbi_layer *layer = &layout.layer[l];
+        const int first = dbi_layout_reader(&layout, l, l), adder = dbi_layout_adder(&layout, l, l);
+        const int second = first < 0 ? -1 : dbi_layout_reader(&layout, l, first);
+        const int other = adder < 0 ? -1 : dbi_layout_adder(&layout, l, adder);
+        interpolations += layer->kind == DBI_LAYER_INTERPOLATE;
+        assert_int_equal(layer->tensor < 0, layer->kind == DBI_LAYER_INTERPOLATE);
+        assert_int_equal(first < 0, dbi_layout_heads(&layout, l) >= 0);
+        readers[0] += first >= 0 && second < 0;
+        readers[1] += second >= 0;
+        adders[0] += adder >= 0 && other < 0;
+        adders[1] += other >= 0;
+        if (second >= 0)
+            assert_int_equal(layout.layer[second].kind, DBI_LAYER_INTERPOLATE);
+        for (int t = first; t >= 0; t = dbi_layout_reader(&layout, l, t)) {
+            assert_int_equal(layout.layer[t].in, layer->out);
+            assert_int_equal(dbi_layer_in_level(&layout.layer[t]), layer->level);
+        }
+    }
+    assert_int_equal(interpolations, 4);
+    assert_int_equal(readers[0], 43);
+    assert_int_equal(readers[1], 1);
+    assert_int_equal(adders[0], 0);
+    assert_int_equal(adders[1], 4);
+}
+
 /* What each normalization has of its own, and that it goes through a file, with the architecture's metadata and (told
  * where the tensors cannot tell) without. */
 static void test_normalizations(void **state)
@@ -155,6 +196,99 @@ static void test_records_keep_everything(void **state)
     dbi_record_free(record);
     dbi_checkpoint_free(c);
     dbi_checkpoint_free(back);
+}
+
+/* Through a file, with the architecture's metadata and without; other numbers of decoders are not its own. */
+static void test_two_decoders_are_kept(void **state)
+{
+    (void)state;
+    dbi_arch two = arch;
+    dbi_error error;
+    two.decoders = 2;
+    dbi_checkpoint *c = dbi_checkpoint_new(&two, true, 1, &error), *one = fresh(1);
+    assert_non_null(c);
+    dbi_record *record = record_of(c), *plain = record_of(one);
+    assert_non_null(strstr(dbi_meta_get(record, "architecture"), "\"decoders\":2"));
+    assert_null(strstr(dbi_meta_get(plain, "architecture"), "decoders"));
+    for (int i = 0; i < 2; i++) {
+        dbi_checkpoint *back = dbi_checkpoint_from_record(record, &error);
+        if (!back)
+            fail_msg("%s", error.text);
+        assert_int_equal(back->layout.arch.decoders, 2);
+        assert_memory_equal(back->weights.parameters, c->weights.parameters, c->layout.parameters * sizeof(float));
+        assert_memory_equal(back->weights.statistics, c->weights.statistics, c->layout.statistics * sizeof(float));
+        assert_non_null(back->weights.momentum);
+        assert_int_equal(dbi_checkpoint_average(back, one, 0.5, true, &error), -1);
+        assert_non_null(strstr(error.text, "1 decoder, the teacher's 2"));
+        dbi_checkpoint_free(back);
+        assert_int_equal(dbi_meta_set(record, "architecture", NULL, &error), 0);
+    }
+    dbi_meta_set(plain, "architecture",
+                 "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":3,\"decoders\":2,\"filters\":2}", &error);
+    assert_null(dbi_checkpoint_from_record(plain, &error));
+    assert_non_null(strstr(error.text, "two decoders"));
+    dbi_meta_set(plain, "architecture",
+                 "{\"name\":\"dual-vnet\",\"channels\":2,\"classes\":3,\"decoders\":3,\"filters\":2}", &error);
+    assert_null(dbi_checkpoint_from_record(plain, &error));
+    dbi_record_free(record);
+    dbi_record_free(plain);
+    dbi_checkpoint_free(c);
+    dbi_checkpoint_free(one);
+}
+
+/* Puts a softmax over background and one class in the place of a decoder's segmentation head; without `distance`, there
+ * is no distance head, and it has that one's name. */
+static void make_softmax(dbi_record *record, const dbi_checkpoint *c, int decoder, bool distance)
+{
+    dbi_error error;
+    for (int part = 0; part < 2; part++) {
+        const dbi_named *seg = &c->layout.tensor[c->layout.decoder[decoder].seg_head + part],
+                        *sdf = &c->layout.tensor[c->layout.decoder[decoder].sdf_head + part];
+        int64_t shape[5] = {2, seg->shape[1], 1, 1, 1};
+        dbi_record_drop(record, seg->name);
+        if (!distance)
+            dbi_record_drop(record, sdf->name);
+        dbi_tensor *to = dbi_record_add(record, distance ? seg->name : sdf->name, DBI_F32, seg->ndim, shape, &error);
+        assert_non_null(to);
+        for (size_t i = 0; i < seg->count; i++) {
+            const float logit = c->weights.parameters[seg->offset + i];
+            ((float *)to->data)[i] = 0.25f;
+            ((float *)to->data)[seg->count + i] = logit + 0.25f;
+        }
+    }
+}
+
+/* Its two outputs' difference is the logit; a missing distance head is 0. */
+static void test_public_softmax(void **state)
+{
+    (void)state;
+    dbi_error error;
+    for (int i = 0; i < 4; i++) {
+        const dbi_arch a = {1, 1, .filters = 2, .decoders = 1 + i / 2};
+        const bool distance = i % 2;
+        dbi_checkpoint *c = dbi_checkpoint_new(&a, false, 4, &error);
+        dbi_record *record = record_of(c);
+        assert_int_equal(dbi_meta_set(record, "architecture", NULL, &error), 0);
+        for (int d = 0; d < a.decoders; d++)
+            make_softmax(record, c, d, distance);
+        dbi_checkpoint *back = dbi_checkpoint_from_record(record, &error);
+        if (!back)
+            fail_msg("%s", error.text);
+        assert_int_equal(back->layout.arch.classes, 1);
+        for (int t = 0; t < c->layout.tensors; t++) {
+            const dbi_named *tensor = &c->layout.tensor[t];
+            bool sdf = false;
+            for (int d = 0; d < a.decoders; d++)
+                sdf |= t == c->layout.decoder[d].sdf_head || t == c->layout.decoder[d].sdf_head + 1;
+            for (size_t j = 0; tensor->role == DBI_PARAMETER && j < tensor->count; j++) {
+                const float was = sdf && !distance ? 0 : c->weights.parameters[tensor->offset + j];
+                assert_true(fabsf(back->weights.parameters[tensor->offset + j] - was) < 1e-6f);
+            }
+        }
+        dbi_checkpoint_free(back);
+        dbi_record_free(record);
+        dbi_checkpoint_free(c);
+    }
 }
 
 /* A public state_dict: no metadata, num_batches_tracked as [1], some tensors in other floating types. */
@@ -383,10 +517,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layout_is_complete),
+        cmocka_unit_test(test_layout_of_two_decoders),
         cmocka_unit_test(test_normalizations),
         cmocka_unit_test(test_fresh_weights_have_their_spread),
         cmocka_unit_test(test_records_keep_everything),
+        cmocka_unit_test(test_two_decoders_are_kept),
         cmocka_unit_test(test_public_models_are_read),
+        cmocka_unit_test(test_public_softmax),
         cmocka_unit_test(test_wrong_records_are_refused),
         cmocka_unit_test(test_sgd_is_pytorchs),
         cmocka_unit_test(test_average),
