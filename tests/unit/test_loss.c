@@ -142,13 +142,13 @@ typedef struct said {
 
 static double weight_of(const dbi_method *m, const said *x, int decoders)
 {
-    double probabilities[2 * MOST] = {0}, distances[2 * MOST] = {0}, mean = 0;
+    double probabilities[2 * MOST] = {0}, distances[2 * MOST] = {0};
+    const double mean = (x->p[0] + x->p[decoders - 1]) / 2;
     for (int d = 0; d < decoders; d++) {
         probabilities[2 * d] = x->p[d];
         probabilities[2 * d + 1] = x->a[d];
         distances[2 * d] = x->r[d];
         distances[2 * d + 1] = x->s[d];
-        mean += x->p[d] / decoders;
     }
     const double entropy = -mean * log(mean) - (1 - mean) * log(1 - mean);
     return m->uncertainty
