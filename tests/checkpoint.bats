@@ -19,6 +19,18 @@ setup() {
     same a d
 }
 
+@test "init --init: kernels of another spread, known to the history; none with --from" {
+    expect 0 dbisl-init --filters 2 --seed 5 -o a
+    expect 0 dbisl-init --filters 2 --seed 5 --init pytorch -o b
+    expect 0 dbisl-init --filters 2 --seed 5 --init kaiming -o c
+    cmp a b
+    ! cmp -s a c
+    expect 0 dbisl-info --history c
+    [[ $output == *kaiming* ]]
+    expect_usage dbisl-init --init kaiming --from a -o d
+    expect_usage dbisl-init --init wide -o d
+}
+
 @test "init: an independent reader finds PyTorch's names and shapes" {
     need_python json
     expect 0 dbisl-init --channels 2 --classes 3 --filters 2 --compress=none -o s.safetensors
