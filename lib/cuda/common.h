@@ -201,7 +201,7 @@ DBI_HD float dbi_plus(float a, float b)
 /* Where the weights of each convolution are: [A,B,taps] from `flat` on, and packed as [A,taps,B] with padded channels
  * from `packed` on. A block copies a tile of B and all taps for one A, through shared memory, so that both reads and
  * writes are to consecutive addresses. */
-enum { DBI_PACK_LAYERS = 32, DBI_PACK_TILE = 64, DBI_PACK_TAPS = 27 };
+enum { DBI_PACK_LAYERS = 48, DBI_PACK_TILE = 64, DBI_PACK_TAPS = 27 };
 
 typedef struct dbi_pack_table {
     int layers;

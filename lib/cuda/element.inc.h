@@ -387,6 +387,30 @@ DBI_HD void E(head_gradient)(const E(gradient_arguments) * a, int64_t block, int
 DBI_KERNEL(E(gradient), E(gradient_arguments), DBI_BLOCK, 1, dbi_nothing)
 DBI_KERNEL(E(head_gradient), E(gradient_arguments), DBI_BLOCK, 1, dbi_nothing)
 
+/* ---- Gradients of the same values add up: to += term, 8 channels of a voxel for a thread ---- */
+
+typedef struct E(sum_arguments) {
+    T *to;
+    const T *term;
+    int64_t groups;
+} E(sum_arguments);
+
+DBI_HD void E(sum)(const E(sum_arguments) * a, int64_t block, int thread, int phase, dbi_nothing *shared)
+{
+    const int64_t i = (block * DBI_BLOCK + thread) * DBI_GROUP;
+    float x[DBI_GROUP], more[DBI_GROUP];
+    (void)phase;
+    (void)shared;
+    if (i >= a->groups * DBI_GROUP)
+        return;
+    E(load)(a->to + i, x);
+    E(load)(a->term + i, more);
+    for (int k = 0; k < DBI_GROUP; k++)
+        x[k] += more[k];
+    E(store)(a->to + i, x);
+}
+DBI_KERNEL(E(sum), E(sum_arguments), DBI_BLOCK, 1, dbi_nothing)
+
 /* ---- The heads' own gradients of a chunk, both of a class by one block: per output o (distances first, then logits)
  * and channel Σ out a, and Σ out for the bias ---- */
 

@@ -23,7 +23,7 @@ static size_t image_bytes(const dbi_cuda_host_net *h)
 
 static size_t output_bytes(const dbi_cuda_host_net *h)
 {
-    return (size_t)(h->batch * h->layout->arch.classes * h->voxels) * sizeof(float);
+    return (size_t)(h->layout->arch.decoders * h->batch * h->layout->arch.classes * h->voxels) * sizeof(float);
 }
 
 /* Everything but the memory itself. */

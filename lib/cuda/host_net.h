@@ -22,7 +22,7 @@ int dbi_cuda_host_net_backward(dbi_cuda_host_net *net, const float *dlogits, con
                                dbi_error *error);
 
 /* For callers whose images are on the device: where the net takes an image [batch,C,X,Y,Z] from and puts its outputs
- * [batch,K,X,Y,Z], and the stream in which it works. */
+ * [decoders,batch,K,X,Y,Z], and the stream in which it works. */
 typedef struct dbi_cuda_net_buffers {
     dbi_stream stream;
     int64_t batch;

@@ -1,12 +1,15 @@
 /* The network on the device: the order of the passes is that of lib/cpu/net.real.c, and so is what each buffer holds.
  * Training keeps z (convolved) and a (normalized and what follows) of each layer; the gradient of z overwrites z, that
- * of a overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. */
+ * of a overwrites a. Without training, z becomes a in place, and buffers are used again after their last reader. What an
+ * interpolation makes is z and a at once, always in one buffer. */
 #include "cuda/net.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "cuda/common.h"
 #include "cuda/conv.h"
+#include "cuda/interpolation.h"
 #include "net/norm_math.h"
 
 #define T        float
@@ -176,6 +179,7 @@ DBI_HD void running(const running_arguments *a, int64_t block, int thread, int p
     }
 }
 DBI_KERNEL(running, running_arguments, DBI_FINISH, 1, dbi_nothing)
+static_assert(sizeof(running_arguments) <= 4 << 10, "a kernel's arguments: take fewer layers at once");
 
 /* From the sums over dy: what net/norm_math.h makes of them; past the last channel the factors are 0. */
 typedef struct factors_arguments {
@@ -350,6 +354,7 @@ struct dbi_cuda_net {
     int64_t rows; /* of each normalization: dbi_norm_rows */
     bool training, bf16;
     dbi_convs *convs;
+    int conv[DBI_MAX_LAYERS]; /* a layer's place in convs and table, which have convolutions alone */
     dbi_pack_table table;
     dbi_tiling tiling[DBI_MAX_LAYERS]; /* of a row */
     unsigned char *activations;        /* what z and a point into */
@@ -404,34 +409,53 @@ static size_t place_activations(dbi_cuda_net *net)
     return all;
 }
 
+static bool interpolates(const dbi_cuda_net *net, int l)
+{
+    return net->layout->layer[l].kind == DBI_LAYER_INTERPOLATE;
+}
+
 static size_t place_all(dbi_cuda_net *net)
 {
     size_t all = 0;
     for (int l = 0; l < net->layout->layers; l++) {
         const size_t bytes = activation_bytes(net, l);
+        const bool both = !interpolates(net, l) && dbi_layout_heads(net->layout, l) < 0;
         net->z_at[l] = all;
-        net->a_at[l] = all + bytes; /* not used where the heads read it */
-        all += dbi_layout_heads(net->layout, l) < 0 ? 2 * bytes : bytes;
+        net->a_at[l] = both ? all + bytes : all; /* not used where the heads read it */
+        all += both ? 2 * bytes : bytes;
     }
     return all;
+}
+
+static_assert((int)DBI_MAX_LAYERS <= (int)DBI_PACK_LAYERS, "each layer may be a convolution");
+
+/* Which layers are convolutions. */
+static void count_convs(dbi_cuda_net *net)
+{
+    int convs = 0;
+    for (int l = 0; l < net->layout->layers; l++)
+        net->conv[l] = interpolates(net, l) ? -1 : convs++;
+    net->table.layers = convs;
 }
 
 static void make_table(dbi_cuda_net *net)
 {
     dbi_pack_table *t = &net->table;
-    t->layers = net->layout->layers;
     t->count = t->blocks = 0;
-    for (int l = 0; l < t->layers; l++) {
+    for (int l = 0; l < net->layout->layers; l++) {
         const dbi_layer *layer = &net->layout->layer[l];
+        const int i = net->conv[l];
         const bool up = layer->kind == DBI_LAYER_UP;
-        t->layer[l].flat = (int64_t)net->layout->tensor[layer->tensor].offset;
-        t->layer[l].packed = t->count;
-        t->layer[l].a = up ? layer->in : layer->out;
-        t->layer[l].b = up ? layer->out : layer->in;
-        t->layer[l].taps = layer->kind == DBI_LAYER_CONV3 ? 27 : 8;
-        t->layer[l].block = t->blocks;
-        t->blocks += dbi_pack_blocks(t->layer[l].a, t->layer[l].b);
-        t->count += (int64_t)dbi_padded(t->layer[l].a) * dbi_padded(t->layer[l].b) * t->layer[l].taps;
+        if (i < 0)
+            continue;
+        t->layer[i].flat = (int64_t)net->layout->tensor[layer->tensor].offset;
+        t->layer[i].packed = t->count;
+        t->layer[i].a = up ? layer->in : layer->out;
+        t->layer[i].b = up ? layer->out : layer->in;
+        t->layer[i].taps = layer->kind == DBI_LAYER_CONV3 ? 27 : 8;
+        t->layer[i].block = t->blocks;
+        t->blocks += dbi_pack_blocks(t->layer[i].a, t->layer[i].b);
+        t->count += (int64_t)dbi_padded(t->layer[i].a) * dbi_padded(t->layer[i].b) * t->layer[i].taps;
     }
 }
 
@@ -441,16 +465,19 @@ static int open_convs(dbi_cuda_net *net, const dbi_device *device, size_t *works
     for (int l = 0; l < net->layout->layers; l++) {
         const dbi_layer *layer = &net->layout->layer[l];
         const int in_level = dbi_layer_in_level(layer);
-        shapes[l].kind = layer->kind;
-        shapes[l].in = dbi_padded(layer->in);
-        shapes[l].out = dbi_padded(layer->out);
-        shapes[l].batch = net->batch;
+        if (net->conv[l] < 0)
+            continue;
+        dbi_conv_shape *shape = &shapes[net->conv[l]];
+        shape->kind = layer->kind;
+        shape->in = dbi_padded(layer->in);
+        shape->out = dbi_padded(layer->out);
+        shape->batch = net->batch;
         for (int d = 0; d < 3; d++) {
-            shapes[l].in_size[d] = net->size[d] >> in_level;
-            shapes[l].out_size[d] = net->size[d] >> layer->level;
+            shape->in_size[d] = net->size[d] >> in_level;
+            shape->out_size[d] = net->size[d] >> layer->level;
         }
     }
-    net->convs = dbi_convs_open(device, net->layout->layers, shapes, net->training, workspace, error);
+    net->convs = dbi_convs_open(device, net->table.layers, shapes, net->training, workspace, error);
     return net->convs ? 0 : -1;
 }
 
@@ -465,7 +492,10 @@ static int need_memory(dbi_cuda_net *net, dbi_arena *arena, size_t workspace, db
     size_t partial = 0, counts = 0;
     for (int l = 0; l < layout->layers; l++) {
         const dbi_layer *layer = &layout->layer[l];
-        const size_t channels = (size_t)dbi_padded(layer->out), of_conv = (size_t)dbi_convs_chunks(net->convs, l);
+        if (interpolates(net, l))
+            continue;
+        const size_t channels = (size_t)dbi_padded(layer->out),
+                     of_conv = (size_t)dbi_convs_chunks(net->convs, net->conv[l]);
         const size_t chunks = of_conv > (size_t)net->tiling[l].chunks ? of_conv : (size_t)net->tiling[l].chunks;
         partial = partial < channels * chunks ? channels * chunks : partial;
         counts = counts < of_conv ? of_conv : counts;
@@ -506,10 +536,6 @@ dbi_cuda_net *dbi_cuda_net_new(const dbi_device *device, const dbi_net_shape *sh
 {
     const dbi_layout *layout = shape->layout;
     size_t workspace = 0;
-    if (layout->arch.decoders != 1) {
-        dbi_fail(error, "a CUDA device computes networks with one decoder, not %d", layout->arch.decoders);
-        return NULL;
-    }
     dbi_cuda_net *net = (dbi_cuda_net *)calloc(1, sizeof *net);
     if (!net) {
         dbi_fail(error, "out of memory");
@@ -524,6 +550,7 @@ dbi_cuda_net *dbi_cuda_net_new(const dbi_device *device, const dbi_net_shape *sh
     for (int l = 0; l < layout->layers; l++)
         net->tiling[l] =
             dbi_tiling_make(shape->batch / net->rows * voxels_at(net, layout->layer[l].level), layout->layer[l].out);
+    count_convs(net);
     make_table(net);
     if (open_convs(net, device, &workspace, error) || need_memory(net, arena, workspace, error)) {
         dbi_cuda_net_free(net);
@@ -550,6 +577,11 @@ static void *a_of(const dbi_cuda_net *net, int l)
     return net->activations + net->a_at[l];
 }
 
+static int64_t values_of(const dbi_cuda_net *net, int l)
+{
+    return net->batch * voxels_at(net, net->layout->layer[l].level) * dbi_padded(net->layout->layer[l].out);
+}
+
 /* Elements of layer l's activations before a row of the normalization. */
 static int64_t row_at(const dbi_cuda_net *net, int l, int64_t row)
 {
@@ -558,7 +590,7 @@ static int64_t row_at(const dbi_cuda_net *net, int l, int64_t row)
 
 static void *packed_of(const dbi_cuda_net *net, void *array, int l)
 {
-    return (unsigned char *)array + (size_t)net->table.layer[l].packed * element_size(net);
+    return (unsigned char *)array + (size_t)net->table.layer[net->conv[l]].packed * element_size(net);
 }
 
 /* What layer l convolves: another layer's activations, or the image. */
@@ -711,6 +743,8 @@ static int running_statistics(dbi_cuda_net *net, dbi_stream stream, const float 
     a.parameters = parameters;
     a.running = running;
     for (int l = 0; l < layout->layers; l++) {
+        if (interpolates(net, l))
+            continue; /* no channels: its block does nothing */
         a.layer[l].channels = layout->layer[l].out;
         a.layer[l].bias = (int64_t)dbi_layout_offset(layout, l, DBI_CONV_BIAS);
         a.layer[l].gamma = (int64_t)dbi_layout_offset(layout, l, DBI_NORM_GAMMA);
@@ -754,20 +788,22 @@ static dbi_norm_cuda norm_of(const dbi_cuda_net *net, int l, int64_t row, bool d
     return norm;
 }
 
-/* Values of an output before a row. */
-static int64_t outputs_at(const dbi_cuda_net *net, int64_t row)
+/* Values of an output before a row of a decoder. */
+static int64_t outputs_at(const dbi_cuda_net *net, int decoder, int64_t row)
 {
-    return row * net->tiling[net->layout->decoder[0].layer].voxels * net->layout->arch.classes;
+    return (decoder * net->rows + row) * net->tiling[net->layout->decoder[decoder].layer].voxels *
+           net->layout->arch.classes;
 }
 
-static dbi_heads_cuda heads_of(const dbi_layout *layout, const float *parameters)
+static dbi_heads_cuda heads_of(const dbi_layout *layout, int decoder, const float *parameters)
 {
+    const dbi_decoder *end = &layout->decoder[decoder];
     dbi_heads_cuda h;
     memset(&h, 0, sizeof h);
-    h.sdf_weight = parameters + layout->tensor[layout->decoder[0].sdf_head].offset;
-    h.sdf_bias = parameters + layout->tensor[layout->decoder[0].sdf_head + 1].offset;
-    h.seg_weight = parameters + layout->tensor[layout->decoder[0].seg_head].offset;
-    h.seg_bias = parameters + layout->tensor[layout->decoder[0].seg_head + 1].offset;
+    h.sdf_weight = parameters + layout->tensor[end->sdf_head].offset;
+    h.sdf_bias = parameters + layout->tensor[end->sdf_head + 1].offset;
+    h.seg_weight = parameters + layout->tensor[end->seg_head].offset;
+    h.seg_bias = parameters + layout->tensor[end->seg_head + 1].offset;
     h.classes = layout->arch.classes;
     h.channels = layout->arch.filters;
     return h;
@@ -794,34 +830,52 @@ static int normalize(dbi_cuda_net *net, dbi_stream stream, int l, bool dropout, 
     return status;
 }
 
-static int heads(dbi_cuda_net *net, dbi_stream stream, const float *parameters, bool dropout, float *logits, float *sdf,
-                 dbi_error *error)
+static int heads(dbi_cuda_net *net, dbi_stream stream, int decoder, const float *parameters, bool dropout,
+                 float *logits, float *sdf, dbi_error *error)
 {
     int status = 0;
-    const int last = net->layout->decoder[0].layer;
+    const int last = net->layout->decoder[decoder].layer;
     const int64_t all = net->tiling[last].voxels;
     for (int64_t row = 0; row < net->rows && !status; row++)
-        LAUNCH(
-            status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK), a.norm = norm_of(net, last, row, dropout);
-            a.heads = heads_of(net->layout, parameters);
-            a.z = (const element *)z_of(net, last) + row_at(net, last, row); a.logits = logits + outputs_at(net, row);
-            a.sdf = sdf + outputs_at(net, row); a.all = all; a.voxels = voxels_at(net, 0););
+        LAUNCH(status, heads, heads_arguments, dbi_cuda_blocks(all, DBI_BLOCK),
+               a.norm = norm_of(net, last, row, dropout);
+               a.heads = heads_of(net->layout, decoder, parameters);
+               a.z = (const element *)z_of(net, last) + row_at(net, last, row);
+               a.logits = logits + outputs_at(net, decoder, row); a.sdf = sdf + outputs_at(net, decoder, row);
+               a.all = all; a.voxels = voxels_at(net, 0););
     return status;
 }
 
-/* One layer: convolution, normalization, dropout, sum; the last one's normalization is in the heads. */
-static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running,
-                         const dbi_cuda_pass *pass, float *logits, float *sdf, dbi_error *error)
+static dbi_interpolation_shape interpolation_of(const dbi_cuda_net *net, int l)
+{
+    dbi_interpolation_shape shape;
+    shape.batch = net->batch;
+    shape.channels = dbi_padded(net->layout->layer[l].out);
+    for (int d = 0; d < 3; d++)
+        shape.size[d] = net->size[d] >> dbi_layer_in_level(&net->layout->layer[l]);
+    return shape;
+}
+
+static int interpolate(dbi_cuda_net *net, dbi_stream stream, int l, dbi_error *error)
+{
+    const dbi_interpolation_shape shape = interpolation_of(net, l);
+    return dbi_interpolate(net->bf16, &shape, stream, input_of(net, l), a_of(net, l), error);
+}
+
+/* One layer that is a convolution: normalization, dropout, sum; that of a decoder's last one is in the heads. */
+static int conv_forward(dbi_cuda_net *net, dbi_stream stream, int l, const float *parameters, float *running,
+                        const dbi_cuda_pass *pass, float *logits, float *sdf, dbi_error *error)
 {
     const dbi_layer *layer = &net->layout->layer[l];
-    const bool own = dbi_norm_own(net->layout, pass->statistics), dropout = pass->dropout > 0 && layer->dropout,
-               last = dbi_layout_heads(net->layout, l) >= 0;
+    const bool own = dbi_norm_own(net->layout, pass->statistics), dropout = pass->dropout > 0 && layer->dropout;
+    const int conv = net->conv[l], decoder = dbi_layout_heads(net->layout, l);
+    const bool last = decoder >= 0;
     /* A chunk of the convolution's moments may reach from one sample into the next. A sample by itself does without,
      * too: its last bits are not to depend on how many are beside it. */
-    const int64_t chunks = layer->groups ? 0 : dbi_convs_chunks(net->convs, l);
+    const int64_t chunks = layer->groups ? 0 : dbi_convs_chunks(net->convs, conv);
     /* Where z itself is not needed later, the convolution's kernel normalizes, adds the skip and gives the heads'
      * outputs too. */
-    const bool at_once = chunks && !own && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, l));
+    const bool at_once = chunks && !own && !dropout && !pass->keep && (!last || dbi_convs_has_heads(net->convs, conv));
     const dbi_norm_cuda norm = norm_of(net, l, 0, false);
     dbi_conv_extra extra;
     memset(&extra, 0, sizeof extra);
@@ -837,17 +891,17 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
         extra.moments.squares = net->partial[2];
     }
     if (at_once && last) {
-        const dbi_heads_cuda h = heads_of(net->layout, parameters);
+        const dbi_heads_cuda h = heads_of(net->layout, decoder, parameters);
         extra.heads.sdf_weight = h.sdf_weight;
         extra.heads.sdf_bias = h.sdf_bias;
         extra.heads.seg_weight = h.seg_weight;
         extra.heads.seg_bias = h.seg_bias;
-        extra.heads.logits = logits;
-        extra.heads.sdf = sdf;
+        extra.heads.logits = logits + outputs_at(net, decoder, 0);
+        extra.heads.sdf = sdf + outputs_at(net, decoder, 0);
         extra.heads.classes = h.classes;
         extra.heads.channels = h.channels;
     }
-    if (dbi_convs_forward(net->convs, stream, l, input_of(net, l), packed_of(net, net->packed, l),
+    if (dbi_convs_forward(net->convs, stream, conv, input_of(net, l), packed_of(net, net->packed, l),
                           at_once ? a_of(net, l) : z_of(net, l), chunks ? &extra : NULL, net->workspace, error))
         return -1;
     if (at_once)
@@ -856,7 +910,7 @@ static int layer_forward(dbi_cuda_net *net, dbi_stream stream, int l, const floa
                                   : batch_statistics(net, stream, l, chunks, parameters, running, pass->update_running,
                                                      error))) ||
                    (dropout && draw_dropout(net, stream, l, pass, error)) ||
-                   (last ? heads(net, stream, parameters, pass->dropout > 0, logits, sdf, error)
+                   (last ? heads(net, stream, decoder, parameters, pass->dropout > 0, logits, sdf, error)
                          : normalize(net, stream, l, pass->dropout > 0, error))
                ? -1
                : 0;
@@ -870,7 +924,8 @@ int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *para
         (!dbi_norm_own(net->layout, pass->statistics) && running_statistics(net, stream, parameters, running, error)))
         return -1;
     for (int l = 0; l < net->layout->layers; l++)
-        if (layer_forward(net, stream, l, parameters, running, pass, logits, sdf, error))
+        if (interpolates(net, l) ? interpolate(net, stream, l, error)
+                                 : conv_forward(net, stream, l, parameters, running, pass, logits, sdf, error))
             return -1;
     net->kept = pass->keep;
     net->statistics = pass->statistics;
@@ -878,19 +933,21 @@ int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *para
     return 0;
 }
 
-/* Where the gradient of layer l's activation comes from: the layers that read it, or (last layer) the heads. */
+/* Where the gradient of layer l's activation comes from: the layers that read it, or the heads of a decoder. */
 typedef struct source {
-    const void *da, *da_skip;
+    const void *da, *da_skip; /* da NULL: the heads */
+    int decoder;
     dbi_heads_cuda heads;
 } source;
 
 /* The heads as a row sees them. */
-static dbi_heads_cuda row_of_heads(const dbi_cuda_net *net, const dbi_heads_cuda *heads, int64_t row)
+static dbi_heads_cuda row_of_heads(const dbi_cuda_net *net, const source *from, int64_t row)
 {
-    dbi_heads_cuda h = *heads;
-    h.sdf += outputs_at(net, row);
-    h.dlogits += outputs_at(net, row);
-    h.dsdf += outputs_at(net, row);
+    const int64_t at = outputs_at(net, from->decoder, row);
+    dbi_heads_cuda h = from->heads;
+    h.sdf += at;
+    h.dlogits += at;
+    h.dsdf += at;
     return h;
 }
 
@@ -900,7 +957,6 @@ static dbi_heads_cuda row_of_heads(const dbi_cuda_net *net, const dbi_heads_cuda
     a.norm = norm_of(net, l, row, net->dropout);                                                                       \
     a.da = from->da ? (const element *)from->da + row_at(net, l, row) : NULL;                                          \
     a.da_skip = from->da_skip ? (const element *)from->da_skip + row_at(net, l, row) : NULL;                           \
-    a.heads = row_of_heads(net, &from->heads, row);                                                                    \
     a.z = (element *)z_of(net, l) + row_at(net, l, row);                                                               \
     a.voxels = voxels_at(net, net->layout->layer[l].level);
 
@@ -912,8 +968,8 @@ static int gradient_sums(dbi_cuda_net *net, dbi_stream stream, int l, int64_t ro
         LAUNCH(status, sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0];
                a.dot = net->partial[1];);
     else
-        LAUNCH(status, head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.sum = net->partial[0];
-               a.dot = net->partial[1];);
+        LAUNCH(status, head_sums, gradient_arguments, blocks, GRADIENT_FIELDS a.heads = row_of_heads(net, from, row);
+               a.sum = net->partial[0]; a.dot = net->partial[1];);
     return status;
 }
 
@@ -926,45 +982,47 @@ static int gradient_of_z(dbi_cuda_net *net, dbi_stream stream, int l, const sour
         if (from->da)
             LAUNCH(status, gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = by_z; a.constant = constant;);
         else
-            LAUNCH(status, head_gradient, gradient_arguments, blocks, GRADIENT_FIELDS a.by_z = by_z;
-                   a.constant = constant;);
+            LAUNCH(status, head_gradient, gradient_arguments, blocks,
+                   GRADIENT_FIELDS a.heads = row_of_heads(net, from, row);
+                   a.by_z = by_z; a.constant = constant;);
     }
     return status;
 }
 
-static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, dbi_error *error)
+static int head_weight_sums(dbi_cuda_net *net, dbi_stream stream, const source *from, dbi_error *error)
 {
     int status = 0;
-    const int last = net->layout->decoder[0].layer;
+    const int last = net->layout->decoder[from->decoder].layer;
     const dbi_tiling *at = &net->tiling[last];
     for (int64_t row = 0; row < net->rows && !status; row++)
-        LAUNCH(status, head_weights, head_weights_arguments, (int64_t)h->classes * dbi_tiling_blocks(at), a.at = *at;
-               a.norm = norm_of(net, last, row, net->dropout); a.heads = row_of_heads(net, h, row);
+        LAUNCH(status, head_weights, head_weights_arguments, (int64_t)from->heads.classes * dbi_tiling_blocks(at),
+               a.at = *at;
+               a.norm = norm_of(net, last, row, net->dropout); a.heads = row_of_heads(net, from, row);
                a.z = (const element *)z_of(net, last) + row_at(net, last, row); a.voxels = voxels_at(net, 0);
                a.first = row * at->chunks; a.chunks = net->rows * at->chunks; a.weight = net->head_weight;
                a.bias = net->head_bias;);
     return status;
 }
 
-static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const dbi_heads_cuda *h, float *gradient,
-                          dbi_error *error)
+static int head_gradients(dbi_cuda_net *net, dbi_stream stream, const source *from, float *gradient, dbi_error *error)
 {
     const dbi_layout *layout = net->layout;
+    const dbi_decoder *end = &layout->decoder[from->decoder];
     head_finish_arguments a;
     memset(&a, 0, sizeof a);
-    if (head_weight_sums(net, stream, h, error))
+    if (head_weight_sums(net, stream, from, error))
         return -1;
     a.weight = net->head_weight;
     a.bias = net->head_bias;
-    a.chunks = net->rows * net->tiling[layout->decoder[0].layer].chunks;
-    a.channels = h->channels;
-    a.padded = dbi_padded(h->channels);
-    a.classes = h->classes;
-    a.sdf_weight = gradient + layout->tensor[layout->decoder[0].sdf_head].offset;
-    a.sdf_bias = gradient + layout->tensor[layout->decoder[0].sdf_head + 1].offset;
-    a.seg_weight = gradient + layout->tensor[layout->decoder[0].seg_head].offset;
-    a.seg_bias = gradient + layout->tensor[layout->decoder[0].seg_head + 1].offset;
-    return head_finish_launch(stream, 2 * (int64_t)h->classes * (h->channels + 1), &a, error);
+    a.chunks = net->rows * net->tiling[end->layer].chunks;
+    a.channels = from->heads.channels;
+    a.padded = dbi_padded(a.channels);
+    a.classes = from->heads.classes;
+    a.sdf_weight = gradient + layout->tensor[end->sdf_head].offset;
+    a.sdf_bias = gradient + layout->tensor[end->sdf_head + 1].offset;
+    a.seg_weight = gradient + layout->tensor[end->seg_head].offset;
+    a.seg_bias = gradient + layout->tensor[end->seg_head + 1].offset;
+    return head_finish_launch(stream, 2 * (int64_t)a.classes * (a.channels + 1), &a, error);
 }
 
 /* What the sums over a row's chunks are added from. */
@@ -1034,33 +1092,81 @@ static int sample_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const so
     return group_factors_launch(stream, dbi_cuda_blocks(g.padded, DBI_BLOCK), &g, error);
 }
 
+/* a of layer l becomes its gradient, or gets reader r's share of it added; z of r is its gradient. Of several readers of a
+ * layer all but the first are interpolations, so that no convolution has to add. */
+static int data_gradient(dbi_cuda_net *net, dbi_stream stream, int l, int r, bool add, dbi_error *error)
+{
+    if (interpolates(net, r)) {
+        const dbi_interpolation_shape shape = interpolation_of(net, r);
+        return dbi_interpolate_gradient(net->bf16, &shape, stream, z_of(net, r), a_of(net, l), add, error);
+    }
+    if (add)
+        return dbi_fail(error, "the gradient of a convolution cannot be added");
+    return dbi_convs_data(net->convs, stream, net->conv[r], z_of(net, r), packed_of(net, net->packed, r), a_of(net, l),
+                          net->workspace, error);
+}
+
+static int gather_gradient(dbi_cuda_net *net, dbi_stream stream, int l, dbi_error *error)
+{
+    const int first = dbi_layout_reader(net->layout, l, l);
+    int status = 0;
+    for (int r = first; r >= 0 && !status; r = dbi_layout_reader(net->layout, l, r))
+        status = data_gradient(net, stream, l, r, r != first, error);
+    return status;
+}
+
+/* The gradient of what layer l gives as a skip, NULL where nothing adds it: that of the layers that add it, summed up in
+ * the first one's, which is used no more. */
+static int skip_gradient(dbi_cuda_net *net, dbi_stream stream, int l, const void **da_skip, dbi_error *error)
+{
+    int status = 0;
+    const int first = dbi_layout_adder(net->layout, l, l);
+    const int64_t groups = values_of(net, l) / DBI_GROUP;
+    *da_skip = first < 0 ? NULL : a_of(net, first);
+    for (int t = first; t >= 0 && !status && (t = dbi_layout_adder(net->layout, l, t)) >= 0;)
+        LAUNCH(status, sum, sum_arguments, dbi_cuda_blocks(groups, DBI_BLOCK), a.to = (element *)a_of(net, first);
+               a.term = (const element *)a_of(net, t); a.groups = groups;);
+    return status;
+}
+
+/* z of layer l becomes its gradient, and so do its tensors. */
+static int conv_backward(dbi_cuda_net *net, dbi_stream stream, int l, const source *from, float *gradient,
+                         dbi_error *error)
+{
+    return (net->layout->layer[l].groups ? sample_gradient : batch_gradient)(net, stream, l, from, gradient, error) ||
+                   gradient_of_z(net, stream, l, from, error) ||
+                   dbi_convs_weight(net->convs, stream, net->conv[l], input_of(net, l), z_of(net, l),
+                                    packed_of(net, net->dpacked, l), net->workspace, error)
+               ? -1
+               : 0;
+}
+
 int dbi_cuda_net_backward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, const float *sdf,
                           const float *dlogits, const float *dsdf, float *gradient, dbi_error *error)
 {
-    const dbi_layout *layout = net->layout;
-    dbi_heads_cuda h = heads_of(layout, parameters);
     if (!net->kept)
         return dbi_fail(error, "a backward pass without a forward pass that was kept");
     net->kept = false;
-    h.sdf = sdf;
-    h.dlogits = dlogits;
-    h.dsdf = dsdf;
-    if (head_gradients(net, stream, &h, gradient, error))
-        return -1;
-    for (int l = layout->layers - 1; l >= 0; l--) {
-        const int reader = dbi_layout_reader(layout, l, l), adder = dbi_layout_adder(layout, l, l);
-        if (reader >= 0 && dbi_convs_data(net->convs, stream, reader, z_of(net, reader),
-                                          packed_of(net, net->packed, reader), a_of(net, l), net->workspace, error))
-            return -1;
+    for (int l = net->layout->layers - 1; l >= 0; l--) {
         source from;
         memset(&from, 0, sizeof from);
-        from.heads = h;
-        from.da = dbi_layout_heads(layout, l) < 0 ? a_of(net, l) : NULL;
-        from.da_skip = adder < 0 ? NULL : a_of(net, adder);
-        if ((layout->layer[l].groups ? sample_gradient : batch_gradient)(net, stream, l, &from, gradient, error) ||
-            gradient_of_z(net, stream, l, &from, error) ||
-            dbi_convs_weight(net->convs, stream, l, input_of(net, l), z_of(net, l), packed_of(net, net->dpacked, l),
-                             net->workspace, error))
+        from.decoder = dbi_layout_heads(net->layout, l);
+        if (from.decoder >= 0) {
+            from.heads = heads_of(net->layout, from.decoder, parameters);
+            from.heads.sdf = sdf;
+            from.heads.dlogits = dlogits;
+            from.heads.dsdf = dsdf;
+            if (head_gradients(net, stream, &from, gradient, error))
+                return -1;
+        } else if (gather_gradient(net, stream, l, error)) {
+            return -1;
+        } else if (interpolates(net, l)) {
+            continue;
+        } else {
+            from.da = a_of(net, l);
+        }
+        if (skip_gradient(net, stream, l, &from.da_skip, error) ||
+            conv_backward(net, stream, l, &from, gradient, error))
             return -1;
     }
     return unpack_gradient(net, stream, gradient, error);

@@ -31,7 +31,7 @@ void dbi_cuda_net_free(dbi_cuda_net *net);
 
 /* Takes the convolutions' weights over, into cuDNN's arrangement: before a pass with weights that have changed. All
  * arrays here are device memory: parameters and statistics flat as in dbi_weights, image [batch,C,X,Y,Z], outputs
- * [batch,K,X,Y,Z], float. */
+ * [decoders,batch,K,X,Y,Z], float. */
 int dbi_cuda_net_weights(dbi_cuda_net *net, dbi_stream stream, const float *parameters, dbi_error *error);
 /* The pass has been checked (dbi_pass_check). statistics is written where pass->update_running. */
 int dbi_cuda_net_forward(dbi_cuda_net *net, dbi_stream stream, const float *parameters, float *statistics,

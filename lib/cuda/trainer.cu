@@ -131,9 +131,10 @@ static batch_layout lay_out(const dbi_loss_shape *shape, int channels)
 static int need_memory(dbi_cuda_trainer *t, dbi_error *error)
 {
     const size_t voxels = (size_t)voxels_of(&t->shape), classes = (size_t)t->shape.classes, f = sizeof(float);
-    const size_t outputs = (size_t)t->shape.batch * classes * voxels * f,
+    const size_t decoders = (size_t)t->shape.decoders,
+                 outputs = decoders * (size_t)t->shape.batch * classes * voxels * f,
                  unlabeled = (size_t)(t->shape.batch - t->shape.labeled);
-    const size_t theirs = unlabeled * classes * voxels * f,
+    const size_t of_one = unlabeled * classes * voxels * f, theirs = decoders * of_one,
                  images = unlabeled * (size_t)t->layout->arch.channels * voxels * f;
     const size_t parameters = t->layout->parameters * f, state = parameters + t->layout->statistics * f;
     const bool teacher = dbi_method_needs_teacher(&t->method), passes = t->teacher_net && t->method.passes;
@@ -157,8 +158,8 @@ static int need_memory(dbi_cuda_trainer *t, dbi_error *error)
                  {&t->teacher_logits, t->teacher_net ? theirs : 0},
                  {&t->teacher_sdf, t->teacher_net ? theirs : 0},
                  {&t->noisy, t->teacher_net && t->method.teacher_noise > 0 ? images : 0},
-                 {&t->mask, passes ? theirs : 0},
-                 {&t->mean, passes ? theirs : 0}};
+                 {&t->mask, passes ? of_one : 0},
+                 {&t->mean, passes ? of_one : 0}};
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++)
         if (dbi_arena_need(&t->arena, needs[i].pointer, needs[i].bytes, error))
             return -1;
@@ -186,6 +187,10 @@ dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_device *device, const dbi_trai
     const dbi_loss_shape *shape = &training->shape;
     const dbi_method *method = training->method;
     dbi_net_shape student_shape, teacher_shape;
+    if (shape->decoders != 1) {
+        dbi_fail(error, "the loss is that of a network with one decoder, not %d", shape->decoders);
+        return NULL;
+    }
     if (dbi_cuda_select(device, error))
         return NULL;
     memset(&student_shape, 0, sizeof student_shape);
@@ -286,19 +291,23 @@ static int teacher_pass(dbi_cuda_trainer *t, const dbi_cuda_pass *pass, uint32_t
                : 0;
 }
 
-/* Makes ua-mt's mask from the mean over noisy dropout passes. */
+/* Makes ua-mt's mask from the mean over noisy dropout passes and decoders. */
 static int certain(dbi_cuda_trainer *t, dbi_error *error)
 {
     const int64_t outputs = (t->shape.batch - t->shape.labeled) * t->shape.classes * voxels_of(&t->shape);
+    const int decoders = t->shape.decoders;
     dbi_cuda_pass pass = batch_pass(t);
     pass.dropout = t->method.dropout;
     pass.role = DBI_ROLE_TEACHER_DROPOUT;
     pass.passes = (uint32_t)t->method.passes;
     for (int i = 0; i < t->method.passes; i++) {
         pass.index = (uint32_t)i;
-        if (teacher_pass(t, &pass, (uint32_t)i + 1, error) ||
-            dbi_cuda_mean(t->side, t->teacher_logits, outputs, t->method.passes, i, t->mean, error))
+        if (teacher_pass(t, &pass, (uint32_t)i + 1, error))
             return -1;
+        for (int d = 0; d < decoders; d++)
+            if (dbi_cuda_mean(t->side, t->teacher_logits + d * outputs, outputs, t->method.passes * decoders,
+                              i * decoders + d, t->mean, error))
+                return -1;
     }
     return dbi_cuda_mask(t->side, t->mean, outputs, t->block, t->mask, error);
 }

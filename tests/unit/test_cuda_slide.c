@@ -57,10 +57,10 @@ static void draw(float *to, int64_t count, uint32_t stream, double scale, double
 }
 
 /* A network whose outputs are of size 1 and depend on all that it sees. */
-static int make_checkpoint_of(dbi_normalization norm)
+static int make_checkpoint_of(dbi_normalization norm, int decoders)
 {
     dbi_error error;
-    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1, norm, 1}, false, 5, &error);
+    checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1, norm, decoders}, false, 5, &error);
     if (!checkpoint)
         return -1;
     for (int t = 0; t < checkpoint->layout.tensors; t++) {
@@ -74,7 +74,7 @@ static int make_checkpoint_of(dbi_normalization norm)
 static int make_checkpoint(void **state)
 {
     (void)state;
-    return make_checkpoint_of((dbi_normalization){DBI_NORM_BATCH, 0});
+    return make_checkpoint_of((dbi_normalization){DBI_NORM_BATCH, 0}, 1);
 }
 
 static int free_checkpoint(void **state)
@@ -88,7 +88,13 @@ static int free_checkpoint(void **state)
 static int to_group(void **state)
 {
     free_checkpoint(state);
-    return make_checkpoint_of((dbi_normalization){DBI_NORM_GROUP, 1});
+    return make_checkpoint_of((dbi_normalization){DBI_NORM_GROUP, 1}, 1);
+}
+
+static int to_two_decoders(void **state)
+{
+    free_checkpoint(state);
+    return make_checkpoint_of((dbi_normalization){DBI_NORM_BATCH, 0}, 2);
 }
 
 static int to_batch(void **state)
@@ -101,8 +107,9 @@ typedef struct scan {
     const layout *layout;
     dbi_windows windows;
     int64_t voxels;
-    float *image, *score[SCORES];
+    float *image, *score[SCORES]; /* room for the means of two decoders */
     bool wanted[SCORES];
+    dbi_decoder_choice decoder;
     const dbi_slide_label *label; /* or NULL */
     int64_t calls, done, total;   /* of progress */
 } scan;
@@ -115,7 +122,7 @@ static scan make_scan(const layout *l)
     s.image = array(C * s.voxels);
     draw(s.image, C * s.voxels, 100, 1, 0.3);
     for (int i = 0; i < SCORES; i++)
-        s.score[i] = array(K * s.voxels);
+        s.score[i] = array(2 * K * s.voxels);
     return s;
 }
 
@@ -145,14 +152,21 @@ static int see(void *context, const float *image, float *logits, float *sdf, dbi
 /* batch 0: by dbi_slide_run, one window after another. */
 static int run(scan *s, const char *device, int64_t batch, dbi_error *error)
 {
-    dbi_window_means scores = {s->wanted[0] ? s->score[0] : NULL, s->wanted[1] ? s->score[1] : NULL,
-                               s->wanted[2] ? s->score[2] : NULL, s->wanted[3] ? s->score[3] : NULL};
+    dbi_window_means scores[2];
+    for (int m = 0; m < 2; m++) {
+        float *of[SCORES];
+        for (int i = 0; i < SCORES; i++)
+            of[i] = s->wanted[i] ? s->score[i] + m * K * s->voxels : NULL;
+        scores[m] = (dbi_window_means){of[0], of[1], of[2], of[3]};
+    }
     net_f32 *net = net_open_f32(&checkpoint->layout, device, batch ? batch : 1, s->layout->window, false, error);
     if (!net)
         fail_msg("%s", error->text);
     const dbi_slide slide = {.windows = &s->windows,
                              .channels = C,
                              .classes = K,
+                             .decoders = checkpoint->layout.arch.decoders,
+                             .decoder = s->decoder,
                              .k = 7.3,
                              .function = see,
                              .context = net,
@@ -160,9 +174,9 @@ static int run(scan *s, const char *device, int64_t batch, dbi_error *error)
                              .progress_context = s};
     s->calls = s->done = 0;
     for (int i = 0; i < SCORES; i++)
-        memset(s->score[i], 0, (size_t)(K * s->voxels) * sizeof(float));
-    int status = batch ? dbi_net_slide(net, &checkpoint->weights, false, &slide, s->image, &scores, s->label, error)
-                       : dbi_slide_run(&slide, s->image, &scores, error);
+        memset(s->score[i], 0, (size_t)(2 * K * s->voxels) * sizeof(float));
+    int status = batch ? dbi_net_slide(net, &checkpoint->weights, false, &slide, s->image, scores, s->label, error)
+                       : dbi_slide_run(&slide, s->image, scores, error);
     net_close_f32(net);
     return status;
 }
@@ -183,7 +197,7 @@ static double distance(const float *a, const float *b, int64_t count)
 static void compare(const scan *got, const scan *expected, double on_gpu_limit, const char *what, int number)
 {
     for (int i = 0; i < SCORES; i++) {
-        const int64_t count = K * got->voxels;
+        const int64_t count = (got->decoder == DBI_DECODER_EACH ? 2 : 1) * K * got->voxels;
         if (!got->wanted[i]) {
             for (int64_t v = 0; v < count; v++)
                 assert_true(got->score[i][v] == 0);
@@ -218,6 +232,32 @@ static void test_as_on_the_host(void **state)
         free_scan(&expected);
         free_scan(&got);
     }
+}
+
+/* The mean, each decoder, and the second one alone, which is that of each. */
+static void test_two_decoders(void **state)
+{
+    (void)state;
+    dbi_error error;
+    scan expected = make_scan(&layouts[2]), each = make_scan(&layouts[2]);
+    each.decoder = DBI_DECODER_EACH;
+    assert_int_equal(run(&each, "cuda", 2, &error), 0);
+    static const dbi_decoder_choice choices[] = {DBI_DECODER_MEAN, DBI_DECODER_EACH, DBI_DECODER_FIRST + 1};
+    for (int c = 0; c < 3; c++) {
+        scan got = make_scan(&layouts[2]);
+        expected.decoder = got.decoder = choices[c];
+        assert_int_equal(run(&expected, "cuda", 0, &error), 0);
+        assert_int_equal(run(&got, "cuda", 2, &error), 0);
+        compare(&got, &expected, 1e-3, "choice", c);
+        for (int i = 0; i < SCORES; i++) {
+            const float *second = each.score[i] + K * got.voxels, mean = (each.score[i][0] + second[0]) / 2;
+            assert_true(fabsf(each.score[i][0] - second[0]) > 1e-4f);
+            assert_true(fabsf(got.score[i][0] - (c == 0 ? mean : c == 1 ? each.score[i][0] : second[0])) < 1e-5f);
+        }
+        free_scan(&got);
+    }
+    free_scan(&expected);
+    free_scan(&each);
 }
 
 /* The label is the one that the host makes of the device's means, whether they come back or not. */
@@ -477,6 +517,7 @@ int main(void)
         cmocka_unit_test(test_memory),
         cmocka_unit_test_setup_teardown(test_as_on_the_host, to_group, to_batch),
         cmocka_unit_test_setup_teardown(test_equal_bytes, to_group, to_batch),
+        cmocka_unit_test_setup_teardown(test_two_decoders, to_two_decoders, to_batch),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, free_checkpoint);
 }
