@@ -628,6 +628,26 @@ static void test_equal_bytes_when_run_again(void **state)
     job_free(&second);
 }
 
+/* Forward, of both decoders. */
+static void test_equal_bytes_with_any_threads(void **state)
+{
+    (void)state;
+    const dbi_arch arch = {1, 2, 9, BATCH, 2};
+    job jobs[3];
+    for (int i = 0; i < 3; i++) {
+        dbi_set_threads(i + 1);
+        job_new(&jobs[i], "cpu", false, &arch, 2, 16, 32, 48);
+        random_job(&jobs[i]);
+        jobs[i].pass = (dbi_pass){.statistics = DBI_BATCH_STATISTICS, .dropout = 0.5};
+        run(&jobs[i], NULL, NULL);
+        assert_memory_equal(jobs[0].logits, jobs[i].logits, outputs(&jobs[0]) * sizeof(double));
+        assert_memory_equal(jobs[0].sdf, jobs[i].sdf, outputs(&jobs[0]) * sizeof(double));
+    }
+    dbi_set_threads(1);
+    for (int i = 0; i < 3; i++)
+        job_free(&jobs[i]);
+}
+
 /* ---- Central differences ---- */
 
 static double linear_loss(const job *j)
@@ -851,6 +871,7 @@ int main(void)
         cmocka_unit_test(test_cpu_agrees_with_pytorch),
         cmocka_unit_test(test_devices_agree),
         cmocka_unit_test(test_equal_bytes_when_run_again),
+        cmocka_unit_test(test_equal_bytes_with_any_threads),
         cmocka_unit_test(test_memory_is_planned),
         cmocka_unit_test(test_reference_agrees_with_pytorch), /* from here on nothing depends on the processor */
         cmocka_unit_test(test_gradients_are_slopes),
@@ -861,6 +882,6 @@ int main(void)
     };
     dbi_set_threads(1); /* the sizes are small, and other tests run at the same time */
     if (is_child())
-        return _cmocka_run_group_tests("without AVX-512", tests, 4, open_fixture, close_fixture);
+        return _cmocka_run_group_tests("without AVX-512", tests, 5, open_fixture, close_fixture);
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }
