@@ -30,10 +30,6 @@ dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, co
     const dbi_loss_shape *shape = &training->shape;
     const dbi_method *method = training->method;
     const dbi_layout *layout = training->layout;
-    if (shape->decoders != 1) {
-        dbi_fail(error, "the loss is that of a network with one decoder, not %d", shape->decoders);
-        return NULL;
-    }
     dbi_cpu_trainer_f32 *t = dbi_alloc(1, sizeof *t, error);
     if (!t)
         return NULL;
