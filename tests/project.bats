@@ -66,7 +66,7 @@ all_or_error() {
 @test "a wrong word for an option is answered with the right ones" {
     local options=("sdf --normalize|none, max or clip:T" "sdf --transform|exact, levelset or conv:H,RADIUS" "init --compress|none, zstd or zstd:LEVEL"
         "train-step --seg-loss|dice or dice\\+ce" "train-step --method|supervised, .* or [a-z-]*"
-        "train-step --schedule|constant, every:N, at:S.* or poly" "train-step --without|cross, consistency, pseudo or uncertainty"
+        "train-step --schedule|constant, every:N, at:S.* or poly" "train-step --without|cross, consistency, pseudo, decoders, exchange or uncertainty"
         "predict --output|any of label, prob, logits, sdf and uncertainty" "predict --head|[a-z]*, [a-z]* or [a-z]*" "predict --weights|uniform or gaussian"
         "predict --precision|fp32, tf32 or bf16" "predict --format|st.zst, nii.gz or nii"
         "predict --device|cpu, cuda, cuda:N, auto or reference" "sdf --device|cpu, cuda, cuda:N or auto" "restore --from|label, prob, sdf or uncertainty")

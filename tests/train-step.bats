@@ -231,6 +231,27 @@ edit() {
     [ "$(grep -c '^    "' <<<"$output")" -eq 3 ] # weights
 }
 
+@test "one decoder: no setting, column or formula tells of two, and their terms are refused by name" {
+    expect 0 dbisl-train-step --explain --student s.0
+    ! grep -qE 'exchange|decoders|delta|other' <<<"$output" || fail "$output"
+    step both.st
+    ! head -n 1 "$out/log" | grep -qE 'exchange|decoders' || fail "a column of two decoders"
+    step both.st --without exchange --without decoders
+    expect_fault 's.0: exchange-seg is a term between two decoders, the network has one' step both.st --weight exchange-seg=1
+    expect_fault 'decoders-reg is a term between two decoders' dbisl-train-step --explain --weight decoders-reg=0.5
+    step both.st --weight exchange-seg=1 --without exchange
+}
+
+@test "the voxel weight knows disagreement in distance, as a setting of its own" {
+    step both.st
+    cp "$out/s" "$out/first"
+    step both.st --delta 0
+    same "$out/s" "$out/first"
+    step both.st --delta 2
+    run ! cmp -s "$out/s" "$out/first"
+    dbisl-train-step --explain --delta 2 | grep -q '"delta": 2'
+}
+
 @test "the manual page has a row for every term of the log" {
     step both.st
     head -n 1 "$out/log" | tr '\t' '\n' | sed -n '/^total$/,/^voxel-weight$/p' | sed '1d;$d' >"$out/logged"
@@ -280,7 +301,7 @@ print(json.dumps(history, separators=(",", ":")))' <"$out/history")
     expect_usage dbisl-train-step --total-steps 10 --steps 3 "${s[@]}" --teacher t.0 --out-teacher "$out/t"
     local option
     for option in --steps=0 --total-steps=-1 --ema=2 --weight=seg --weight=nothing=1 --weight=seg=-1 --without=everything --seg-loss=ce --lr=x --lr=-1 \
-        --lr=nan --schedule=sometimes --ramp=120% --ramp=-1 --k=0 --transform=cube --transform=conv:0,3 --sdf-normalize=none --sdf-normalize=clip:0 \
+        --lr=nan --schedule=sometimes --ramp=120% --ramp=-1 --k=0 --delta=-1 --transform=cube --transform=conv:0,3 --sdf-normalize=none --sdf-normalize=clip:0 \
         --dropout=1 --threads=0 --seed=-1 --device=tpu --compress=lzma --nonsense; do
         expect_usage step both.st "$option"
     done

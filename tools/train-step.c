@@ -39,6 +39,7 @@ enum {
     KEY_RAMP,
     KEY_RAMP_EVERY,
     KEY_GAMMA,
+    KEY_DELTA,
     KEY_TRANSFORM,
     KEY_NORMALIZE,
     KEY_NOISE,
@@ -62,7 +63,7 @@ static const struct argp_option options[] = {
      2},
     {"explain", KEY_EXPLAIN, 0, 0, "Print the settings that would be used, as JSON, and exit", 2},
     {"weight", KEY_WEIGHT, "TERM=W", 0, "Weight of a term of the loss; 0 is off", 2},
-    {"without", KEY_WITHOUT, "PART", 0, "Switch off cross, consistency, pseudo or uncertainty", 2},
+    {"without", KEY_WITHOUT, "PART", 0, "Switch off cross, consistency, pseudo, decoders, exchange or uncertainty", 2},
     {"seg-loss", KEY_SEG_LOSS, "NAME", 0, "dice or dice+ce", 2},
     {"beta", KEY_BETA, "W", 0, "Weight of the regression terms against the segmentation terms", 2},
     {"lambda", KEY_LAMBDA, "W", 0, "Weight of the unsupervised terms after the ramp-up", 2},
@@ -72,6 +73,7 @@ static const struct argp_option options[] = {
     {"transform", KEY_TRANSFORM, "NAME", 0, "From segmentation to distance: levelset, conv:H,RADIUS or exact", 2},
     {"sdf-normalize", KEY_NORMALIZE, "HOW", 0, "Normalization of the signed distance: clip:T (voxels) or max", 2},
     {"gamma", KEY_GAMMA, "G", 0, "How much disagreement of the teacher's outputs lowers a voxel's weight", 2},
+    {"delta", KEY_DELTA, "D", 0, "The same for their disagreement in distance (0)", 2},
     {"teacher-noise", KEY_NOISE, "S", 0, "Standard deviation of the noise on the teacher's input", 2},
     {"passes", KEY_PASSES, "N", 0, "Noisy dropout passes that mask the teacher term; 0 is off", 2},
     {0, 0, 0, 0, "Optimizer:", 3},
@@ -158,6 +160,9 @@ static void change(struct argp_state *state, int key, const char *arg, dbi_metho
         break;
     case KEY_GAMMA:
         m->gamma = tool_number(state, "gamma", arg, 0, 1e6);
+        break;
+    case KEY_DELTA:
+        m->delta = tool_number(state, "delta", arg, 0, 1e6);
         break;
     case KEY_NOISE:
         m->teacher_noise = tool_number(state, "teacher-noise", arg, 0, 100);
@@ -316,7 +321,7 @@ static int finish_step(training *s, dbi_error *error)
     if (dbi_trainer_finish(s->trainer, &log, error))
         return -1;
     const int64_t step = s->student->step - (s->submitted - s->finished);
-    if (s->log && dbi_log_row(s->log, step, &log, error))
+    if (s->log && dbi_log_row(s->log, s->shape.decoders, step, &log, error))
         return -1;
     s->finished++;
     tool_progress("step %lld of %lld, loss %.4f", (long long)step + 1, (long long)s->arguments->total_steps,
@@ -455,11 +460,36 @@ static int train(training *s, dbi_error *error)
                : 0;
 }
 
+/* Adapts the method to the student's network; NULL: none is named. A preset's terms between two decoders are left out for
+ * one decoder, but who asks for such a term by name must have two. */
+static int fit_method(arguments *a, const dbi_checkpoint *student, dbi_error *error)
+{
+    const int decoders = student ? student->layout.arch.decoders : 1;
+    for (int i = 0; i < a->change_count; i++) {
+        const char *text = a->changes[i].arg;
+        const int term = a->changes[i].key == KEY_WEIGHT ? dbi_term_find(text, strcspn(text, "=")) : -1;
+        if (term >= 0 && decoders < 2 && a->method.weight[term] > 0 && dbi_term_needs_decoders(term))
+            return student
+                       ? dbi_fail(error, "%s: %s is a term between two decoders, the network has one", a->student,
+                                  dbi_terms[term].name)
+                       : dbi_fail(error, "%s is a term between two decoders: name a network that has two by --student",
+                                  dbi_terms[term].name);
+    }
+    dbi_method_fit(&a->method, decoders);
+    return 0;
+}
+
+static int open_student(training *s, arguments *a, dbi_error *error)
+{
+    return (s->student = dbi_checkpoint_load(a->student, error)) && !dbi_checkpoint_need_momentum(s->student, error)
+               ? fit_method(a, s->student, error)
+               : -1;
+}
+
 static int open_training(training *s, dbi_error *error)
 {
     const arguments *a = s->arguments;
-    if (!(s->student = dbi_checkpoint_load(a->student, error)) || dbi_checkpoint_need_momentum(s->student, error) ||
-        (a->teacher && !(s->teacher = dbi_checkpoint_load(a->teacher, error))))
+    if (a->teacher && !(s->teacher = dbi_checkpoint_load(a->teacher, error)))
         return -1;
     const dbi_arch *student = &s->student->layout.arch, *teacher = s->teacher ? &s->teacher->layout.arch : student;
     if (student->channels != teacher->channels || student->classes != teacher->classes ||
@@ -475,7 +505,7 @@ static int open_training(training *s, dbi_error *error)
     json_t *settings = dbi_method_settings(&a->method, a->total_steps, error);
     if (!settings || !(s->run = dbi_run_open(s->student->meta, settings, s->common->seed, s->student->step, error)))
         return -1;
-    if (a->log && (!(s->log = dbi_sink_open(a->log, error)) || dbi_log_header(s->log, error)))
+    if (a->log && (!(s->log = dbi_sink_open(a->log, error)) || dbi_log_header(s->log, student->decoders, error)))
         return -1;
     return 0;
 }
@@ -538,9 +568,13 @@ static void declare_files(const arguments *a)
         tool_writes(a->log, TOOL_TEXT, NULL);
 }
 
-static void explain(const arguments *a)
+static void explain(arguments *a)
 {
     dbi_error error;
+    dbi_checkpoint *student = a->student ? dbi_checkpoint_load(a->student, &error) : NULL;
+    if ((a->student && !student) || fit_method(a, student, &error))
+        tool_die(&error);
+    dbi_checkpoint_free(student);
     json_t *settings = dbi_method_settings(&a->method, a->total_steps, &error);
     char *loss = dbi_method_formula(&a->method, &error);
     if (!settings || !loss)
@@ -577,7 +611,8 @@ int main(int argc, char **argv)
     declare_files(&a);
     tool_keep_freed_memory();
     training s = {.arguments = &a, .common = &common};
-    const bool failed = open_training(&s, &error) || train(&s, &error) || publish(&s, &error);
+    const bool failed =
+        open_student(&s, &a, &error) || open_training(&s, &error) || train(&s, &error) || publish(&s, &error);
     close_training(&s);
     if (failed)
         tool_die(&error);

@@ -9,7 +9,7 @@ dbi_loss_f32 *dbi_loss_open_f32(const dbi_method *method, const dbi_loss_shape *
 void dbi_loss_close_f32(dbi_loss_f32 *loss);
 
 /* One step's inputs. The student's outputs are of all samples, the teacher's (NULL without) of the unlabelled ones;
- * arrays [samples,K,X,Y,Z]. */
+ * arrays [decoders,samples,K,X,Y,Z], decoders as in the loss's shape. */
 typedef struct dbi_loss_input_f32 {
     const real *logits, *sdf;
     const real *teacher_logits, *teacher_sdf;

@@ -22,9 +22,9 @@ void dbi_cuda_loss_free(dbi_cuda_loss *loss); /* NULL is allowed */
 
 /* One step's inputs, as in dbi_loss_input_f32, without the ramp: that is in the parameter block. */
 typedef struct dbi_cuda_loss_input {
-    const float *logits, *sdf;                 /* [batch,K,X,Y,Z] */
-    const float *teacher_logits, *teacher_sdf; /* of the unlabelled samples, NULL without a teacher */
-    const float *teacher_mask;                 /* of the unlabelled samples, or NULL */
+    const float *logits, *sdf;                 /* [decoders,batch,K,X,Y,Z] */
+    const float *teacher_logits, *teacher_sdf; /* [decoders,unlabelled,...], NULL without a teacher */
+    const float *teacher_mask;                 /* [unlabelled,...], or NULL */
     const uint8_t *label;                      /* [labelled,X,Y,Z] */
     const float *label_sdf;                    /* [labelled,K,X,Y,Z], normalized as the method says */
     const uint8_t *truth;                      /* [unlabelled,X,Y,Z] or NULL; for the log alone */

@@ -9,13 +9,14 @@
 
 typedef struct dbi_loss_arguments {
     dbi_loss_settings set;
-    float k, gamma; /* the settings' */
+    float k; /* the settings' */
+    dbi_weighting_f32 weighting;
     dbi_cuda_loss_input in;
-    const float *s, *teacher_s;    /* [batch,...], [unlabelled,...]; NULL where no term needs them */
+    const float *s, *teacher_s;    /* [decoders,batch,...], [decoders,unlabelled,...]; NULL where no term needs them */
     int64_t chunks;                /* of a sample and class */
-    double *sums;                  /* [batch,K,chunks][DBI_SLOTS] */
-    double *totals;                /* [labelled, unlabelled][K][DBI_SLOTS] */
-    dbi_term_factors_f32 *factors; /* [K][DBI_TERMS] */
+    double *sums;                  /* [decoders][batch,K,chunks][DBI_SLOTS] */
+    double *totals;                /* [decoders][labelled, unlabelled][K][DBI_SLOTS] */
+    dbi_term_factors_f32 *factors; /* [decoders][K][DBI_TERMS] */
     dbi_loss_values *values;
     float *dlogits, *dsdf, *ds; /* ds: NULL as s */
 } dbi_loss_arguments;
@@ -26,28 +27,66 @@ typedef struct dbi_loss_voxel {
     int truth; /* unlabelled: 0 or 1, -1: not known */
 } dbi_loss_voxel;
 
-/* What the teacher says of voxel i of class c of unlabelled sample n. */
-DBI_HD void dbi_loss_taught(const dbi_loss_arguments *a, int64_t n, int64_t c, int64_t i, dbi_loss_voxel *v)
+/* A place in the arrays of outputs. */
+typedef struct dbi_loss_place {
+    int decoder;
+    bool labeled;
+    int64_t n, c, i; /* sample, class, voxel */
+} dbi_loss_place;
+
+/* Where the number of this place, in an array of `samples` samples from sample `first` on, is for a decoder. */
+DBI_HD int64_t dbi_loss_at(const dbi_loss_settings *set, const dbi_loss_place *p, int decoder, int64_t first,
+                           int64_t samples)
 {
-    const int64_t at = (n * a->set.classes + c) * a->set.voxels + i;
-    const float p = dbi_sigmoid_f32(a->in.teacher_logits[at]);
-    v->of[DBI_OF_TEACHER_P] = v->of[DBI_OF_PSEUDO_LABEL] = p;
+    return ((decoder * samples + p->n - first) * set->classes + p->c) * set->voxels + p->i;
+}
+
+/* What the teacher says of a voxel of an unlabelled sample. */
+DBI_HD void dbi_loss_taught(const dbi_loss_arguments *a, const dbi_loss_place *place, dbi_loss_voxel *v)
+{
+    const dbi_loss_settings *set = &a->set;
+    dbi_outputs_f32 outputs = dbi_outputs_none_f32();
+    for (int d = 0; d < set->decoders; d++) {
+        const int64_t at = dbi_loss_at(set, place, d, set->labeled, set->batch - set->labeled);
+        const float r = set->pseudo ? a->in.teacher_sdf[at] : 0;
+        dbi_outputs_add_f32(&outputs, dbi_sigmoid_f32(a->in.teacher_logits[at]),
+                            set->pseudo ? dbi_sigmoid_f32(a->k * r) : 0, r,
+                            set->teacher_transform ? a->teacher_s[at] : 0);
+    }
+    const dbi_pseudo_f32 to = dbi_pseudo_targets_f32(&a->weighting, &outputs);
+    v->of[DBI_OF_TEACHER_P] = v->of[DBI_OF_PSEUDO_LABEL] = to.p;
     if (a->in.teacher_mask)
-        v->weight[DBI_VOXELS_KEPT] = a->in.teacher_mask[at];
-    if (a->set.pseudo) {
-        const dbi_pseudo_f32 to = dbi_pseudo_targets_f32(a->k, a->gamma, a->set.uncertainty, p, a->in.teacher_sdf[at],
-                                                         a->set.teacher_transform ? a->teacher_s[at] : 0);
+        v->weight[DBI_VOXELS_KEPT] =
+            a->in.teacher_mask[dbi_loss_at(set, place, 0, set->labeled, set->batch - set->labeled)];
+    if (set->pseudo) {
         v->of[DBI_OF_PSEUDO_LABEL] = to.label;
         v->of[DBI_OF_PSEUDO_DISTANCE] = to.distance;
         v->weight[DBI_VOXELS_WEIGHTED] = to.weight;
     }
 }
 
-/* Voxel i of class c of sample n. */
-DBI_HD dbi_loss_voxel dbi_loss_voxel_of(const dbi_loss_arguments *a, int64_t n, int64_t c, int64_t i)
+/* What the student's other decoder says of a voxel. */
+DBI_HD void dbi_loss_exchanged(const dbi_loss_arguments *a, const dbi_loss_place *place, dbi_loss_voxel *v)
+{
+    const int64_t at = dbi_loss_at(&a->set, place, 1 - place->decoder, 0, a->set.batch);
+    const float r = a->in.sdf[at], p = dbi_sigmoid_f32(a->in.logits[at]);
+    v->of[DBI_OF_OTHER_P] = p;
+    v->of[DBI_OF_OTHER_R] = r;
+    if (a->set.exchange && !place->labeled) {
+        const float seen = dbi_sigmoid_f32(a->k * r), s = a->set.transform ? a->s[at] : 0;
+        dbi_outputs_f32 both = dbi_outputs_none_f32();
+        dbi_outputs_add_f32(&both, v->of[DBI_OF_P], v->of[DBI_OF_A], v->of[DBI_OF_R], v->of[DBI_OF_S]);
+        dbi_outputs_add_f32(&both, p, seen, r, s);
+        v->of[DBI_OF_OTHER_LABEL] = (p + seen) / 2;
+        v->of[DBI_OF_OTHER_DISTANCE] = (r + s) / 2;
+        v->weight[DBI_VOXELS_AGREED] = dbi_voxel_weight_f32(&a->weighting, &both);
+    }
+}
+
+DBI_HD dbi_loss_voxel dbi_loss_voxel_of(const dbi_loss_arguments *a, const dbi_loss_place *place)
 {
     const dbi_loss_settings *set = &a->set;
-    const int64_t at = (n * set->classes + c) * set->voxels + i;
+    const int64_t at = dbi_loss_at(set, place, place->decoder, 0, set->batch);
     dbi_loss_voxel v;
     for (int k = 0; k < DBI_QUANTITIES; k++)
         v.of[k] = 0;
@@ -60,13 +99,15 @@ DBI_HD dbi_loss_voxel dbi_loss_voxel_of(const dbi_loss_arguments *a, int64_t n, 
     v.of[DBI_OF_A] = dbi_sigmoid_f32(a->k * v.of[DBI_OF_R]);
     if (set->transform)
         v.of[DBI_OF_S] = a->s[at];
-    if (n < set->labeled) {
-        v.of[DBI_OF_LABEL] = a->in.label[n * set->voxels + i] == c + 1 ? 1 : 0;
-        v.of[DBI_OF_DISTANCE] = a->in.label_sdf[at];
+    if (set->decoders > 1)
+        dbi_loss_exchanged(a, place, &v);
+    if (place->labeled) {
+        v.of[DBI_OF_LABEL] = a->in.label[place->n * set->voxels + place->i] == place->c + 1 ? 1 : 0;
+        v.of[DBI_OF_DISTANCE] = a->in.label_sdf[dbi_loss_at(set, place, 0, 0, set->labeled)];
     } else if (set->teacher) {
-        dbi_loss_taught(a, n - set->labeled, c, i, &v);
+        dbi_loss_taught(a, place, &v);
         if (a->in.truth)
-            v.truth = a->in.truth[(n - set->labeled) * set->voxels + i] == c + 1 ? 1 : 0;
+            v.truth = a->in.truth[(place->n - set->labeled) * set->voxels + place->i] == place->c + 1 ? 1 : 0;
     }
     return v;
 }
@@ -83,10 +124,12 @@ DBI_HD dbi_pair_f32 dbi_loss_pair(const dbi_loss_arguments *a, const dbi_loss_vo
     return pair;
 }
 
-DBI_HD void dbi_loss_add(const dbi_loss_arguments *a, bool labeled, const dbi_loss_voxel *v, double sum[DBI_SLOTS])
+DBI_HD void dbi_loss_add(const dbi_loss_arguments *a, const dbi_loss_place *place, const dbi_loss_voxel *v,
+                         double sum[DBI_SLOTS])
 {
     const dbi_loss_settings *set = &a->set;
-    if (!labeled && set->teacher) {
+    const bool labeled = place->labeled;
+    if (!labeled && set->teacher && place->decoder == 0) {
         const float weight = set->pseudo ? v->weight[DBI_VOXELS_WEIGHTED] : v->weight[DBI_VOXELS_KEPT];
         dbi_log_add_f32(v->of[DBI_OF_PSEUDO_LABEL], weight, v->truth, sum);
     }

@@ -16,13 +16,17 @@ static int64_t samples_of(int term, const dbi_loss_settings *s)
 /* Says what is needed by the terms that are computed. */
 static void settle_needs(dbi_loss_settings *s)
 {
-    s->teacher = s->pseudo = s->transform = s->teacher_transform = false;
+    const bool distances_weigh = s->uncertainty && s->delta > 0;
+    s->teacher = s->pseudo = s->exchange = s->transform = s->teacher_transform = false;
     for (int t = 0; t < DBI_TERMS; t++)
         if (s->weight[t] > 0) {
             s->teacher |= dbi_term_needs_teacher(t);
             s->pseudo |= dbi_term_needs_pseudo(t);
-            s->transform |= dbi_term_needs(t, DBI_OF_S);
-            s->teacher_transform |= dbi_term_needs(t, DBI_OF_PSEUDO_DISTANCE);
+            s->exchange |= dbi_term_needs_exchange(t);
+            s->transform |= dbi_term_needs(t, DBI_OF_S) || dbi_term_needs(t, DBI_OF_OTHER_DISTANCE) ||
+                            (distances_weigh && dbi_terms[t].voxels == DBI_VOXELS_AGREED);
+            s->teacher_transform |= dbi_term_needs(t, DBI_OF_PSEUDO_DISTANCE) ||
+                                    (distances_weigh && dbi_terms[t].voxels == DBI_VOXELS_WEIGHTED);
         }
 }
 
@@ -31,14 +35,18 @@ dbi_loss_settings dbi_loss_settle(const dbi_method *method, const dbi_loss_shape
     dbi_loss_settings s = {.beta = method->beta,
                            .k = method->k,
                            .gamma = method->gamma,
+                           .delta = method->delta,
                            .cross_entropy = method->cross_entropy,
                            .uncertainty = method->uncertainty,
+                           .decoders = shape->decoders,
                            .batch = shape->batch,
                            .labeled = shape->labeled,
                            .classes = shape->classes,
                            .voxels = shape->size[0] * shape->size[1] * shape->size[2]};
-    for (int t = 0; t < DBI_TERMS; t++)
-        s.weight[t] = method->weight[t] > 0 && samples_of(t, &s) ? method->weight[t] : 0;
+    for (int t = 0; t < DBI_TERMS; t++) {
+        const bool possible = samples_of(t, &s) && (s.decoders > 1 || !dbi_term_needs_decoders(t));
+        s.weight[t] = method->weight[t] > 0 && possible ? method->weight[t] : 0;
+    }
     settle_needs(&s);
     return s;
 }

@@ -1,4 +1,4 @@
-/* The arithmetic of the loss, for host and device. A term of terms.def is computed in three passes:
+/* The arithmetic of the loss, for host and device. A term of terms.def is computed in three passes, for each decoder:
  *     sums      dbi_term_add: sums over the voxels of a class, of the pairs of numbers that a term compares
  *     factors   dbi_loss_conclude: makes values of the sums of all classes, and the factors of the slopes
  *     slopes    dbi_term_slopes_of: the derivatives of the loss by the two numbers, voxel by voxel
@@ -34,26 +34,71 @@ DBI_HD real dbi_sigmoid_slope_f32(real k, real by_q, real q)
     return k * by_q * q * (1 - q);
 }
 
-/* ---- What the teacher's two outputs make of a voxel ---- */
+/* ---- What the outputs of a network make of a voxel ---- */
+
+/* The outputs of one decoder or of all, added one after another. */
+typedef struct dbi_outputs_f32 {
+    int decoders;
+    real p, label, distance; /* sums: of p, of the means of p and T_r2s(r), of the means of r and T_s2r(p) */
+    real least_p, most_p;    /* of all p and T_r2s(r) */
+    real least_r, most_r;    /* of all r and T_s2r(p) */
+} dbi_outputs_f32;
+
+DBI_HD dbi_outputs_f32 dbi_outputs_none_f32(void)
+{
+    dbi_outputs_f32 none;
+    memset(&none, 0, sizeof none);
+    return none;
+}
+
+/* p, r: a decoder's probability and distance; seen: T_r2s(r); s: T_s2r(p), or 0 where that is not needed. */
+DBI_HD void dbi_outputs_add_f32(dbi_outputs_f32 *o, real p, real seen, real r, real s)
+{
+    const bool first = o->decoders == 0;
+    const real least_p = p < seen ? p : seen, most_p = p < seen ? seen : p;
+    const real least_r = r < s ? r : s, most_r = r < s ? s : r;
+    o->decoders++;
+    o->p += p;
+    o->label += (p + seen) / 2;
+    o->distance += (r + s) / 2;
+    o->least_p = first || least_p < o->least_p ? least_p : o->least_p;
+    o->most_p = first || most_p > o->most_p ? most_p : o->most_p;
+    o->least_r = first || least_r < o->least_r ? least_r : o->least_r;
+    o->most_r = first || most_r > o->most_r ? most_r : o->most_r;
+}
+
+/* Of the loss's settings what a voxel's weight is made with. */
+typedef struct dbi_weighting_f32 {
+    real gamma, delta;
+    bool uncertainty; /* false: all weights are 1 */
+} dbi_weighting_f32;
+
+/* Probabilities spread over at most 1, distances over at most 2: half of it is their part. The entropy is that of the
+ * decoders' mean probability. */
+DBI_HD real dbi_voxel_weight_f32(const dbi_weighting_f32 *by, const dbi_outputs_f32 *o)
+{
+    if (!by->uncertainty)
+        return 1;
+    const real p = o->p / (real)o->decoders, q = 1 - p, ln2 = (real)0.69314718055994530942;
+    const real entropy = -(p > 0 ? p * log(p) : 0) - (q > 0 ? q * log(q) : 0);
+    const real spread = by->gamma * (o->most_p - o->least_p) + by->delta * ((o->most_r - o->least_r) / 2);
+    const real w = exp(-spread) * (1 - entropy / ln2);
+    return w > 0 ? w : 0; /* rounding may leave a value just below 0 at p = 1/2 */
+}
 
 typedef struct dbi_pseudo_f32 {
-    real label, distance, weight;
+    real p, label, distance, weight;
 } dbi_pseudo_f32;
 
-/* p, r: the teacher's probability and distance; s: T_s2r(p). */
-DBI_HD dbi_pseudo_f32 dbi_pseudo_targets_f32(real k, real gamma, bool uncertainty, real p, real r, real s)
+/* The pseudo-targets of these outputs: means over their decoders. */
+DBI_HD dbi_pseudo_f32 dbi_pseudo_targets_f32(const dbi_weighting_f32 *by, const dbi_outputs_f32 *o)
 {
-    const real seen = dbi_sigmoid_f32(k * r);
+    const real decoders = (real)o->decoders;
     dbi_pseudo_f32 to;
-    to.label = (p + seen) / 2;
-    to.distance = (r + s) / 2;
-    to.weight = 1;
-    if (uncertainty) {
-        const real q = 1 - p, ln2 = (real)0.69314718055994530942;
-        const real entropy = -(p > 0 ? p * log(p) : 0) - (q > 0 ? q * log(q) : 0);
-        const real w = exp(-gamma * fabs(p - seen)) * (1 - entropy / ln2);
-        to.weight = w > 0 ? w : 0; /* rounding may leave a value just below 0 at p = 1/2 */
-    }
+    to.p = o->p / decoders;
+    to.label = o->label / decoders;
+    to.distance = o->distance / decoders;
+    to.weight = dbi_voxel_weight_f32(by, o);
     return to;
 }
 
@@ -91,7 +136,8 @@ DBI_HD void dbi_term_add_f32(int form, bool cross_entropy, const dbi_pair_f32 *v
     }
 }
 
-/* For the log alone: adds up how good the pseudo-label y is. truth: 0 or 1, or -1 when it is not known. */
+/* For the log alone: adds up how good the pseudo-label y is. truth: 0 or 1, or -1 when it is not known. All decoders
+ * learn from one pseudo-label: it is added to the sums of the first. */
 DBI_HD void dbi_log_add_f32(real y, real weight, int truth, double *sum)
 {
     sum[DBI_SLOT_WEIGHT] += (double)weight;
@@ -114,9 +160,18 @@ typedef struct dbi_term_factors_f32 {
 
 typedef struct dbi_loss_sums_f32 {
     const dbi_loss_settings *set;
-    const double *totals;          /* [labelled, unlabelled][classes][DBI_SLOTS] */
-    dbi_term_factors_f32 *factors; /* [classes][DBI_TERMS] */
+    const double *totals;          /* [decoders][labelled, unlabelled][classes][DBI_SLOTS] */
+    dbi_term_factors_f32 *factors; /* [decoders][classes][DBI_TERMS] */
 } dbi_loss_sums_f32;
+
+/* Those of one decoder. What follows takes the sums of one. */
+DBI_HD dbi_loss_sums_f32 dbi_sums_of_decoder_f32(const dbi_loss_sums_f32 *s, int decoder)
+{
+    dbi_loss_sums_f32 its = *s;
+    its.totals += decoder * 2 * s->set->classes * DBI_SLOTS;
+    its.factors += decoder * s->set->classes * DBI_TERMS;
+    return its;
+}
 
 /* A slot's sum over the samples of a term. */
 DBI_HD double dbi_total_f32(const dbi_loss_sums_f32 *s, int samples, int64_t c, int slot)
@@ -169,6 +224,7 @@ DBI_HD double dbi_pseudo_dice_f32(const dbi_loss_sums_f32 *s, int both, int eith
     return dice / (double)s->set->classes;
 }
 
+/* s: of the first decoder. */
 DBI_HD void dbi_conclude_log_f32(const dbi_loss_sums_f32 *s, bool truth, double count, dbi_loss_values *values)
 {
     double weight = 0;
@@ -181,22 +237,31 @@ DBI_HD void dbi_conclude_log_f32(const dbi_loss_sums_f32 *s, bool truth, double 
     }
 }
 
-/* Computes the value of one term and adds its part to the total. */
-DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form, int what, int samples, int times,
-                                  int slot, double ramp, dbi_loss_values *values)
+/* Computes the value of one term, the mean over the decoders, and adds its part to the total.
+ *
+ * A term of OTHER_P or OTHER_R has gradients in both decoders, but a decoder's pass over the voxels writes its own alone.
+ * Such a term has the same value for both, and both values depend on the outputs of each: by symmetry the slope of their
+ * mean is twice that of a decoder's own half. The factors are for that slope. */
+DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form, int what, int against, int samples,
+                                  int times, int slot, double ramp, dbi_loss_values *values)
 {
     const dbi_loss_settings *set = s->set;
     if (!(set->weight[term] > 0))
         return;
     const double factor =
         set->weight[term] * (times & DBI_TIMES_LAMBDA ? ramp : 1) * (times & DBI_TIMES_BETA ? set->beta : 1);
+    const double own = factor / set->decoders * (against == DBI_OF_OTHER_P || against == DBI_OF_OTHER_R ? 2 : 1);
     const int64_t first = samples == DBI_SAMPLES_UNLABELED ? set->labeled : 0,
                   last = samples == DBI_SAMPLES_LABELED ? set->labeled : set->batch;
     const double count = (double)((last - first) * set->classes * set->voxels);
-    values->term[term] =
-        form == DBI_FORM_DICE
-            ? dbi_conclude_dice_f32(s, term, samples, slot, factor, count, what == DBI_OF_A ? set->k : 1)
-            : dbi_conclude_square_f32(s, term, samples, slot, form == DBI_FORM_MASKED, factor, count);
+    for (int d = 0; d < set->decoders; d++) {
+        const dbi_loss_sums_f32 its = dbi_sums_of_decoder_f32(s, d);
+        values->term[term] +=
+            form == DBI_FORM_DICE
+                ? dbi_conclude_dice_f32(&its, term, samples, slot, own, count, what == DBI_OF_A ? set->k : 1)
+                : dbi_conclude_square_f32(&its, term, samples, slot, form == DBI_FORM_MASKED, own, count);
+    }
+    values->term[term] /= set->decoders;
     values->total += factor * values->term[term];
 }
 
@@ -204,14 +269,14 @@ DBI_HD void dbi_conclude_term_f32(const dbi_loss_sums_f32 *s, int term, int form
 DBI_HD void dbi_loss_conclude_f32(const dbi_loss_sums_f32 *s, double ramp, bool truth, dbi_loss_values *values)
 {
     memset(values, 0, sizeof *values);
-    memset(s->factors, 0, (size_t)(s->set->classes * DBI_TERMS) * sizeof *s->factors);
+    memset(s->factors, 0, (size_t)(s->set->decoders * s->set->classes * DBI_TERMS) * sizeof *s->factors);
     values->pseudo_dice = values->weighted_dice = (double)NAN;
     if (s->set->teacher)
         dbi_conclude_log_f32(s, truth, (double)((s->set->batch - s->set->labeled) * s->set->classes * s->set->voxels),
                              values);
 #define DBI_TERM(ID, NAME, FORMULA, FORM, WHAT, AGAINST, SAMPLES, VOXELS, TIMES, COMPONENT)                            \
-    dbi_conclude_term_f32(s, DBI_TERM_##ID, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_SAMPLES_##SAMPLES, DBI_TIMES_##TIMES,  \
-                          DBI_SLOT_##ID, ramp, values);
+    dbi_conclude_term_f32(s, DBI_TERM_##ID, DBI_FORM_##FORM, DBI_OF_##WHAT, DBI_OF_##AGAINST, DBI_SAMPLES_##SAMPLES,   \
+                          DBI_TIMES_##TIMES, DBI_SLOT_##ID, ramp, values);
 #include "method/terms.def"
 }
 

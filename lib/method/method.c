@@ -58,6 +58,11 @@ static void dbisl(dbi_method *m)
     m->weight[DBI_TERM_CONSISTENCY_SEG] = m->weight[DBI_TERM_CONSISTENCY_REG] = 1;
     m->weight[DBI_TERM_PSEUDO_SEG] = m->weight[DBI_TERM_PSEUDO_REG] = 1;
     m->weight[DBI_TERM_PSEUDO_CROSS_SEG] = m->weight[DBI_TERM_PSEUDO_CROSS_REG] = 1;
+    /* of two decoders alone */
+    m->weight[DBI_TERM_EXCHANGE_SEG] = 1;
+    m->weight[DBI_TERM_EXCHANGE_REG] = 1;
+    m->weight[DBI_TERM_DECODERS_SEG] = 0;
+    m->weight[DBI_TERM_DECODERS_REG] = 0;
     m->lambda = 1;
     m->gamma = 2;
     m->uncertainty = true;
@@ -110,7 +115,9 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
 {
     static const char *const components[] = {[DBI_COMPONENT_CROSS] = "cross",
                                              [DBI_COMPONENT_CONSISTENCY] = "consistency",
-                                             [DBI_COMPONENT_PSEUDO] = "pseudo"};
+                                             [DBI_COMPONENT_PSEUDO] = "pseudo",
+                                             [DBI_COMPONENT_DECODERS] = "decoders",
+                                             [DBI_COMPONENT_EXCHANGE] = "exchange"};
     if (!strcmp(component, "uncertainty")) {
         method->uncertainty = false;
         method->passes = 0;
@@ -123,7 +130,14 @@ int dbi_method_without(dbi_method *method, const char *component, dbi_error *err
                     method->weight[t] = 0;
             return 0;
         }
-    return dbi_fail(error, "\"%s\": choose cross, consistency, pseudo or uncertainty", component);
+    return dbi_fail(error, "\"%s\": choose cross, consistency, pseudo, decoders, exchange or uncertainty", component);
+}
+
+void dbi_method_fit(dbi_method *method, int decoders)
+{
+    for (int t = 0; t < DBI_TERMS; t++)
+        if (decoders < 2 && dbi_term_needs_decoders(t))
+            method->weight[t] = 0;
 }
 
 bool dbi_method_needs_teacher(const dbi_method *method)
@@ -159,6 +173,10 @@ json_t *dbi_method_settings(const dbi_method *m, int64_t total_steps, dbi_error 
         "teacher-noise", m->teacher_noise, "passes", m->passes, "transform", transform, "sdf-normalize", normalize,
         "lr", m->rate, "momentum", m->momentum, "weight-decay", m->weight_decay, "schedule", m->schedule, "total-steps",
         (json_int_t)total_steps);
+    if (settings && m->delta > 0 && json_object_set_new(settings, "delta", json_real(m->delta))) {
+        json_decref(settings);
+        settings = NULL;
+    }
     if (!settings)
         dbi_fail(error, "out of memory");
     return settings;

@@ -139,22 +139,27 @@ int dbi_run_store(const dbi_run *run, dbi_record *checkpoint, dbi_error *error)
     return dbi_meta_set_json(checkpoint, "history", run->history, error);
 }
 
-int dbi_log_header(dbi_sink *sink, dbi_error *error)
+static bool has_column(int term, int decoders)
+{
+    return decoders > 1 || !dbi_term_needs_decoders(term);
+}
+
+int dbi_log_header(dbi_sink *sink, int decoders, dbi_error *error)
 {
     if (dbi_sink_printf(sink, error, "step\trate\tramp\ttotal"))
         return -1;
     for (int i = 0; i < DBI_TERMS; i++)
-        if (dbi_sink_printf(sink, error, "\t%s", dbi_terms[i].name))
+        if (has_column(i, decoders) && dbi_sink_printf(sink, error, "\t%s", dbi_terms[i].name))
             return -1;
     return dbi_sink_printf(sink, error, "\tvoxel-weight\tpseudo-dice\tweighted-dice\n");
 }
 
-int dbi_log_row(dbi_sink *sink, int64_t step, const dbi_step_log *log, dbi_error *error)
+int dbi_log_row(dbi_sink *sink, int decoders, int64_t step, const dbi_step_log *log, dbi_error *error)
 {
     if (dbi_sink_printf(sink, error, "%" PRId64 "\t%.9g\t%.9g\t%.9g", step, log->rate, log->ramp, log->loss.total))
         return -1;
     for (int i = 0; i < DBI_TERMS; i++)
-        if (dbi_sink_printf(sink, error, "\t%.9g", log->loss.term[i]))
+        if (has_column(i, decoders) && dbi_sink_printf(sink, error, "\t%.9g", log->loss.term[i]))
             return -1;
     if (dbi_sink_printf(sink, error, "\t%.9g\t", log->loss.voxel_weight))
         return -1;

@@ -23,8 +23,9 @@ int dbi_run_add(dbi_run *run, dbi_record *batch, dbi_error *error);
 /* Writes the history into a checkpoint's metadata. */
 int dbi_run_store(const dbi_run *run, dbi_record *checkpoint, dbi_error *error);
 
-/* Write the log, tab-separated: a header, then for each step a row with every term before weighting. */
-int dbi_log_header(dbi_sink *sink, dbi_error *error);
-int dbi_log_row(dbi_sink *sink, int64_t step, const dbi_step_log *log, dbi_error *error);
+/* Write the log, tab-separated: a header, then for each step a row with every term before weighting. Terms between two
+ * decoders have columns where the network has two. */
+int dbi_log_header(dbi_sink *sink, int decoders, dbi_error *error);
+int dbi_log_row(dbi_sink *sink, int decoders, int64_t step, const dbi_step_log *log, dbi_error *error);
 
 #endif

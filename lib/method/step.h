@@ -4,7 +4,7 @@
 
 #include "method/method.h"
 
-/* The loss of one step: each term before weighting, and what else the log shows. */
+/* The loss of one step: each term before weighting, the mean over the decoders, and what else the log shows. */
 typedef struct dbi_loss_values {
     double term[DBI_TERMS];
     double total;

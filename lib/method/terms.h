@@ -35,9 +35,13 @@ typedef enum dbi_term_quantity {
     DBI_STUDENT_QUANTITIES,
     DBI_OF_LABEL = DBI_STUDENT_QUANTITIES, /* Y and R of the labelled samples */
     DBI_OF_DISTANCE,
-    DBI_OF_PSEUDO_LABEL, /* y~ and r~ of the unlabelled samples */
+    DBI_OF_PSEUDO_LABEL, /* y~ and r~ of the unlabelled samples: the mean of what the teacher's decoders say */
     DBI_OF_PSEUDO_DISTANCE,
-    DBI_OF_TEACHER_P, /* the teacher's probability alone */
+    DBI_OF_TEACHER_P, /* the teacher's probability alone, the mean of its decoders' */
+    DBI_OF_OTHER_P,   /* p and r of the student's other decoder: a term of these is the same for both decoders */
+    DBI_OF_OTHER_R,
+    DBI_OF_OTHER_LABEL,    /* what the other decoder alone says of an unlabelled sample: (p + T_r2s(r)) / 2 */
+    DBI_OF_OTHER_DISTANCE, /* and (r + T_s2r(p)) / 2; both are constants for the gradient */
     DBI_QUANTITIES
 } dbi_term_quantity;
 
@@ -46,7 +50,8 @@ typedef enum dbi_term_samples { DBI_SAMPLES_LABELED, DBI_SAMPLES_UNLABELED, DBI_
 /* How much a voxel counts. */
 typedef enum dbi_term_voxels {
     DBI_VOXELS_ALIKE,
-    DBI_VOXELS_WEIGHTED, /* by the uncertainty weight of dbi_method.gamma */
+    DBI_VOXELS_WEIGHTED, /* by the uncertainty weight of dbi_method.gamma and delta, made of the teacher's outputs */
+    DBI_VOXELS_AGREED,   /* the same, made of the outputs of the student's two decoders */
     DBI_VOXELS_KEPT,     /* 1 where the mean of the teacher's passes is certain, 0 elsewhere; 1 without passes */
     DBI_VOXELS
 } dbi_term_voxels;
@@ -64,7 +69,9 @@ typedef enum dbi_term_component {
     DBI_COMPONENT_NONE,
     DBI_COMPONENT_CROSS,
     DBI_COMPONENT_CONSISTENCY,
-    DBI_COMPONENT_PSEUDO
+    DBI_COMPONENT_PSEUDO,
+    DBI_COMPONENT_DECODERS,
+    DBI_COMPONENT_EXCHANGE
 } dbi_term_component;
 
 typedef struct dbi_term_info {
@@ -87,5 +94,10 @@ bool dbi_term_needs_teacher(int term);
 bool dbi_term_needs_pseudo(int term);
 /* Whether the term compares this quantity. */
 bool dbi_term_needs(int term, dbi_term_quantity quantity);
+
+/* Whether the term compares two decoders: it is not computed for a network with one. */
+bool dbi_term_needs_decoders(int term);
+/* Whether the term needs what the other decoder says, or the weight made of both. */
+bool dbi_term_needs_exchange(int term);
 
 #endif

@@ -229,6 +229,7 @@ static void compare(const dbi_method *m, const dbi_loss_shape *shape, const fiel
                     const char *what)
 {
     static outcome got, want;
+    const int64_t count = shape->decoders * shape->batch * shape->classes * V;
     on_device(m, shape, f, g, &got);
     in_library(m, shape, f, g, &want);
     for (int t = 0; t < DBI_TERMS; t++)
@@ -240,22 +241,23 @@ static void compare(const dbi_method *m, const dbi_loss_shape *shape, const fiel
     for (int side = 0; side < 2; side++) {
         const float *a = side ? got.dsdf : got.dlogits, *b = side ? want.dsdf : want.dlogits;
         double largest = 0, wrong = 0, all = 0;
-        for (int64_t i = 0; i < shape->batch * shape->classes * V; i++) {
+        for (int64_t i = 0; i < count; i++) {
             largest = fmax(largest, fabs((double)b[i]));
             wrong += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
             all += (double)b[i] * (double)b[i];
         }
         if (!(wrong <= tolerance * tolerance * all))
             fail_msg("%s: gradient of output %d: relative difference %g", what, side, sqrt(wrong / all));
-        for (int64_t i = 0; i < shape->batch * shape->classes * V; i++)
+        for (int64_t i = 0; i < count; i++)
             if (!(fabs((double)a[i] - (double)b[i]) <= 10 * tolerance * largest))
                 fail_msg("%s: gradient of output %d at %lld: %g, expected %g", what, side, (long long)i, (double)a[i],
                          (double)b[i]);
     }
 }
 
-static const dbi_loss_shape shapes[] = {
-    {4, 2, 1, {X, Y, Z}, 1}, {3, 1, 2, {X, Y, Z}, 1}, {2, 2, 3, {X, Y, Z}, 1}, {2, 0, 1, {X, Y, Z}, 1}};
+static const dbi_loss_shape shapes[] = {{4, 2, 1, {X, Y, Z}, 1}, {3, 1, 2, {X, Y, Z}, 1}, {2, 2, 3, {X, Y, Z}, 1},
+                                        {2, 0, 1, {X, Y, Z}, 1}, {3, 1, 2, {X, Y, Z}, 2}, {2, 0, 1, {X, Y, Z}, 2}};
+enum { ONE_DECODER = 1, TWO_DECODERS = 4 }; /* two that differ in nothing else */
 
 static void every_preset_agrees(void **state)
 {
@@ -283,24 +285,26 @@ static void every_term_agrees(void **state)
 {
     (void)state;
     static const char *const transforms[] = {"levelset", "exact", "conv:1,2"};
-    for (int term = -1; term < DBI_TERMS; term++)
+    for (int term = -2; term < DBI_TERMS; term++)
         for (int k = 0; k < 6; k++) {
-            const dbi_loss_shape *shape = &shapes[1];
+            const bool two = term == -2 || (term >= 0 && dbi_term_needs_decoders(term));
+            const dbi_loss_shape *shape = &shapes[two ? TWO_DECODERS : ONE_DECODER];
             dbi_method m;
             dbi_error error;
             char what[128];
             if (k && term >= 0 && !dbi_term_needs(term, DBI_OF_S) && !dbi_term_needs(term, DBI_OF_PSEUDO_DISTANCE) &&
-                k != 3)
+                !dbi_term_needs(term, DBI_OF_OTHER_DISTANCE) && k != 3)
                 continue;
             fields *f = make_fields((int)shape->classes);
             assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);
             assert_int_equal(dbi_transform_parse(transforms[k % 3], &m.transform, &error), 0);
             m.normalize = k < 3 ? (dbi_normalize){DBI_NORMALIZE_CLIP, 4} : (dbi_normalize){DBI_NORMALIZE_MAX, 0};
             m.cross_entropy = k >= 3;
+            m.delta = k % 2 ? 1.5 : 0;
             for (int t = 0; t < DBI_TERMS; t++)
                 m.weight[t] = term < 0 ? 0.5 + 0.1 * t : t == term;
-            snprintf(what, sizeof what, "%s, %s, variant %d", term < 0 ? "all" : dbi_terms[term].name,
-                     transforms[k % 3], k);
+            snprintf(what, sizeof what, "%s, %s, %d decoders, variant %d", term < 0 ? "all" : dbi_terms[term].name,
+                     transforms[k % 3], shape->decoders, k);
             compare(&m, shape, f, (given){true, true, true}, 1e-5, what);
             free(f);
         }
@@ -310,20 +314,24 @@ static void every_term_agrees(void **state)
 static void what_is_missing_is_left_out(void **state)
 {
     (void)state;
-    dbi_method m;
-    dbi_error error;
-    fields *f = make_fields(2);
-    assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);
-    m.weight[DBI_TERM_TEACHER] = 1;
-    compare(&m, &shapes[1], f, (given){false, false, true}, 1e-5, "no teacher");
-    m.uncertainty = false;
-    compare(&m, &shapes[1], f, (given){true, true, true}, 1e-5, "no uncertainty");
-    f->parameters.ramp = 0;
-    compare(&m, &shapes[1], f, (given){true, true, true}, 1e-5, "no ramp");
-    assert_int_equal(dbi_method_without(&m, "cross", &error), 0);
-    assert_int_equal(dbi_method_without(&m, "consistency", &error), 0);
-    compare(&m, &shapes[1], f, (given){true, false, false}, 1e-5, "neither cross nor consistency");
-    free(f);
+    static const int which[] = {ONE_DECODER, TWO_DECODERS};
+    for (int i = 0; i < 2; i++) {
+        const dbi_loss_shape *shape = &shapes[which[i]];
+        dbi_method m;
+        dbi_error error;
+        fields *f = make_fields(2);
+        assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);
+        m.weight[DBI_TERM_TEACHER] = 1;
+        compare(&m, shape, f, (given){false, false, true}, 1e-5, "no teacher");
+        m.uncertainty = false;
+        compare(&m, shape, f, (given){true, true, true}, 1e-5, "no uncertainty");
+        f->parameters.ramp = 0;
+        compare(&m, shape, f, (given){true, true, true}, 1e-5, "no ramp");
+        assert_int_equal(dbi_method_without(&m, "cross", &error), 0);
+        assert_int_equal(dbi_method_without(&m, "consistency", &error), 0);
+        compare(&m, shape, f, (given){true, false, false}, 1e-5, "neither cross nor consistency");
+        free(f);
+    }
 }
 
 /* Extreme outputs: where probabilities are 0 and 1 in single precision. */
@@ -340,10 +348,12 @@ static void saturated_outputs_agree(void **state)
         f->teacher_logits[i] *= 60;
         f->sdf[i] = f->sdf[i] > 0 ? 1 : -1;
     }
-    compare(&m, &shapes[1], f, (given){true, false, true}, 1e-5, "saturated");
+    compare(&m, &shapes[ONE_DECODER], f, (given){true, false, true}, 1e-5, "saturated");
+    compare(&m, &shapes[TWO_DECODERS], f, (given){true, false, true}, 1e-5, "saturated, two decoders");
     for (int i = 0; i < MOST; i++)
         f->logits[i] = -200; /* no level set anywhere */
-    compare(&m, &shapes[1], f, (given){true, false, true}, 1e-5, "no level set");
+    compare(&m, &shapes[ONE_DECODER], f, (given){true, false, true}, 1e-5, "no level set");
+    compare(&m, &shapes[TWO_DECODERS], f, (given){true, false, true}, 1e-5, "no level set, two decoders");
     free(f);
 }
 
@@ -355,11 +365,13 @@ static void not_finite_shows(void **state)
     dbi_error error;
     static outcome o;
     assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);
-    for (int where = 0; where < 4; where++) {
+    for (int where = 0; where < 8; where++) {
+        const dbi_loss_shape *shape = &shapes[TWO_DECODERS];
         fields *f = make_fields(2);
         float *const arrays[] = {f->logits, f->sdf, f->teacher_logits, f->teacher_sdf};
-        arrays[where][V / 2] = NAN;
-        on_device(&m, &shapes[1], f, (given){true, false, true}, &o);
+        const int64_t samples = shape->batch - (where % 4 < 2 ? 0 : shape->labeled);
+        arrays[where % 4][V / 2 + (where < 4 ? 0 : samples * shape->classes * V)] = NAN;
+        on_device(&m, shape, f, (given){true, false, true}, &o);
         assert_false(isfinite(o.values.total));
         free(f);
     }
@@ -376,7 +388,7 @@ static void order_changes_nothing(void **state)
         assert_int_equal(dbi_method_preset(dbi_method_preset_name(i), &m, &error), 0);
         for (int k = 0; k < 2; k++) {
             device_backwards(k);
-            on_device(&m, &shapes[1], f, (given){dbi_method_needs_teacher(&m), m.passes > 0, true}, &o[k]);
+            on_device(&m, &shapes[TWO_DECODERS], f, (given){dbi_method_needs_teacher(&m), m.passes > 0, true}, &o[k]);
         }
         device_backwards(false);
         assert_memory_equal(&o[0], &o[1], sizeof o[0]);
@@ -484,10 +496,10 @@ static void mask_is_the_entropy_s(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    static const dbi_loss_shape bad[] = {{0, 0, 1, {4, 4, 4}, 1},         {2, 3, 1, {4, 4, 4}, 1},
-                                         {2, -1, 1, {4, 4, 4}, 1},        {2, 1, 0, {4, 4, 4}, 1},
-                                         {2, 1, 1, {4, -4, 4}, 1},        {2, 1, 1, {INT64_MAX, 2, 4}, 1},
-                                         {2, 1, 1, {2000, 2000, 2000}, 1}};
+    static const dbi_loss_shape bad[] = {{0, 0, 1, {4, 4, 4}, 1},          {2, 3, 1, {4, 4, 4}, 1},
+                                         {2, -1, 1, {4, 4, 4}, 1},         {2, 1, 0, {4, 4, 4}, 1},
+                                         {2, 1, 1, {4, -4, 4}, 1},         {2, 1, 1, {INT64_MAX, 2, 4}, 1},
+                                         {2, 1, 1, {2000, 2000, 2000}, 1}, {2, 1, 1, {4, 4, 4}, 0}};
     dbi_method m;
     dbi_error error;
     assert_int_equal(dbi_method_preset("dbisl", &m, &error), 0);
