@@ -202,6 +202,47 @@ EOF
     expect 0 dbisl-init --from group:2.safetensors --norm instance:affine -o from
 }
 
+@test "init --decoders: a second decoder, and one as it always was" {
+    expect 0 dbisl-init --filters 2 --decoders 2 --seed 5 -o two
+    [[ $(dbisl-info two) == *'"classes":1,"decoders":2,"filters":2'* ]]
+    [[ $(dbisl-info --history two) == *decoders* ]]
+    expect 0 dbisl-init --filters 2 --decoders 1 --seed 5 -o one
+    dbisl-init --filters 2 --seed 5 -o plain
+    same one plain
+    expect 0 dbisl-init --from two -o teacher
+    expect 0 dbisl-ema teacher two -o out
+    rm out
+    expect_fault "1 decoder, the teacher's 2" dbisl-ema two one -o out
+    expect_fault "2 decoders, the teacher's 1" dbisl-ema one two -o out
+    expect_usage dbisl-init --decoders 3 -o out
+    expect_usage dbisl-init --decoders 0 -o out
+    expect_usage dbisl-init --from two --decoders 2 -o out
+    absent out
+}
+
+@test "init --from: a public network with two decoders is read, predicts what PyTorch gave, and goes back" {
+    need_python numpy
+    tool() { "$PYTHON" "$ROOT/tests/interop/predict.py" "$@"; }
+    tool public public.safetensors
+    tool fixture images.st
+    expect 0 dbisl-init --from public.safetensors --compress=none -o ours.safetensors
+    [[ $(dbisl-info ours.safetensors) == *'"decoders":2'* ]]
+    tool returned ours.safetensors public.safetensors
+    expect 0 dbisl-predict --window whole --decoder each --output logits,sdf ours.safetensors images.st --compress=none -o seen.st
+    tool decoded seen.st
+    # --flip-sdf: both distance heads, and nothing else
+    expect 0 dbisl-init --from public.safetensors --flip-sdf --compress=none -o turned.safetensors
+    "$PYTHON" - <<'EOF'
+import os, sys
+sys.path.insert(0, os.environ["ROOT"] + "/tests/interop")
+from predict import load
+((plain, _),), ((turned, _),) = load("ours.safetensors"), load("turned.safetensors")
+heads = {f"decoder{d}.out_conv.{part}" for d in (1, 2) for part in ("weight", "bias")}
+assert heads == {n for n, a in plain.items() if (turned[n] != a).any()}
+assert all((turned[n] == -plain[n]).all() for n in heads)
+EOF
+}
+
 @test "torn checkpoints give one line and no file" {
     dbisl-init --filters 1 -o s
     dbisl-init --filters 1 --compress=none -o p

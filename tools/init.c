@@ -16,13 +16,16 @@ typedef struct arguments {
     bool flip;
 } arguments;
 
-enum { KEY_CHANNELS = 1, KEY_CLASSES, KEY_FILTERS, KEY_NORM, KEY_FROM, KEY_FLIP, KEY_INIT };
+enum { KEY_CHANNELS = 1, KEY_CLASSES, KEY_FILTERS, KEY_DECODERS, KEY_NORM, KEY_FROM, KEY_FLIP, KEY_INIT };
 
 static const struct argp_option options[] = {
     {"channels", KEY_CHANNELS, "N", 0, "Channels of the image (default 1)", 0},
     {"classes", KEY_CLASSES, "N", 0, "Classes besides the background (default 1)", 0},
     {"filters", KEY_FILTERS, "N", 0, "Filters of the first block; the deepest has 16 times as many (default 16)", 0},
-    {"norm", KEY_NORM, "KIND", 0, "Normalization: batch, instance, instance:affine or group:N (default batch)", 0},
+    {"decoders", KEY_DECODERS, "N", 0,
+     "Decoders, each with a segmentation and a distance head: 1, or 2, the second one by interpolation (default 1)", 0},
+    {"norm", KEY_NORM, "KIND", 0,
+     "Normalization: batch, instance, instance:affine or group:N (default instance:affine)", 0},
     {"init", KEY_INIT, "HOW", 0, "Fresh kernels: pytorch (its default, and this one's) or kaiming", 0},
     {"from", KEY_FROM, "FILE", 0,
      "Take the weights of FILE: a checkpoint, or a public V-Net's state_dict as safetensors", 0},
@@ -44,6 +47,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_FILTERS:
         a->arch.filters = (int)tool_int(state, "filters", arg, 1, 256);
         return 0;
+    case KEY_DECODERS:
+        a->arch.decoders = (int)tool_int(state, "decoders", arg, 1, DBI_MAX_DECODERS);
+        return 0;
     case KEY_NORM:
         if (dbi_norm_parse(arg, &a->arch.norm, &error))
             tool_usage(state, "norm", &error);
@@ -64,8 +70,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--flip-sdf needs --from");
         if (a->from && a->init)
             argp_error(state, "leave out --init: the weights of --from are not fresh");
-        if (a->from && (a->arch.channels || a->arch.classes || a->arch.filters))
-            argp_error(state, "leave out --channels, --classes and --filters: the file of --from has its own");
+        if (a->from && (a->arch.channels || a->arch.classes || a->arch.filters || a->arch.decoders))
+            argp_error(state,
+                       "leave out --channels, --classes, --filters and --decoders: the file of --from has its own");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -86,7 +93,9 @@ static int add_history(dbi_checkpoint *checkpoint, json_t *settings, const char 
 static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error)
 {
     const dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1,
-                           a->arch.filters ? a->arch.filters : 16, a->arch.norm, 1};
+                           a->arch.filters ? a->arch.filters : 16,
+                           a->norm ? a->arch.norm : (dbi_normalization){DBI_NORM_INSTANCE_AFFINE, 0},
+                           a->arch.decoders ? a->arch.decoders : 1};
     dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, true, seed, error);
     char text[32];
     snprintf(text, sizeof text, "%" PRIu64, seed); /* JSON's integers end below 2^63 */
@@ -96,6 +105,8 @@ static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error
         dbi_norm_text(&arch.norm, text);
         json_object_set_new(settings, "norm", json_string(text));
     }
+    if (settings && arch.decoders != 1)
+        json_object_set_new(settings, "decoders", json_integer(arch.decoders));
     if (settings && a->kaiming)
         json_object_set_new(settings, "init", json_string("kaiming"));
     if (checkpoint && a->kaiming)

@@ -19,7 +19,7 @@ struct dbi_cpu_trainer_f32 {
     dbi_loss_f32 *loss;
     real *logits, *sdf, *dlogits, *dsdf, *gradient;
     real *teacher_logits, *teacher_sdf, *noisy; /* of the unlabelled samples; noisy: their images with noise */
-    real *mask, *mean;                          /* ua-mt: certain voxels, mean probability of the passes */
+    real *mask, *mean;                          /* ua-mt: certain voxels, mean probability of the passes and decoders */
     double average;                             /* < 0: none */
     bool warmup;
 };
@@ -30,10 +30,6 @@ dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, co
     const dbi_loss_shape *shape = &training->shape;
     const dbi_method *method = training->method;
     const dbi_layout *layout = training->layout;
-    if (shape->decoders != 1) {
-        dbi_fail(error, "the loss is that of a network with one decoder, not %d", shape->decoders);
-        return NULL;
-    }
     dbi_cpu_trainer_f32 *t = dbi_alloc(1, sizeof *t, error);
     if (!t)
         return NULL;
@@ -48,7 +44,8 @@ dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, co
     dbi_net_shape teacher_shape = student_shape;
     teacher_shape.batch = unlabeled;
     teacher_shape.training = false;
-    const size_t outputs = (size_t)(shape->batch * shape->classes * voxels),
+    const size_t decoders = (size_t)shape->decoders,
+                 outputs = decoders * (size_t)(shape->batch * shape->classes * voxels),
                  theirs = (size_t)(unlabeled * shape->classes * voxels);
     const size_t images = (size_t)(unlabeled * layout->arch.channels * voxels);
     const bool teacher = dbi_method_needs_teacher(method) && unlabeled;
@@ -60,8 +57,8 @@ dbi_cpu_trainer_f32 *dbi_cpu_trainer_open_f32(const dbi_backend_f32 *backend, co
                   {&t->dlogits, outputs},
                   {&t->dsdf, outputs},
                   {&t->gradient, layout->parameters},
-                  {&t->teacher_logits, teacher ? theirs : 0},
-                  {&t->teacher_sdf, teacher ? theirs : 0},
+                  {&t->teacher_logits, teacher ? decoders * theirs : 0},
+                  {&t->teacher_sdf, teacher ? decoders * theirs : 0},
                   {&t->noisy, teacher && method->teacher_noise > 0 ? images : 0},
                   {&t->mask, teacher && method->passes ? theirs : 0},
                   {&t->mean, teacher && method->passes ? theirs : 0}};
@@ -117,6 +114,16 @@ static const real *add_noise_f32(dbi_cpu_trainer_f32 *t, const real *image, int6
     return t->noisy;
 }
 
+/* Adds a pass's share to the mean probability over passes and decoders. */
+static void add_mean_f32(dbi_cpu_trainer_f32 *t, int64_t outputs)
+{
+    const int decoders = t->shape.decoders;
+#pragma omp parallel for schedule(static)
+    for (int64_t j = 0; j < outputs; j++)
+        for (int d = 0; d < decoders; d++)
+            t->mean[j] += 1 / (1 + exp(-t->teacher_logits[d * outputs + j])) / (real)(t->method.passes * decoders);
+}
+
 /* ua-mt's mask: 1 where the entropy of the mean over noisy dropout passes is low. */
 static int certain_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *teacher, const real *image, int64_t images,
                        int64_t outputs, int64_t step, dbi_error *error)
@@ -133,9 +140,7 @@ static int certain_f32(dbi_cpu_trainer_f32 *t, dbi_weights_f32 *teacher, const r
                                     add_noise_f32(t, image, images, step, (uint32_t)i + 1), t->teacher_logits,
                                     t->teacher_sdf, error))
             return -1;
-#pragma omp parallel for schedule(static)
-        for (int64_t j = 0; j < outputs; j++)
-            t->mean[j] += 1 / (1 + exp(-t->teacher_logits[j])) / (real)passes;
+        add_mean_f32(t, outputs);
     }
     const double lambda = t->method.lambda > 0 ? t->method.lambda : 1;
     const real threshold = (real)((0.75 + 0.25 * dbi_ramp(&t->method, step, t->total_steps) / lambda) * log(2.0));

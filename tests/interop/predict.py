@@ -3,6 +3,9 @@
     predict.py checkpoint FILE [KEY=VALUE...]       the weights of tests/fixtures/network.safetensors as a checkpoint
     predict.py fixture FILE                         the fixture's two images as cases
     predict.py evaluated PREDICTION                 are logits and distances those that PyTorch gave for these images?
+    predict.py public FILE                          the weights of tests/fixtures/decoders.safetensors, as a public network with two decoders
+    predict.py decoded PREDICTION                   are its two decoders' logits and distances those that PyTorch gave for these images?
+    predict.py returned CHECKPOINT PUBLIC           has the checkpoint the public one's tensors, in their order?
     predict.py meta IN OUT [KEY=VALUE...]           the same records with other metadata; an empty value removes the key
     predict.py drop IN OUT NAME                     without a tensor
     predict.py spoil IN OUT NAME VALUE              with one other value in a tensor
@@ -59,11 +62,15 @@ def changed(metadata, settings):
 
 
 FIXTURE = os.path.join(os.path.dirname(__file__), "..", "fixtures", "network.safetensors")
+DECODERS = os.path.join(os.path.dirname(__file__), "..", "fixtures", "decoders.safetensors")
+
+
+def state(path):
+    return {name[6:]: array for name, array in load(path)[0][0].items() if name.startswith("state.")}
 
 
 def checkpoint(path, *settings):
-    tensors = {name[6:]: array for name, array in load(FIXTURE)[0][0].items() if name.startswith("state.")}
-    save(path, [(tensors, changed({}, settings))])
+    save(path, [(state(FIXTURE), changed({}, settings))])
 
 
 def fixture(path):
@@ -77,6 +84,26 @@ def evaluated(prediction):
     for name in ("logits", "sdf"):
         there = numpy.stack([tensors[name] for tensors, _ in seen])
         assert numpy.linalg.norm(there - wanted["eval." + name]) < 1e-4 * numpy.linalg.norm(wanted["eval." + name]), name
+
+
+def public(path):
+    save(path, [(state(DECODERS), {})])
+
+
+def decoded(prediction):
+    """The fixture has every second voxel of the first image."""
+    wanted, ((seen, _), *_) = load(DECODERS)[0][0], load(prediction)
+    for name in ("logits", "sdf"):
+        there = numpy.stack([seen[f"{name}.{decoder}"][:, ::2, ::2, ::2] for decoder in (1, 2)])
+        assert numpy.linalg.norm(there - wanted["eval." + name]) < 1e-4 * numpy.linalg.norm(wanted["eval." + name]), name
+
+
+def returned(path, public):
+    ((ours, _),), ((theirs, _),) = load(path), load(public)
+    ours = {n: a for n, a in ours.items() if not n.endswith("num_batches_tracked") and not n.startswith("momentum.")}
+    assert list(ours) == list(theirs), set(ours) ^ set(theirs)
+    for name, array in theirs.items():
+        assert numpy.array_equal(ours[name], array), name
 
 
 def meta(path, out, *settings):
@@ -252,7 +279,8 @@ def peak(*command):
     print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 // 10**6)
 
 
-COMMANDS = (checkpoint, fixture, evaluated, meta, drop, spoil, retype, double, pad, padded, cut, mean, formulas, same, near, mixed, largest, place, peak)
+COMMANDS = (checkpoint, fixture, evaluated, public, decoded, returned, meta, drop, spoil, retype, double, pad, padded, cut, mean, formulas, same, near, mixed, largest, place,
+            peak)
 
 if __name__ == "__main__":
     command = {c.__name__: c for c in COMMANDS}.get(sys.argv[1] if len(sys.argv) > 1 else "")

@@ -1,5 +1,5 @@
 /* Training steps against PyTorch in double precision (tests/fixtures/network.safetensors, whose metadata says how it
- * was made): losses, gradients, and the weights after one and five steps, on the reference backend in double and on the
+ * was made, and decoders.safetensors, of the network with two decoders): losses, gradients, and the weights after one and five steps, on the reference backend in double and on the
  * cpu backend. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 #include "record/metadata.h"
 #include "record/stream.h"
 
-static dbi_record *fixture;
+static dbi_record *fixture, *images; /* images: has them, with label and sdf */
 static dbi_layout layout;
 
 enum { MAX_STEPS = 5 };
@@ -33,19 +33,29 @@ static bool vanishing(const dbi_named *tensor)
 {
     const int index = (int)(tensor - layout.tensor);
     for (int i = 0; i < layout.layers; i++)
-        if (layout.layer[i].tensor + 1 == index)
+        if (layout.layer[i].tensor >= 0 && layout.layer[i].tensor + 1 == index)
             return true;
     return false;
+}
+
+static const float *find(const dbi_record *record, const char *name)
+{
+    const dbi_tensor *tensor = dbi_record_find(record, name);
+    if (!tensor)
+        fail_msg("the fixture has no %s", name);
+    return tensor->data;
 }
 
 static const float *tensor_of(const char *prefix, const char *name)
 {
     char full[128];
     snprintf(full, sizeof full, "%s%s", prefix, name);
-    const dbi_tensor *tensor = dbi_record_find(fixture, full);
-    if (!tensor)
-        fail_msg("the fixture has no %s", full);
-    return tensor->data;
+    return find(fixture, full);
+}
+
+static const float *image_tensor(const char *name)
+{
+    return find(images, name);
 }
 
 static double expected_loss(const char *method, int step, int column)
@@ -96,22 +106,44 @@ static void dtc_cpu(void **state)
     train_f32("dtc", "cpu", &steep, 1);
 }
 
-int main(void)
+static int open_fixture(void **state)
 {
+    (void)state;
     dbi_error error;
     const dbi_arch arch = {1, 1, .filters = 2};
-    fixture = dbi_record_load("tests/fixtures/network.safetensors", &error);
-    if (!fixture || dbi_layout_make(&arch, &layout, &error)) {
-        fprintf(stderr, "%s\n", error.text);
-        return 1;
-    }
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(supervised_reference),
-        cmocka_unit_test(supervised_cpu),
-        cmocka_unit_test(dtc_reference),
-        cmocka_unit_test(dtc_cpu),
-    };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    images = fixture = dbi_record_load("tests/fixtures/network.safetensors", &error);
+    return fixture && !dbi_layout_make(&arch, &layout, &error) ? 0 : -1;
+}
+
+static int close_fixture(void **state)
+{
+    (void)state;
+    dbi_record_free(images);
+    return 0;
+}
+
+static void two_decoders(void **state)
+{
+    (void)state;
+    dbi_error error;
+    const dbi_arch two = {1, 1, .filters = 1, .decoders = 2};
+    const dbi_layout one = layout;
+    fixture = dbi_record_load("tests/fixtures/decoders.safetensors", &error);
+    assert_non_null(fixture);
+    assert_int_equal(dbi_layout_make(&two, &layout, &error), 0);
+    train_decoders_f64("reference", &exact);
+    train_decoders_f32("cpu", &cpu);
     dbi_record_free(fixture);
-    return failed;
+    fixture = images;
+    layout = one;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(supervised_reference), cmocka_unit_test(supervised_cpu),
+        cmocka_unit_test(dtc_reference),        cmocka_unit_test(dtc_cpu),
+        cmocka_unit_test(two_decoders),
+    };
+    return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }

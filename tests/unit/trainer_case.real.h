@@ -70,6 +70,25 @@ static void compare_update_f32(const dbi_weights_f32 *weights, const char *prefi
         fail_msg("%s: relative error of the running statistics %g", prefix, sqrt(error2[1] / norm2[1]));
 }
 
+/* The fixture's two images; the caller frees them. */
+static real *images_f32(void)
+{
+    const size_t count = 2 * 32 * 32 * 32;
+    const float *fixed = image_tensor("image");
+    real *image = malloc(count * sizeof *image);
+    assert_non_null(image);
+    for (size_t i = 0; i < count; i++)
+        image[i] = fixed[i];
+    return image;
+}
+
+static dbi_samples_f32 samples_f32(const real *image)
+{
+    return (dbi_samples_f32){.image = image,
+                             .label = (const uint8_t *)(const void *)image_tensor("label"),
+                             .label_sdf = image_tensor("sdf")};
+}
+
 static void train_f32(const char *name, const char *device, const tolerances *tol, int steps)
 {
     dbi_error error = {""};
@@ -88,15 +107,8 @@ static void train_f32(const char *name, const char *device, const tolerances *to
     if (!trainer)
         fail_msg("%s", error.text);
 
-    const size_t count = 2 * 32 * 32 * 32;
-    real *image = malloc(count * sizeof *image);
-    assert_non_null(image);
-    const float *fixed = tensor_of("", "image");
-    for (size_t i = 0; i < count; i++)
-        image[i] = fixed[i];
-    const dbi_samples_f32 samples = {.image = image,
-                                     .label = (const uint8_t *)(const void *)tensor_of("", "label"),
-                                     .label_sdf = tensor_of("", "sdf")};
+    real *image = images_f32();
+    const dbi_samples_f32 samples = samples_f32(image);
     for (int step = 0; step < steps; step++) {
         dbi_step_log log;
         if (trainer_step_f32(trainer, &weights, NULL, &samples, step, &log, &error))
@@ -118,6 +130,36 @@ static void train_f32(const char *name, const char *device, const tolerances *to
         if (!dtc && step == 4)
             compare_update_f32(&weights, "supervised.after5.", tol->update5, tol);
     }
+    free(image);
+    trainer_close_f32(trainer);
+    dbi_weights_free_f32(&weights);
+}
+
+/* A step of the network with two decoders, whose loss is the mean of theirs. */
+static void train_decoders_f32(const char *device, const tolerances *tol)
+{
+    dbi_error error = {""};
+    dbi_method method;
+    dbi_step_log log;
+    dbi_weights_f32 weights;
+    assert_int_equal(dbi_method_preset("supervised", &method, &error), 0);
+    method.dropout = 0;
+    strcpy(method.schedule, "constant");
+    const dbi_loss_shape shape = {2, 2, 1, {32, 32, 32}, 2};
+    assert_int_equal(dbi_weights_new_f32(&weights, &layout, true, &error), 0);
+    load_state_f32(&weights, "state.", true);
+    trainer_f32 *trainer = trainer_open_f32(&method, 100, 0, &layout, device, &shape, &error);
+    if (!trainer)
+        fail_msg("%s", error.text);
+    real *image = images_f32(), *gradient = calloc(layout.parameters, sizeof *gradient);
+    const dbi_samples_f32 samples = samples_f32(image);
+    if (trainer_step_f32(trainer, &weights, NULL, &samples, 0, &log, &error))
+        fail_msg("%s", error.text);
+    json_t *losses = dbi_meta_get_json(fixture, "losses", &error);
+    close_to(log.loss.total, json_number_value(json_object_get(losses, "batch")), tol->loss, "total");
+    json_decref(losses);
+    compare_gradient_f32(trainer_gradient_f32(trainer, gradient), "batch.grad.", tol);
+    free(gradient);
     free(image);
     trainer_close_f32(trainer);
     dbi_weights_free_f32(&weights);
