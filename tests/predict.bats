@@ -406,6 +406,15 @@ END
     absent x.st.zst x.nii.gz new
 }
 
+@test "the air around a patient is background without a look, and changes nothing of the rest" {
+    tool pad case.st.zst padded.st 20
+    dbisl-predict --window 16 --output $all --everywhere net.st case.st.zst -o whole.st.zst
+    dbisl-predict --window 16 --output $all net.st padded.st -o seen.st.zst
+    tool padded whole.st.zst seen.st.zst 20
+    dbisl-predict --window 16 --everywhere net.st padded.st -o everywhere.st.zst
+    ! cmp -s seen.st.zst everywhere.st.zst
+}
+
 @test "progress where it is asked for" {
     expect 0 dbisl-predict --progress --window 32 net.st case.st.zst -o x.st.zst
     [[ $stderr == *"case.st.zst: window 4 of 4"* ]] || fail "$stderr"

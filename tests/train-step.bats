@@ -75,6 +75,26 @@ edit() {
     done
 }
 
+@test "two decoders: every preset trains them, and a run in two pieces gives the same bytes" {
+    local method
+    dbisl-init --filters 1 --decoders 2 --seed 1 -o "$out/s0"
+    dbisl-init --from "$out/s0" -o "$out/t0"
+    for method in supervised dtc; do
+        dbisl-train-step --method "$method" --total-steps 10 --steps 3 --student "$out/s0" --out-student "$out/s" --log "$out/log" both.st
+        [ "$(wc -l <"$out/log")" -eq 4 ]
+    done
+    for method in mean-teacher ua-mt dbisl; do
+        step both.st --method "$method" --student "$out/s0" --teacher "$out/t0"
+        [ "$(wc -l <"$out/log")" -eq 4 ]
+    done
+    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2 --seed 1 --start 0 --count 2 -o "$out/first.st"
+    step "$out/first.st" --steps 2 --student "$out/s0" --teacher "$out/t0" --out-student "$out/s2" --out-teacher "$out/t2"
+    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2 --seed 1 --start 2 --count 1 -o "$out/last.st"
+    step "$out/last.st" --steps 1 --student "$out/s2" --teacher "$out/t2" --out-student "$out/s3" --out-teacher "$out/t3"
+    same "$out/s" "$out/s3"
+    same "$out/t" "$out/t3"
+}
+
 @test "the log's total is the weighted sum of its terms" {
     step both.st --beta 0.5
     # dbisl: every weight 1 but the teacher's; regression terms times beta, unsupervised ones times the ramp

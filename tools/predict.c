@@ -26,6 +26,7 @@ enum {
     KEY_OUTPUT,
     KEY_THRESHOLD,
     KEY_LARGEST,
+    KEY_EVERYWHERE,
     KEY_SLOPE,
     KEY_MEMORY,
     KEY_FORMAT,
@@ -46,6 +47,8 @@ static const struct argp_option options[] = {
     {"output", KEY_OUTPUT, "LIST", 0, "What to write: any of label, prob, logits, sdf, uncertainty (default label)", 0},
     {"threshold", KEY_THRESHOLD, "P", 0, "The label is where the probability is above P (default 0.5)", 0},
     {"largest", KEY_LARGEST, 0, 0, "Keep the largest component of each class of the label", 0},
+    {"everywhere", KEY_EVERYWHERE, 0, 0,
+     "Look at the empty planes around a patient, too; by default they are background", 0},
     {"k", KEY_SLOPE, "K", 0, "Slope of the distance head's step (default: the checkpoint's)", 0},
     {"memory", KEY_MEMORY, "MB", 0,
      "Choose windows so that scan, results and network take at most so much (default 3000)", 0},
@@ -186,6 +189,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_LARGEST:
         s->predict.largest = true;
+        return 0;
+    case KEY_EVERYWHERE:
+        s->predict.everywhere = true;
         return 0;
     case KEY_SLOPE:
         s->predict.k = tool_number(state, "k", arg, 1e-6, 1e9);

@@ -187,10 +187,6 @@ dbi_cuda_trainer *dbi_cuda_trainer_open(const dbi_device *device, const dbi_trai
     const dbi_loss_shape *shape = &training->shape;
     const dbi_method *method = training->method;
     dbi_net_shape student_shape, teacher_shape;
-    if (shape->decoders != 1) {
-        dbi_fail(error, "the loss is that of a network with one decoder, not %d", shape->decoders);
-        return NULL;
-    }
     if (dbi_cuda_select(device, error))
         return NULL;
     memset(&student_shape, 0, sizeof student_shape);

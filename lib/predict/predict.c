@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "device/net.h"
 #include "device/slide.h"
+#include "image/box.h"
 #include "image/components.h"
 #include "image/preparation.h"
 #include "record/checksum.h"
@@ -607,8 +608,20 @@ static json_t *names_of_outputs(unsigned outputs)
     return names;
 }
 
+/* Part of the scan's planes may not have been looked at. */
+static bool add_box(json_t *settings, const dbi_box *box, const int64_t shape[3])
+{
+    if (dbi_box_is_whole(box, shape))
+        return true;
+    json_t *planes =
+        json_pack("[[I,I,I],[I,I,I]]", (json_int_t)box->from[0], (json_int_t)box->from[1], (json_int_t)box->from[2],
+                  (json_int_t)box->to[0], (json_int_t)box->to[1], (json_int_t)box->to[2]);
+    return !json_object_set_new(settings, "box", planes);
+}
+
 static int add_history(const dbi_predictor *p, dbi_record *out, const char *input_checksum, const char *checksum,
-                       const int64_t window[3], const int64_t stride[3], dbi_error *error)
+                       const dbi_box *box, const int64_t shape[3], const int64_t window[3], const int64_t stride[3],
+                       dbi_error *error)
 {
     const dbi_predict_settings *s = &p->settings;
     json_t *settings = json_pack(
@@ -617,7 +630,8 @@ static int add_history(const dbi_predictor *p, dbi_record *out, const char *inpu
         s->weights == DBI_WEIGHTS_GAUSSIAN ? "gaussian" : "uniform", "head", dbi_head_name(s->head), "threshold",
         s->threshold, "largest", s->largest, "output", names_of_outputs(s->outputs));
     const bool whole =
-        settings && (!needs_step(s) || !json_object_set_new(settings, "k", json_real(p->k))) &&
+        settings && add_box(settings, box, shape) &&
+        (!needs_step(s) || !json_object_set_new(settings, "k", json_real(p->k))) &&
         (p->decoders == 1 || !json_object_set_new(settings, "decoder", json_string(dbi_decoder_name(s->decoder))));
     int status =
         whole ? dbi_history_add(out, "predict", settings, error, "checkpoint", checksum, "case", input_checksum, NULL)
@@ -626,25 +640,105 @@ static int add_history(const dbi_predictor *p, dbi_record *out, const char *inpu
     return status;
 }
 
+/* The part of the scan that windows are put on. A window of air has little contrast, which normalization by instance
+ * would take for structure. */
+static int choose_box(const dbi_predictor *p, const dbi_tensor *image, dbi_box *box, dbi_error *error)
+{
+    const int64_t *shape = image->shape + 1;
+    int64_t least[3] = {0, 0, 0};
+    *box = (dbi_box){.to = {shape[0], shape[1], shape[2]}};
+    if (p->settings.everywhere)
+        return 0;
+    if (p->settings.choice == DBI_WINDOW_GIVEN)
+        memcpy(least, p->settings.window, sizeof least);
+    else if (p->settings.choice == DBI_WINDOW_TRAINED && dbi_meta_get(p->checkpoint->meta, "patch") &&
+             read_patch(p->checkpoint->meta, least, error))
+        return -1;
+    if (dbi_box_of_content(image->data, image->shape[0], shape, box, error))
+        return -1;
+    dbi_box_widen(box, shape, least);
+    return 0;
+}
+
+static float outside(const char *tensor)
+{
+    return !strncmp(tensor, "logits", 6) ? DBI_PREDICT_NOTHING : !strncmp(tensor, "sdf", 3) ? -1 : 0;
+}
+
+/* Adds the tensors of `part`, which are those of a box, to `out`, with the scan's shape. */
+static int paste(const dbi_record *part, const dbi_box *box, const int64_t shape[3], dbi_record *out, dbi_error *error)
+{
+    for (size_t t = 0; t < dbi_record_count(part); t++) {
+        const dbi_tensor *from = dbi_record_at(part, t);
+        const int64_t classes = from->ndim == 4 ? from->shape[0] : 1, full[4] = {classes, shape[0], shape[1], shape[2]};
+        dbi_tensor *to =
+            dbi_record_add(out, from->name, from->dtype, from->ndim, from->ndim == 4 ? full : full + 1, error);
+        if (!to)
+            return -1;
+        const float value = outside(from->name);
+        if (from->dtype == DBI_F32 && value < 0)
+            for (size_t i = 0; i < to->count; i++)
+                ((float *)to->data)[i] = value;
+        dbi_box_paste(box, classes, shape, dbi_dtype_size(from->dtype), from->data, to->data);
+    }
+    return 0;
+}
+
+/* Adds the tensors that the image gives, and tells the windows. */
+static int see(dbi_predictor *p, const dbi_tensor *image, dbi_record *out, int64_t window[3], int64_t stride[3],
+               void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+{
+    const int64_t *shape = image->shape + 1;
+    dbi_window_means scores[DBI_MAX_DECODERS];
+    bool labeled;
+    return dbi_predictor_window(p, shape, window, stride, error) ||
+                   slide(p, image, window, stride, out, scores, &labeled, progress, context, error) ||
+                   (!labeled && finish(p, out, shape, scores, error)) || keep_largest(p, out, shape, error)
+               ? -1
+               : 0;
+}
+
+/* The same for the box of the image alone. */
+static int see_box(dbi_predictor *p, const dbi_tensor *image, const dbi_box *box, dbi_record *out, int64_t window[3],
+                   int64_t stride[3], void (*progress)(void *, int64_t, int64_t), void *context, dbi_error *error)
+{
+    int64_t size[4] = {image->shape[0]};
+    dbi_box_size(box, size + 1);
+    dbi_record *part = dbi_record_new(error), *results = dbi_record_new(error);
+    dbi_tensor *seen = part && results ? dbi_record_add_raw(part, "image", DBI_F32, 4, size, error) : NULL;
+    int status = -1;
+    if (seen) {
+        dbi_box_cut(box, size[0], image->shape + 1, sizeof(float), image->data, seen->data);
+        status = see(p, seen, results, window, stride, progress, context, error) ||
+                         paste(results, box, image->shape + 1, out, error)
+                     ? -1
+                     : 0;
+    }
+    dbi_record_free(part);
+    dbi_record_free(results);
+    return status;
+}
+
 dbi_record *dbi_predict(dbi_predictor *predictor, const dbi_record *input, const char *checksum,
                         void (*progress)(void *context, int64_t done, int64_t total), void *context, dbi_error *error)
 {
     const dbi_tensor *image = dbi_record_find(input, "image");
-    int64_t shape[3] = {image->shape[1], image->shape[2], image->shape[3]}, window[3], stride[3];
-    dbi_window_means scores[DBI_MAX_DECODERS];
-    bool labeled;
+    int64_t window[3], stride[3];
     checksum_work work;
+    dbi_box box;
     dbi_record *out = dbi_record_new(error);
     if (!out)
         return NULL;
     start_checksum(&work, input);
-    int status = dbi_predictor_window(predictor, shape, window, stride, error) ||
-                 slide(predictor, image, window, stride, out, scores, &labeled, progress, context, error) ||
-                 (!labeled && finish(predictor, out, shape, scores, error)) ||
-                 keep_largest(predictor, out, shape, error) || describe(predictor, out, input, error);
+    int status = choose_box(predictor, image, &box, error);
+    if (!status)
+        status = dbi_box_is_whole(&box, image->shape + 1)
+                     ? see(predictor, image, out, window, stride, progress, context, error)
+                     : see_box(predictor, image, &box, out, window, stride, progress, context, error);
+    status = status || describe(predictor, out, input, error);
     dbi_error other;
     if (finish_checksum(&work, status ? &other : error) || status ||
-        add_history(predictor, out, work.text, checksum, window, stride, error)) {
+        add_history(predictor, out, work.text, checksum, &box, image->shape + 1, window, stride, error)) {
         dbi_record_free(out);
         return NULL;
     }

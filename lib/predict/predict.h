@@ -30,6 +30,9 @@ enum {
 /* Reads "label,prob,logits,sdf,uncertainty": any of them, each once. */
 int dbi_predict_outputs_parse(const char *text, unsigned *outputs, dbi_error *error);
 
+/* The logit of a voxel that no window has seen: p = 2e-9. */
+enum { DBI_PREDICT_NOTHING = -20 };
+
 typedef struct dbi_predict_settings {
     dbi_window_choice choice;
     int64_t window[3]; /* used if choice is DBI_WINDOW_GIVEN */
@@ -39,6 +42,7 @@ typedef struct dbi_predict_settings {
     dbi_decoder_choice decoder; /* for a network with several; EACH: NAME.1, NAME.2 beside the means */
     unsigned outputs;
     double threshold; /* of the label */
+    bool everywhere;  /* windows also lie in the empty planes around a patient */
     bool largest;     /* the label keeps each class's largest component */
     double k;         /* slope of the distance head's step; 0: the checkpoint's */
     size_t memory;    /* bytes for scan, results and network together; not used if the window is given */
@@ -52,7 +56,8 @@ typedef struct dbi_predictor dbi_predictor;
 dbi_predictor *dbi_predictor_open(dbi_checkpoint *checkpoint, const dbi_predict_settings *settings, dbi_error *error);
 void dbi_predictor_close(dbi_predictor *predictor); /* NULL is allowed */
 
-/* The window and the stride for a scan of this shape. Fails when no window fits into the memory. */
+/* The window and the stride for a scan of this shape, or for the part of it that is seen. Fails when no window fits
+ * into the memory. */
 int dbi_predictor_window(const dbi_predictor *predictor, const int64_t shape[3], int64_t window[3], int64_t stride[3],
                          dbi_error *error);
 
@@ -70,7 +75,9 @@ int dbi_predictor_check_preparation(const dbi_predictor *predictor, const dbi_re
  * than in training. */
 bool dbi_predictor_beyond_crops(const dbi_predictor *predictor, const dbi_record *input);
 
-/* Predicts a checked case. Returns a record, which the caller frees, with the tensors asked for and the case's metadata
+/* Predicts a checked case. Windows lie where there is something to see: in dbi_box_of_content, made at least as
+ * large as a patch of the training. Outside, the label is background, probability and uncertainty are 0, the
+ * distance is -1 and the logit DBI_PREDICT_NOTHING. Returns a record, which the caller frees, with the tensors asked for and the case's metadata
  * id, affine, spacing, source, geometry and preprocessing, so that dbi_restore accepts it; NULL with an error. The
  * history is the case's with one more entry, for which checksum is that of the checkpoint's record. progress: called
  * after each window, or NULL. The predictor keeps its network for the next case. */

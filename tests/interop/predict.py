@@ -11,6 +11,8 @@
     predict.py spoil IN OUT NAME VALUE              with one other value in a tensor
     predict.py retype IN OUT NAME                   with one tensor as bytes
     predict.py double IN OUT                        with a second channel, the first one upside down
+    predict.py pad IN OUT N                         with N voxels of air on each side of the image
+    predict.py padded PREDICTION PADDED N           the same, and nothing in the N voxels on each side?
     predict.py cut CASE OUT WINDOW STRIDE           a stream of one case per window, as the sliding windows cut them
     predict.py mean WINDOWS PREDICTION WINDOW STRIDE uniform|gaussian K   is PREDICTION the mean of the predictions of the windows?
     predict.py formulas PREDICTION HEAD THRESHOLD K  do probability, label and uncertainty follow from logits and distances?
@@ -130,6 +132,26 @@ def double(path, out):
     for tensors, _ in all_records:
         tensors["image"] = numpy.concatenate([tensors["image"], tensors["image"][..., ::-1]])
     save(out, all_records)
+
+
+def pad(path, out, n):
+    (tensors, metadata), n = load(path)[0], int(n)
+    image = tensors["image"]
+    air = numpy.random.default_rng(1).uniform(0, 0.1, [image.shape[0]] + [m + 2 * n for m in image.shape[1:]]) + image.min() - 1
+    air[:, n:-n, n:-n, n:-n] = image
+    save(out, [({"image": air.astype("<f4")}, metadata)])
+
+
+def padded(small, large, n):
+    small, large, n = load(small)[0][0], load(large)[0][0], int(n)
+    assert small.keys() == large.keys() and len(small) == 5
+    outside = {"logits": -20, "sdf": -1}
+    for name, a in large.items():
+        inner = (..., slice(n, -n), slice(n, -n), slice(n, -n))
+        assert numpy.array_equal(a[inner], small[name]), name
+        a = a.copy()
+        a[inner] = outside.get(name, 0)
+        assert (a == outside.get(name, 0)).all(), name
 
 
 def three(text):
@@ -257,7 +279,8 @@ def peak(*command):
     print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 // 10**6)
 
 
-COMMANDS = (checkpoint, fixture, evaluated, public, decoded, returned, meta, drop, spoil, retype, double, cut, mean, formulas, same, near, mixed, largest, place, peak)
+COMMANDS = (checkpoint, fixture, evaluated, public, decoded, returned, meta, drop, spoil, retype, double, pad, padded, cut, mean, formulas, same, near, mixed, largest, place,
+            peak)
 
 if __name__ == "__main__":
     command = {c.__name__: c for c in COMMANDS}.get(sys.argv[1] if len(sys.argv) > 1 else "")

@@ -20,7 +20,7 @@
 
 enum { EDGE = 32, VOXELS = EDGE * EDGE * EDGE, BATCH = 3, LABELED = 1, STEPS = 2, TOTAL = 10 };
 
-static dbi_arch arch = {1, 1, .filters = 2};
+static dbi_arch arch = {1, 1, .filters = 2, .decoders = 1};
 
 /* Given to every run. */
 static float image[STEPS][BATCH * VOXELS], label_sdf[LABELED * VOXELS];
@@ -64,6 +64,8 @@ static void draw_weights(dbi_weights_f32 *weights)
     const dbi_layout *layout = weights->layout;
     dbi_weights_init_f32(weights, 3);
     for (int l = 0; l < layout->layers; l++) {
+        if (layout->layer[l].tensor < 0)
+            continue;
         const dbi_named *gamma = &layout->tensor[layout->layer[l].tensor + 2], *beta = gamma + 1;
         for (size_t i = 0; i < beta->count; i++) {
             weights->parameters[gamma->offset + i] = (float)(1 + 0.3 * sin((double)i));
@@ -102,8 +104,8 @@ static void outcome_free(outcome *o)
         dbi_error error = {""};                                                                                        \
         dbi_weights_f32 fresh;                                                                                         \
         dbi_weights_##SUFFIX student, teacher;                                                                         \
-        const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}, 1};                                       \
         assert_int_equal(dbi_layout_make(&arch, &o->layout, &error), 0);                                               \
+        const dbi_loss_shape shape = {BATCH, LABELED, 1, {EDGE, EDGE, EDGE}, o->layout.arch.decoders};                 \
         assert_int_equal(dbi_weights_new_f32(&fresh, &o->layout, false, &error), 0);                                   \
         assert_int_equal(dbi_weights_new_##SUFFIX(&student, &o->layout, true, &error), 0);                             \
         assert_int_equal(dbi_weights_new_##SUFFIX(&teacher, &o->layout, false, &error), 0);                            \
@@ -249,6 +251,23 @@ static void test_normalization_by_group(void **state)
     arch.norm = (dbi_normalization){DBI_NORM_BATCH, 0};
 }
 
+/* The outputs of both decoders, student's and teacher's: all terms, and ua-mt's mask. */
+static void test_two_decoders(void **state)
+{
+    (void)state;
+    dbi_method all = preset("dbisl"), masked = preset("ua-mt");
+    all.weight[DBI_TERM_DECODERS_SEG] = all.weight[DBI_TERM_DECODERS_REG] = 1;
+    all.delta = 0.5;
+    masked.ramp = 0.117; /* in step 1 a bit below its full weight, so that the mask leaves some voxels out */
+    masked.ramp_every = 1;
+    arch.decoders = 2;
+    compare(&all, "cuda", 2e-5, 1e-3);
+    arch.norm = (dbi_normalization){DBI_NORM_GROUP, 2};
+    compare(&masked, "cuda", 2e-5, 1e-3);
+    arch.norm = (dbi_normalization){DBI_NORM_BATCH, 0};
+    arch.decoders = 1;
+}
+
 static void same_bytes(const outcome *a, const outcome *b)
 {
     const size_t parameters = a->layout.parameters, all = parameters + a->layout.statistics;
@@ -314,8 +333,8 @@ static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *w
     dbi_error error;
     dbi_layout layout;
     dbi_weights_f32 student, teacher;
-    const dbi_loss_shape shape = {BATCH, LABELED, 1, {SMALL, SMALL, SMALL}, 1};
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
+    const dbi_loss_shape shape = {BATCH, LABELED, 1, {SMALL, SMALL, SMALL}, layout.arch.decoders};
     assert_int_equal(dbi_weights_new_f32(&student, &layout, true, &error), 0);
     assert_int_equal(dbi_weights_new_f32(&teacher, &layout, false, &error), 0);
     draw_weights(&student);
@@ -349,37 +368,45 @@ static void run_small(const dbi_method *method, dbi_step_log log[MANY], float *w
     free(given);
 }
 
-static void test_streams_in_any_order(void **state)
+/* The number of decoders is that of `arch`. */
+static void check_streams(const char *name)
 {
-    (void)state;
-    static const char *const names[] = {"dbisl", "ua-mt"};
     dbi_error error;
     dbi_layout layout;
+    dbi_step_log log[2][MANY];
     assert_int_equal(dbi_layout_make(&arch, &layout, &error), 0);
     const size_t all = 3 * layout.parameters + 2 * layout.statistics;
     float *expected = calloc(all, sizeof *expected), *got = calloc(all, sizeof *got);
     assert_non_null(expected);
     assert_non_null(got);
     const uint32_t before = dbi_emulated_disorder;
-    for (int m = 0; m < 2; m++) {
-        const dbi_method method = preset(names[m]);
-        dbi_step_log log[2][MANY];
-        dbi_emulated_disorder = 0;
-        run_small(&method, log[0], expected);
-        for (dbi_emulated_disorder = 1; dbi_emulated_disorder < 9; dbi_emulated_disorder++) {
-            run_small(&method, log[1], got);
-            if (memcmp(expected, got, all * sizeof *got))
-                fail_msg("%s, disorder %u: other weights", names[m], dbi_emulated_disorder);
-            for (int step = 0; step < MANY; step++)
-                if (memcmp(&log[0][step].loss.total, &log[1][step].loss.total, sizeof log[0][step].loss.total))
-                    fail_msg("%s, disorder %u: another loss in step %d", names[m], dbi_emulated_disorder, step);
-            if (on_gpu())
-                break; /* which has an order of its own */
-        }
+    const dbi_method method = preset(name);
+    dbi_emulated_disorder = 0;
+    run_small(&method, log[0], expected);
+    for (dbi_emulated_disorder = 1; dbi_emulated_disorder < 9; dbi_emulated_disorder++) {
+        run_small(&method, log[1], got);
+        if (memcmp(expected, got, all * sizeof *got))
+            fail_msg("%s, disorder %u: other weights", name, dbi_emulated_disorder);
+        for (int step = 0; step < MANY; step++)
+            if (memcmp(&log[0][step].loss.total, &log[1][step].loss.total, sizeof log[0][step].loss.total))
+                fail_msg("%s, disorder %u: another loss in step %d", name, dbi_emulated_disorder, step);
+        if (on_gpu())
+            break; /* which has an order of its own */
     }
     dbi_emulated_disorder = before;
     free(expected);
     free(got);
+}
+
+static void test_streams_in_any_order(void **state)
+{
+    (void)state;
+    for (int decoders = 1; decoders <= 2; decoders++) {
+        arch.decoders = decoders;
+        check_streams("dbisl");
+        check_streams("ua-mt");
+    }
+    arch.decoders = 1;
 }
 
 static void test_update_is_the_hosts(void **state)
@@ -484,6 +511,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets_agree_with_the_reference),
         cmocka_unit_test(test_normalization_by_group),
+        cmocka_unit_test(test_two_decoders),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_one_by_one_or_in_a_row),
         cmocka_unit_test(test_streams_in_any_order),
