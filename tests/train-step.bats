@@ -270,7 +270,7 @@ two() {
     step "$batches" --student two.0 --teacher two.0 "$@"
 }
 
-@test "two decoders: every preset trains, and the log's total is the weighted sum of its terms" {
+@test "two decoders: the log's total is the weighted sum of its terms" {
     local method
     for method in mean-teacher ua-mt dbisl; do
         two both.st --method "$method" --weight decoders-seg=1 --weight decoders-reg=1 --beta 0.5
@@ -285,21 +285,10 @@ two() {
             if ((sum - $4)^2 > 1e-12 * $4^2) { print sum, $4; exit 1 }
         } END { exit found != 6 }' "$out/log"
     done
-    for method in supervised dtc; do
-        dbisl-train-step --method "$method" --total-steps 10 --steps 3 --student two.0 --out-student "$out/s" --log "$out/log" both.st
-        [ "$(wc -l <"$out/log")" -eq 4 ]
-    done
 }
 
-@test "two decoders: their settings, and equal bytes in one run or two" {
+@test "two decoders: their settings, and a teacher that has two as well" {
     two both.st
-    batches --count 1 -o "$out/0.st"
-    dbisl-sample --split split.tsv --patch 16,16,16 --labeled 1 --unlabeled 2 --seed 1 --start 1 --count 2 --compress=none -o "$out/12.st"
-    dbisl-train-step --total-steps 10 --steps 1 --seed 1 --student two.0 --teacher two.0 --ema 0.9 --out-student "$out/s.1" --out-teacher "$out/t.1" "$out/0.st"
-    dbisl-train-step --total-steps 10 --steps 2 --seed 1 --student "$out/s.1" --teacher "$out/t.1" --ema 0.9 --out-student "$out/s.3" --out-teacher "$out/t.3" \
-        "$out/12.st"
-    same "$out/s" "$out/s.3"
-    same "$out/t" "$out/t.3"
     dbisl-train-step --explain --student two.0 | grep -qF 'lambda seg(p, y~_other) + lambda beta reg(r, r~_other)'
     dbisl-train-step --explain --student two.0 --weight decoders-seg=0.5 | grep -qF '+ 0.5 lambda mean (p_1 - p_2)^2'
     two both.st --without exchange
