@@ -262,6 +262,42 @@ edit() {
     step both.st --weight exchange-seg=1 --without exchange
 }
 
+# two BATCHES OPTION...: as step, with a network of two decoders
+two() {
+    [ -e two.0 ] || dbisl-init --filters 2 --seed 1 --decoders 2 -o two.0
+    local batches=$1
+    shift
+    step "$batches" --student two.0 --teacher two.0 "$@"
+}
+
+@test "two decoders: the log's total is the weighted sum of its terms" {
+    local method
+    for method in mean-teacher ua-mt dbisl; do
+        two both.st --method "$method" --weight decoders-seg=1 --weight decoders-reg=1 --beta 0.5
+        awk -F'\t' 'NR == 1 { for (i = 5; i <= NF - 3; i++) name[i] = $i }
+            NR > 1 {
+            sum = 0
+            for (i in name) {
+                found += name[i] ~ /decoders/ && $i > 0
+                beta = name[i] ~ /reg/ && name[i] !~ /consistency|decoders/ ? 0.5 : 1
+                sum += $i * beta * (name[i] ~ /consistency|pseudo|teacher|decoders|exchange/ ? $3 : 1)
+            }
+            if ((sum - $4)^2 > 1e-12 * $4^2) { print sum, $4; exit 1 }
+        } END { exit found != 6 }' "$out/log"
+    done
+}
+
+@test "two decoders: their settings, and a teacher that has two as well" {
+    two both.st
+    dbisl-train-step --explain --student two.0 | grep -qF 'lambda seg(p, y~_other) + lambda beta reg(r, r~_other)'
+    dbisl-train-step --explain --student two.0 --weight decoders-seg=0.5 | grep -qF '+ 0.5 lambda mean (p_1 - p_2)^2'
+    two both.st --without exchange
+    cp "$out/log" "$out/log1"
+    two both.st --weight exchange-seg=0 --weight exchange-reg=0
+    same "$out/log" "$out/log1"
+    expect_fault "teacher's architecture" two both.st --teacher t.0
+}
+
 @test "the voxel weight knows disagreement in distance, as a setting of its own" {
     step both.st
     cp "$out/s" "$out/first"
@@ -276,6 +312,11 @@ edit() {
     step both.st
     head -n 1 "$out/log" | tr '\t' '\n' | sed -n '/^total$/,/^voxel-weight$/p' | sed '1d;$d' >"$out/logged"
     sed -n '/^\.Sh TERMS/,/^\.El/s/^\.It \([a-z-]*\) Ta.*/\1/p' "$ROOT/man/dbisl-train-step.1" >"$out/documented"
+    same "$out/logged" "$out/documented"
+    # with two decoders the second list as well
+    two both.st
+    head -n 1 "$out/log" | tr '\t' '\n' | sed -n '/^total$/,/^voxel-weight$/p' | sed '1d;$d' >"$out/logged"
+    sed -n '/^\.Sh TERMS/,/^\.Sh METHODS/s/^\.It \([a-z-]*\) Ta.*/\1/p' "$ROOT/man/dbisl-train-step.1" >"$out/documented"
     same "$out/logged" "$out/documented"
 }
 

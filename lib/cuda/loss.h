@@ -43,7 +43,7 @@ int dbi_cuda_loss_step(dbi_cuda_loss *loss, dbi_stream stream, const dbi_cuda_lo
  * parameter block's. */
 int dbi_cuda_noise(dbi_stream stream, const float *image, int64_t count, double sigma, uint32_t pass,
                    const dbi_cuda_parameters *parameters, float *to, dbi_error *error);
-/* ua-mt: mean = (pass > 0 ? mean : 0) + sigmoid(logits) / passes. */
+/* ua-mt: mean = (pass > 0 ? mean : 0) + sigmoid(logits) / passes. The outputs of each decoder count as a pass. */
 int dbi_cuda_mean(dbi_stream stream, const float *logits, int64_t count, int passes, int pass, float *mean,
                   dbi_error *error);
 /* ua-mt: mask = 1 where the entropy of the mean is below the parameter block's threshold, 0 elsewhere. */
