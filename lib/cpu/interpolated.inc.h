@@ -1,9 +1,14 @@
-/* The loops of interpolated.h for A_LANES channels in a block of the input and B_LANES in one of the output; included by
- * interpolated.c once for each pair. A vector is one voxel of one block of the output, a wide one of the input. */
+/* The loops of interpolated.h for A_LANES channels in a block of the input and B_LANES in one of the output; included
+ * by interpolated.c once for each pair. A vector is one voxel of one block of the output, a wide one of the input. */
 typedef float D(vec) __attribute__((vector_size(4 * B_LANES), may_alias));
 typedef float D(wide) __attribute__((vector_size(4 * A_LANES), may_alias));
 #define vec  D(vec)
 #define wide D(wide)
+#if A_LANES == 16 || B_LANES == 16
+#define CLONES DBI_CLONES_16
+#else
+#define CLONES DBI_CLONES
+#endif
 
 /* Voxels and channels whose sums are held in registers: there are 32 registers where blocks have 16 channels. */
 enum { D(mixed) = B_LANES == 16 ? 8 : 4, D(spread) = A_LANES == 16 ? 8 : 4 };
@@ -118,8 +123,8 @@ DBI_INLINE void D(mix_plane)(const dbi_interpolated *d, const part *p, const flo
     }
 }
 
-DBI_CLONES static void D(apply)(const dbi_interpolated *d, const part *p, const spot *spots, const float *in,
-                                const float *packed, float *own, float *out)
+CLONES static void D(apply)(const dbi_interpolated *d, const part *p, const spot *spots, const float *in,
+                            const float *packed, float *own, float *out)
 {
     const int64_t row = 2 * d->in.size[2], height = rows_of_tile(d), plane = d->in.size[1] * d->in.size[2] * A_LANES;
     vec *mixed = (vec *)own, *ring = mixed + 3 * d->in.size[2], *planes = ring + 27 * row;
@@ -212,8 +217,8 @@ DBI_INLINE void D(spread_fields)(const float *fields, int64_t voxels, const wide
         D(spread_tile)(fields + v * B_LANES, voxels, w, in_step, din + v, apart, blocks, 1, add);
 }
 
-DBI_CLONES static void D(data)(const dbi_interpolated *d, const piece *p, const spot *spots, const float *dout,
-                               const float *packed, float *own, float *din, bool add)
+CLONES static void D(data)(const dbi_interpolated *d, const piece *p, const spot *spots, const float *dout,
+                           const float *packed, float *own, float *din, bool add)
 {
     const int64_t voxels = (p->y_end - p->y) * d->in.size[2], apart = voxels_of(&d->in);
     const int blocks = in_blocks(d);
@@ -230,8 +235,8 @@ DBI_CLONES static void D(data)(const dbi_interpolated *d, const piece *p, const 
 }
 
 /* Adds a piece's part of the weights' gradient of one block of the output. */
-DBI_CLONES static void D(weights)(const dbi_interpolated *d, const piece *p, int64_t block, const spot *spots,
-                                  const float *in, const float *dout, float *own, float *sums)
+CLONES static void D(weights)(const dbi_interpolated *d, const piece *p, int64_t block, const spot *spots,
+                              const float *in, const float *dout, float *own, float *sums)
 {
     enum { CHANNELS = B_LANES == 16 ? 8 : 4 };
     const int64_t voxels = (p->y_end - p->y) * d->in.size[2], apart = voxels_of(&d->in) * A_LANES;
@@ -262,6 +267,7 @@ DBI_CLONES static void D(weights)(const dbi_interpolated *d, const piece *p, int
 
 #undef vec
 #undef wide
+#undef CLONES
 #undef A_LANES
 #undef B_LANES
 #undef D
