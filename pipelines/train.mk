@@ -56,10 +56,12 @@ SDF ?= dbisl-sdf
 SDF_FLAGS ?= --from label --transform exact --normalize clip:10
 SPLIT ?= dbisl-split
 INIT ?= dbisl-init
+INIT_FLAGS ?=
 CHANNELS ?= 1
 CLASSES ?= 1
 FILTERS ?= 16
-NORM ?= batch
+NORM ?= instance:affine
+DECODERS ?= 1
 SAMPLE ?= dbisl-sample
 SAMPLE_FLAGS ?= --patch $(PATCH)
 BATCH_LABELED ?= 2
@@ -200,9 +202,9 @@ feed = $(if $(FUSED),$$(LAUNCH) $$(TRAIN_STEP) $(from_split),$$(LAUNCH) $$(SAMPL
 $(if $(FUSED),$(if $(filter-out dbisl-sample,$(notdir $(SAMPLE))),$(error FUSED=$(FUSED): then the batches are not made by SAMPLE=$(SAMPLE))))
 stepping = --method $(1) --total-steps $(STEPS) --seed $(SEED) $(TRAIN_FLAGS) $(FLAGS_$(1)) $(VARIANT_FLAGS)$(on_device)
 
-$(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(filter-out batch,$(NORM)) $(SEED)))
+$(eval $(call stage,init,The student starts with fresh weights and the teacher as its copy.,$(INIT) $(CHANNELS) $(CLASSES) $(FILTERS) $(filter-out 1,$(DECODERS)) $(NORM) $(INIT_FLAGS) $(SEED)))
 $(METHODS:%=$(RUNS)/%/student.0.st.zst): $(call settings,init)
-	$(LAUNCH) $(INIT) --channels $(CHANNELS) --classes $(CLASSES) --filters $(FILTERS) --norm $(NORM) --seed $(SEED) -o $@
+	$(LAUNCH) $(INIT) --channels $(CHANNELS) --classes $(CLASSES) --filters $(FILTERS) --decoders $(DECODERS) --norm $(NORM) $(INIT_FLAGS) --seed $(SEED) -o $@
 
 $(METHODS:%=$(RUNS)/%/teacher.0.st.zst): %/teacher.0.st.zst: %/student.0.st.zst
 	$(LAUNCH) $(INIT) --from $< -o $@

@@ -5,7 +5,7 @@ bats_require_minimum_version 1.5.0
 ablation() {
     local runs=$1
     shift
-    make --no-print-directory -f "$ROOT/pipelines/ablation/Makefile" PIPELINE=demo RUNS="$runs" UNLABELED=2 TEST=2 PHANTOM_FLAGS="--size 32" PATCH=16,16,16 \
+    make --no-print-directory -f "$ROOT/pipelines/ablation/Makefile" PIPELINE=demo RUNS="$runs" UNLABELED=2 TEST=2 PHANTOM_FLAGS="--size 32" PATCH=16,16,16 NORM=batch \
         FILTERS=2 STEPS=4 CHUNK=2 LABELS=2 SEEDS=1 METHODS="supervised dbisl" "$@"
 }
 
@@ -98,7 +98,7 @@ cells_made() {
 @test "killed at random moments and started again, with two jobs: the same bytes as never killed" {
     local pid
     for _ in 1 2 3; do
-        setsid make -s -j2 -f "$ROOT/pipelines/ablation/Makefile" PIPELINE=demo RUNS=killed UNLABELED=2 TEST=2 PHANTOM_FLAGS="--size 32" PATCH=16,16,16 \
+        setsid make -s -j2 -f "$ROOT/pipelines/ablation/Makefile" PIPELINE=demo RUNS=killed UNLABELED=2 TEST=2 PHANTOM_FLAGS="--size 32" PATCH=16,16,16 NORM=batch \
             FILTERS=2 STEPS=4 CHUNK=2 LABELS=2 SEEDS=1 METHODS="supervised dbisl" VARIANTS=no-pseudo >/dev/null 2>&1 3>&- &
         pid=$!
         sleep "$(awk -v r=$RANDOM 'BEGIN { print 0.2 + 0.8 * r / 32768 }')"

@@ -28,7 +28,7 @@ column() {
     need_python scipy h5py
     local torch=("not compared" "not compared")
     ! "$PYTHON" -c 'import torch' 2>/dev/null || torch=(met missed)
-    dbisl-init --filters 2 --seed 1 -o "$BATS_TEST_TMPDIR/c.st.zst"
+    dbisl-init --norm batch --filters 2 --seed 1 -o "$BATS_TEST_TMPDIR/c.st.zst"
     CHECKPOINT=$BATS_TEST_TMPDIR/c.st.zst expect 0 "$ROOT/tests/bench/run"
     local row
     for row in "exact signed distance" "Dice, HD95, ASD" "reading a case"; do
@@ -46,7 +46,7 @@ column() {
     expect 0 bench_net layers 32x16x16 2 1 2
     [ "$(grep -c '^| [0-9] × ' <<<"$output")" -eq 14 ] || fail "$output"
     expect 0 bench_net step 32x16x16 2 1 2
-    [[ $output == *'"what": "step 32x16x16 batch 2 filters 2", "median_s": '* ]]
+    [[ $output == *'"what": "step 32x16x16 batch 2 filters 2 decoders 1", "median_s": '* ]]
     expect 1 bench_net step 16 2 1
 }
 

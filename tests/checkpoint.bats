@@ -19,9 +19,21 @@ setup() {
     same a d
 }
 
+@test "init --init: kernels of another spread, known to the history; none with --from" {
+    expect 0 dbisl-init --filters 2 --seed 5 -o a
+    expect 0 dbisl-init --filters 2 --seed 5 --init pytorch -o b
+    expect 0 dbisl-init --filters 2 --seed 5 --init kaiming -o c
+    cmp a b
+    ! cmp -s a c
+    expect 0 dbisl-info --history c
+    [[ $output == *kaiming* ]]
+    expect_usage dbisl-init --init kaiming --from a -o d
+    expect_usage dbisl-init --init wide -o d
+}
+
 @test "init: an independent reader finds PyTorch's names and shapes" {
     need_python json
-    expect 0 dbisl-init --channels 2 --classes 3 --filters 2 --compress=none -o s.safetensors
+    expect 0 dbisl-init --norm batch --channels 2 --classes 3 --filters 2 --compress=none -o s.safetensors
     "$PYTHON" - <<'EOF'
 import json, struct
 f = open("s.safetensors", "rb")
@@ -39,7 +51,7 @@ EOF
 
 @test "init: a PyTorch network's state_dict and ours have the same names and shapes" {
     need_python json
-    expect 0 dbisl-init --filters 2 --compress=none -o s.safetensors
+    expect 0 dbisl-init --norm batch --filters 2 --compress=none -o s.safetensors
     # the fixture holds a state_dict as PyTorch gave it, behind "state."
     "$PYTHON" - s.safetensors "$FIXTURES/network.safetensors" <<'EOF'
 import json, struct, sys
@@ -69,7 +81,7 @@ EOF
 
 @test "init --from: a public state_dict is read, --flip-sdf turns its distance head alone" {
     need_python json
-    expect 0 dbisl-init --filters 2 --seed 5 --compress=none -o s.safetensors
+    expect 0 dbisl-init --norm batch --filters 2 --seed 5 --compress=none -o s.safetensors
     "$PYTHON" - <<'EOF'
 import json, struct
 f = open("s.safetensors", "rb")
@@ -151,7 +163,7 @@ EOF
         expect 0 dbisl-init --from $norm.safetensors --norm $norm -o $norm.copy
     done
     dbisl-init --filters 2 --seed 5 --compress=none -o plain.safetensors
-    same batch.safetensors plain.safetensors
+    same instance:affine.safetensors plain.safetensors
     [[ $(dbisl-info group:2.safetensors) == *'"norm":"group:2"'* ]]
     expect_fault "instance, not batch" dbisl-init --from instance.safetensors --norm batch -o never
     expect_fault "normalization, group:2, is not the teacher's, instance" dbisl-ema instance.safetensors group:2.safetensors -o never

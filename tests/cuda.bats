@@ -10,7 +10,7 @@ setup() {
 }
 
 checkpoints() {
-    dbisl-init --channels 1 --classes 1 --filters 2 --seed 1 -o student
+    dbisl-init --norm batch --channels 1 --classes 1 --filters 2 --seed 1 -o student
     dbisl-init --from student -o teacher
 }
 

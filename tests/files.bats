@@ -13,7 +13,7 @@ setup_file() {
     dbisl-preprocess --label l.nii.gz a.nii.gz -o a.st.zst
     dbisl-sdf a.st.zst -o d.st.zst
     dbisl-split d.st.zst -o split.tsv
-    dbisl-init --filters 1 -o net
+    dbisl-init --norm batch --filters 1 -o net
     dbisl-train-step --method supervised --split split.tsv --unlabeled 0 --patch 16,16,16 --total-steps 1 --steps 1 --student net --out-student model
 }
 

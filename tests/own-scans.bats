@@ -13,7 +13,7 @@ setup() {
 pipeline() {
     local name=$1
     shift
-    make --no-print-directory -f "$ROOT/pipelines/$name/Makefile" PATCH=16,16,16 FILTERS=2 METHODS=dbisl STEPS=1 CHUNK=1 "$@"
+    make --no-print-directory -f "$ROOT/pipelines/$name/Makefile" PATCH=16,16,16 NORM=batch FILTERS=2 METHODS=dbisl STEPS=1 CHUNK=1 "$@"
 }
 
 # empty FILE...: files of no bytes, with their folders

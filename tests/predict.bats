@@ -73,7 +73,7 @@ END
 }
 
 @test "several classes: each is a sigmoid of its own, the largest above the threshold wins" {
-    dbisl-init --channels 1 --classes 3 --filters 2 --seed 4 -o three.st.zst
+    dbisl-init --norm batch --init kaiming --channels 1 --classes 3 --filters 2 --seed 4 -o three.st.zst
     dbisl-predict --threshold 0.4 --k 3 --head both --output $all three.st.zst case.st.zst -o seen.st.zst
     tool formulas seen.st.zst both 0.4 3
 }
@@ -185,7 +185,7 @@ tool_stream_equal() {
 
 @test "the largest component of each class" {
     need_python scipy
-    dbisl-init --channels 1 --classes 2 --filters 2 --seed 4 -o two.st.zst
+    dbisl-init --norm batch --init kaiming --channels 1 --classes 2 --filters 2 --seed 4 -o two.st.zst
     for net in "bare.st 0.52" "two.st.zst 0.45"; do
         read -r net threshold <<<"$net"
         dbisl-predict --threshold "$threshold" "$net" case.st.zst -o all.st.zst

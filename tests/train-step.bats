@@ -11,9 +11,9 @@ setup_file() {
             dbisl-sdf --normalize clip:10 - -o "$id.st.zst"
     done
     dbisl-split --order given --labeled 1 phantom_00?.st.zst -o split.tsv
-    dbisl-init --filters 2 --seed 1 -o s.0
+    dbisl-init --norm batch --filters 2 --seed 1 -o s.0
     dbisl-init --from s.0 -o t.0
-    dbisl-init --filters 3 --seed 1 -o other.0
+    dbisl-init --norm batch --filters 3 --seed 1 -o other.0
     batches --count 3 -o both.st
     batches --count 3 --truth -o truth.st
     dbisl-sample --split split.tsv --patch 16,16,16 --labeled 2 --unlabeled 0 --seed 1 --start 0 --count 3 --compress=none -o labeled.st
@@ -77,7 +77,7 @@ edit() {
 
 @test "two decoders: every preset trains them, and a run in two pieces gives the same bytes" {
     local method
-    dbisl-init --filters 1 --decoders 2 --seed 1 -o "$out/s0"
+    dbisl-init --norm batch --filters 1 --decoders 2 --seed 1 -o "$out/s0"
     dbisl-init --from "$out/s0" -o "$out/t0"
     for method in supervised dtc; do
         dbisl-train-step --method "$method" --total-steps 10 --steps 3 --student "$out/s0" --out-student "$out/s" --log "$out/log" both.st
@@ -264,7 +264,7 @@ edit() {
 
 # two BATCHES OPTION...: as step, with a network of two decoders
 two() {
-    [ -e two.0 ] || dbisl-init --filters 2 --seed 1 --decoders 2 -o two.0
+    [ -e two.0 ] || dbisl-init --norm batch --filters 2 --seed 1 --decoders 2 -o two.0
     local batches=$1
     shift
     step "$batches" --student two.0 --teacher two.0 "$@"
@@ -401,7 +401,7 @@ print(json.dumps(history, separators=(",", ":")))' <"$out/history")
     edit spoil "$out/x.st" image nan
     expect_fault 'x.st: record 0: .*not finite' step "$out/x.st"
     rm "$out/x.st"
-    dbisl-init --channels 2 --filters 2 -o two.0
+    dbisl-init --norm batch --channels 2 --filters 2 -o two.0
     expect_fault 'both.st: record 0: tensor "image" has shape' step both.st --student two.0 --teacher two.0
     nothing_made
     # the first batch tells the checkpoint how scans are prepared, the next ones must agree

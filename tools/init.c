@@ -9,13 +9,14 @@
 #include "tool.h"
 
 typedef struct arguments {
-    dbi_arch arch; /* 0: not given */
-    bool norm;     /* given */
+    dbi_arch arch;      /* 0: not given */
+    bool norm;          /* given */
+    bool kaiming, init; /* init: given */
     const char *from;
     bool flip;
 } arguments;
 
-enum { KEY_CHANNELS = 1, KEY_CLASSES, KEY_FILTERS, KEY_DECODERS, KEY_NORM, KEY_FROM, KEY_FLIP };
+enum { KEY_CHANNELS = 1, KEY_CLASSES, KEY_FILTERS, KEY_DECODERS, KEY_NORM, KEY_FROM, KEY_FLIP, KEY_INIT };
 
 static const struct argp_option options[] = {
     {"channels", KEY_CHANNELS, "N", 0, "Channels of the image (default 1)", 0},
@@ -23,7 +24,9 @@ static const struct argp_option options[] = {
     {"filters", KEY_FILTERS, "N", 0, "Filters of the first block; the deepest has 16 times as many (default 16)", 0},
     {"decoders", KEY_DECODERS, "N", 0,
      "Decoders, each with a segmentation and a distance head: 1, or 2, the second one by interpolation (default 1)", 0},
-    {"norm", KEY_NORM, "KIND", 0, "Normalization: batch, instance, instance:affine or group:N (default batch)", 0},
+    {"norm", KEY_NORM, "KIND", 0,
+     "Normalization: batch, instance, instance:affine or group:N (default instance:affine)", 0},
+    {"init", KEY_INIT, "HOW", 0, "Fresh kernels: pytorch (its default, and this one's) or kaiming", 0},
     {"from", KEY_FROM, "FILE", 0,
      "Take the weights of FILE: a checkpoint, or a public V-Net's state_dict as safetensors", 0},
     {"flip-sdf", KEY_FLIP, 0, 0, "With --from: the distance head of FILE is negative inside; turn it", 0},
@@ -52,6 +55,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             tool_usage(state, "norm", &error);
         a->norm = true;
         return 0;
+    case KEY_INIT:
+        a->kaiming = tool_either(state, "init", arg, "pytorch", "kaiming");
+        a->init = true;
+        return 0;
     case KEY_FROM:
         a->from = arg;
         return 0;
@@ -61,6 +68,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (a->flip && !a->from)
             argp_error(state, "--flip-sdf needs --from");
+        if (a->from && a->init)
+            argp_error(state, "leave out --init: the weights of --from are not fresh");
         if (a->from && (a->arch.channels || a->arch.classes || a->arch.filters || a->arch.decoders))
             argp_error(state,
                        "leave out --channels, --classes, --filters and --decoders: the file of --from has its own");
@@ -84,7 +93,8 @@ static int add_history(dbi_checkpoint *checkpoint, json_t *settings, const char 
 static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error)
 {
     const dbi_arch arch = {a->arch.channels ? a->arch.channels : 1, a->arch.classes ? a->arch.classes : 1,
-                           a->arch.filters ? a->arch.filters : 16, a->arch.norm,
+                           a->arch.filters ? a->arch.filters : 16,
+                           a->norm ? a->arch.norm : (dbi_normalization){DBI_NORM_INSTANCE_AFFINE, 0},
                            a->arch.decoders ? a->arch.decoders : 1};
     dbi_checkpoint *checkpoint = dbi_checkpoint_new(&arch, true, seed, error);
     char text[32];
@@ -97,6 +107,10 @@ static dbi_checkpoint *fresh(const arguments *a, uint64_t seed, dbi_error *error
     }
     if (settings && arch.decoders != 1)
         json_object_set_new(settings, "decoders", json_integer(arch.decoders));
+    if (settings && a->kaiming)
+        json_object_set_new(settings, "init", json_string("kaiming"));
+    if (checkpoint && a->kaiming)
+        dbi_weights_init_kaiming_f32(&checkpoint->weights, seed);
     if (checkpoint && add_history(checkpoint, settings, NULL, error)) {
         dbi_checkpoint_free(checkpoint);
         return NULL;

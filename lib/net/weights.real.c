@@ -74,9 +74,8 @@ void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed)
         const int first = layout->layer[l].tensor;
         if (first < 0)
             continue;
-        const double fan = fan_in(&layout->tensor[first + DBI_CONV_WEIGHT]);
-        fill_normal(weights, first + DBI_CONV_WEIGHT, sqrt(2 / fan), seed);
-        fill_uniform(weights, first + DBI_CONV_BIAS, 1 / sqrt(fan), seed);
+        for (int i = DBI_CONV_WEIGHT; i <= DBI_CONV_BIAS; i++)
+            fill_uniform(weights, first + i, 1 / sqrt(fan_in(&layout->tensor[first + DBI_CONV_WEIGHT])), seed);
         if (dbi_layout_has(layout, DBI_NORM_GAMMA)) {
             fill(weights, first + DBI_NORM_GAMMA, 1);
             fill(weights, first + DBI_NORM_BETA, 0);
@@ -85,8 +84,18 @@ void dbi_weights_init_f32(dbi_weights_f32 *weights, uint64_t seed)
     for (int h = 0; h < 2 * layout->arch.decoders; h++) {
         const dbi_decoder *decoder = &layout->decoder[h / 2];
         const int head = h % 2 ? decoder->seg_head : decoder->sdf_head;
-        for (int i = 0; i < 2; i++) /* torch.nn.Conv3d: both uniform within 1 / sqrt(fan-in) */
+        for (int i = 0; i < 2; i++)
             fill_uniform(weights, head + i, 1 / sqrt(fan_in(&layout->tensor[head])), seed);
+    }
+}
+
+void dbi_weights_init_kaiming_f32(dbi_weights_f32 *weights, uint64_t seed)
+{
+    const dbi_layout *layout = weights->layout;
+    for (int l = 0; l < layout->layers; l++) {
+        const int kernel = layout->layer[l].tensor + DBI_CONV_WEIGHT;
+        if (layout->layer[l].tensor >= 0)
+            fill_normal(weights, kernel, sqrt(2 / fan_in(&layout->tensor[kernel])), seed);
     }
 }
 

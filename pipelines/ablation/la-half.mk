@@ -3,6 +3,9 @@
 #   make ablation STUDY=pipelines/ablation/la-half.mk DATA=DIR RUNS=DIR
 PIPELINE := la
 RECIPE := la-half
+# What the published figures stand on, as most public code has it.
+NORM := batch
+INIT_FLAGS := --init kaiming
 METHODS := supervised mean-teacher dtc dbisl
 LABELS := 8 16
 SEEDS := 1 2 3

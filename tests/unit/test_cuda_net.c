@@ -132,6 +132,7 @@ static double parameter(const dbi_layout *layout, const dbi_weights_f32 *fresh, 
         dbi_weights_##SUFFIX w;                                                                                        \
         assert_int_equal(dbi_weights_new_f32(&fresh, &r->layout, false, &error), 0);                                   \
         dbi_weights_init_f32(&fresh, 5);                                                                               \
+        dbi_weights_init_kaiming_f32(&fresh, 5); /* keeps signals' size where constant statistics do not */            \
         assert_int_equal(dbi_weights_new_##SUFFIX(&w, &r->layout, false, &error), 0);                                  \
         for (size_t i = 0; i < r->layout.parameters; i++)                                                              \
             w.parameters[i] = (REAL)(parameter(&r->layout, &fresh, c, i) * (1 + r->nudge[i]));                         \

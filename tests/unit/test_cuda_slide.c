@@ -63,6 +63,7 @@ static int make_checkpoint_of(dbi_normalization norm, int decoders)
     checkpoint = dbi_checkpoint_new(&(dbi_arch){C, K, 1, norm, decoders}, false, 5, &error);
     if (!checkpoint)
         return -1;
+    dbi_weights_init_kaiming_f32(&checkpoint->weights, 5);
     for (int t = 0; t < checkpoint->layout.tensors; t++) {
         const dbi_named *tensor = &checkpoint->layout.tensor[t];
         if (tensor->role == DBI_PARAMETER && strstr(tensor->name, "bias"))

@@ -472,6 +472,7 @@ static void random_job(job *j)
     dbi_weights_f32 w;
     assert_int_equal(dbi_weights_new_f32(&w, &j->layout, false, &error), 0);
     dbi_weights_init_f32(&w, 5);
+    dbi_weights_init_kaiming_f32(&w, 5); /* keeps the size of signals also where constant statistics do not */
     for (size_t i = 0; i < j->layout.parameters; i++)
         j->parameters[i] = w.parameters[i];
     dbi_weights_free_f32(&w);

@@ -149,6 +149,16 @@ static void test_normalizations(void **state)
         assert_int_equal(dbi_norm_parse(wrong[i], &(dbi_normalization){0}, &error), -1);
 }
 
+/* Times the fan-in. */
+static double kernel_variance(const dbi_checkpoint *c, int layer)
+{
+    const dbi_named *t = &c->layout.tensor[c->layout.layer[layer].tensor];
+    double squares = 0, fan = (double)(t->shape[1] * t->shape[2] * t->shape[3] * t->shape[4]);
+    for (size_t i = 0; i < t->count; i++)
+        squares += (double)c->weights.parameters[t->offset + i] * c->weights.parameters[t->offset + i];
+    return squares / (double)t->count * fan;
+}
+
 static void test_fresh_weights_have_their_spread(void **state)
 {
     (void)state;
@@ -158,17 +168,18 @@ static void test_fresh_weights_have_their_spread(void **state)
                    *same = dbi_checkpoint_new(&wide, false, 1, &error);
     dbi_checkpoint *other = dbi_checkpoint_new(&wide, false, 2, &error);
     assert_true(c && same && other);
-    for (int l = 5; l < c->layout.layers; l++) { /* the first ones are too small to tell */
-        const dbi_named *t = &c->layout.tensor[c->layout.layer[l].tensor];
-        double squares = 0, fan = (double)(t->shape[1] * t->shape[2] * t->shape[3] * t->shape[4]);
-        if (t->count < 10000)
-            continue;
-        for (size_t i = 0; i < t->count; i++)
-            squares += (double)c->weights.parameters[t->offset + i] * c->weights.parameters[t->offset + i];
-        assert_true(fabs(squares / (double)t->count * fan / 2 - 1) < 0.05);
-    }
+    for (int l = 5; l < c->layout.layers; l++) /* the first ones are too small to tell */
+        if (c->layout.tensor[c->layout.layer[l].tensor].count >= 10000)
+            assert_true(fabs(kernel_variance(c, l) * 3 - 1) < 0.05);
     assert_memory_equal(c->weights.parameters, same->weights.parameters, c->layout.parameters * sizeof(float));
     assert_memory_not_equal(c->weights.parameters, other->weights.parameters, c->layout.parameters * sizeof(float));
+    dbi_weights_init_kaiming_f32(&other->weights, 2);
+    for (int l = 5; l < other->layout.layers; l++)
+        if (other->layout.tensor[other->layout.layer[l].tensor].count >= 10000)
+            assert_true(fabs(kernel_variance(other, l) / 2 - 1) < 0.05);
+    const dbi_named *head = &other->layout.tensor[other->layout.decoder[0].seg_head]; /* as it was */
+    for (size_t i = 0; i < head->count; i++)
+        assert_true(fabsf(other->weights.parameters[head->offset + i]) <= (float)sqrt(1.0 / wide.filters));
     dbi_checkpoint_free(c);
     dbi_checkpoint_free(same);
     dbi_checkpoint_free(other);
