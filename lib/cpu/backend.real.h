@@ -61,9 +61,12 @@ typedef struct dbi_backend_f32 {
     /* Not for layer 0. */
     int (*data_gradient)(void *state, int layer, const real *dz, const real *weight, real *din, dbi_error *error);
 
-    /* An interpolation and its gradient, which with `add` is added to what is in din. */
+    /* An interpolation and its gradient, which with `add` is added to what is in din. NULL, both: interpolations have no
+     * arrays; the convolution that reads one interpolates on the way, and its `in` is the interpolation's. */
     void (*interpolate)(void *state, int layer, const real *in, real *out);
     void (*interpolate_gradient)(void *state, int layer, const real *dout, real *din, bool add);
+    /* Of such a convolution, in place of data_gradient: down to the interpolation's input. */
+    void (*interpolated_gradient)(void *state, int layer, const real *dz, const real *weight, real *din, bool add);
 } dbi_backend_f32;
 
 /* Plain C, the judge of all others. */

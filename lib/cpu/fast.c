@@ -1,5 +1,5 @@
 /* The CPU device: convolutions by oneDNN where it has the faster code and by winograd.h and direct.h where not,
- * everything else by the kernels of blocked.h.
+ * those behind an interpolation by interpolated.h, everything else by the kernels of blocked.h.
  *
  * Blocks have 16 channels with AVX-512 and 8 without; up to 8 channels are one block of 8 everywhere, half empty
  * vectors being a waste. oneDNN sees channels rounded up to whole blocks: with ragged ones it falls back to its
@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "cpu/direct.h"
-#include "cpu/interpolate.h"
+#include "cpu/interpolated.h"
 #include "cpu/winograd.h"
 
 /* Threads of a convolution by winograd.h. There is always working memory for all of them, so that what a network takes,
@@ -34,6 +34,8 @@ typedef struct pass {
 typedef struct conv {
     pass forward, data, weight;
     dnnl_memory_t in, out, plain; /* plain: PyTorch's layout, channels rounded up */
+    bool behind_interpolation;    /* then by interpolated.h, and nothing above is used */
+    dbi_interpolated interpolated;
 } conv;
 
 typedef struct state {
@@ -306,6 +308,18 @@ static void make_direct(state *s, const conv *c)
         s->partial_bytes = larger(s->partial_bytes, sizeof(float) * weights_floats(&c->weight.direct));
 }
 
+/* A convolution that interpolates on the way. */
+static void make_interpolated(state *s, conv *c, const dbi_layer *l)
+{
+    c->behind_interpolation = true;
+    c->interpolated = (dbi_interpolated){.in = blocked_of(s, l->in, l->level + 1),
+                                         .out = blocked_of(s, l->out, l->level),
+                                         .in_lanes = lanes_of(s, l->in),
+                                         .out_lanes = lanes_of(s, l->out)};
+    s->weight_bytes = larger(
+        s->weight_bytes, sizeof(float) * dbi_interpolated_floats(&c->interpolated, MOST_THREADS, s->shape.training));
+}
+
 static int make_layer(state *s, int index, dbi_error *error)
 {
     const dbi_layer *l = layer_of(s, index);
@@ -319,6 +333,10 @@ static int make_layer(state *s, int index, dbi_error *error)
         s->partial_bytes, sizeof(float) * dbi_blocked_partials(&out, lanes_of(s, l->out), classes, index ? 0 : l->in));
     if (index == 0) {
         s->image_bytes = sizeof(float) * dbi_image_padded_count(s->shape.batch, l->in, s->shape.size);
+        return 0;
+    }
+    if (layer_of(s, l->input)->kind == DBI_LAYER_INTERPOLATE) {
+        make_interpolated(s, c, l);
         return 0;
     }
     if (describe(s, l, &d, error) || make_memory(s, &c->in, &d.in, error) || make_memory(s, &c->out, &d.out, error) ||
@@ -478,6 +496,10 @@ static int convolve(void *opaque, int index, const float *in, const float *weigh
     const dbi_layer *l = layer_of(s, index);
     static const int role[] = {DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_WEIGHTS};
     const pass *p = &s->conv[index].forward;
+    if (s->conv[index].behind_interpolation) {
+        dbi_interpolated_apply(&s->conv[index].interpolated, s->threads, in, weight, s->weight, z);
+        return 0;
+    }
     if (index && p->primitive)
         return run(s, index, p, role, in, z, weight, NULL, error);
     if (index) {
@@ -496,6 +518,10 @@ static int weight_gradient(void *opaque, int index, const float *in, const float
     const dbi_layer *l = layer_of(s, index);
     static const int role[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS};
     const pass *p = &s->conv[index].weight;
+    if (s->conv[index].behind_interpolation) {
+        dbi_interpolated_weights(&s->conv[index].interpolated, s->threads, in, dz, s->weight, dweight);
+        return 0;
+    }
     if (index && p->primitive)
         return run(s, index, p, role, in, dz, NULL, dweight, error);
     if (index) {
@@ -519,20 +545,10 @@ static int data_gradient(void *opaque, int index, const float *dz, const float *
     return 0;
 }
 
-static void interpolate(void *opaque, int index, const float *in, float *out)
+static void interpolated_gradient(void *opaque, int index, const float *dz, const float *weight, float *din, bool add)
 {
     const state *s = opaque;
-    const dbi_layer *l = layer_of(s, index);
-    const dbi_blocked from = blocked_of(s, l->in, dbi_layer_in_level(l));
-    dbi_blocked_interpolate(&from, lanes_of(s, l->in), in, out);
-}
-
-static void interpolate_gradient(void *opaque, int index, const float *dout, float *din, bool add)
-{
-    const state *s = opaque;
-    const dbi_layer *l = layer_of(s, index);
-    const dbi_blocked from = blocked_of(s, l->in, dbi_layer_in_level(l));
-    dbi_blocked_interpolate_gradient(&from, lanes_of(s, l->in), dout, din, add);
+    dbi_interpolated_data(&s->conv[index].interpolated, s->threads, dz, weight, s->weight, din, add);
 }
 
 static void moments(void *opaque, int index, const float *z, double *mean, double *variance)
@@ -615,5 +631,4 @@ const dbi_backend_f32 dbi_backend_fast = {.elements = elements,
                                           .heads_gradient = heads_gradient,
                                           .weight_gradient = weight_gradient,
                                           .data_gradient = data_gradient,
-                                          .interpolate = interpolate,
-                                          .interpolate_gradient = interpolate_gradient};
+                                          .interpolated_gradient = interpolated_gradient};

@@ -80,6 +80,23 @@ static void place(plan *p)
     }
 }
 
+/* Is layer l an interpolation that the convolution behind it does on the way? */
+static bool on_the_way(const dbi_cpu_net_f32 *net, int l)
+{
+    return net->shape.layout->layer[l].kind == DBI_LAYER_INTERPOLATE && !net->backend->interpolate;
+}
+
+/* As dbi_layout_last_reader, with convolutions that read on the way through an interpolation. */
+static int last_reader(const dbi_cpu_net_f32 *net, int l)
+{
+    const dbi_layout *layout = net->shape.layout;
+    int last = dbi_layout_last_reader(layout, l);
+    for (int t = dbi_layout_reader(layout, l, l); t >= 0; t = dbi_layout_reader(layout, l, t))
+        if (on_the_way(net, t) && last < dbi_layout_last_reader(layout, t))
+            last = dbi_layout_last_reader(layout, t);
+    return last;
+}
+
 static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
 {
     const dbi_layout *layout = net->shape.layout;
@@ -88,7 +105,9 @@ static void plan_layer(plan *p, dbi_cpu_net_f32 *net, int l)
     size_t bytes = net->backend->elements(&net->shape, layer->out, layer->level) * sizeof(real),
            lanes = (size_t)layer->out + DBI_LANES;
     const size_t numbers = (size_t)dbi_norm_rows(&net->shape) * lanes;
-    need(p, &net->z[l], bytes, training ? 0 : l, training ? WHOLE_PASS : dbi_layout_last_reader(layout, l));
+    if (on_the_way(net, l))
+        return;
+    need(p, &net->z[l], bytes, training ? 0 : l, training ? WHOLE_PASS : last_reader(net, l));
     if (layer->kind == DBI_LAYER_INTERPOLATE)
         return;
     if (training && dbi_layout_heads(layout, l) < 0)
@@ -204,7 +223,9 @@ static real *tensor_of(const dbi_layout *layout, int l, dbi_layer_tensor tensor,
 /* What layer l reads. */
 static const real *input_of(const dbi_cpu_net_f32 *net, int l, const real *image)
 {
-    const int input = net->shape.layout->layer[l].input;
+    int input = net->shape.layout->layer[l].input;
+    if (input >= 0 && on_the_way(net, input))
+        input = net->shape.layout->layer[input].input;
     return input < 0 ? image : net->a[input];
 }
 
@@ -321,6 +342,8 @@ int dbi_cpu_net_forward_f32(dbi_cpu_net_f32 *net, dbi_weights_f32 *weights, cons
     net->kept = false;
     for (int l = 0; l < layout->layers; l++) {
         const int decoder = dbi_layout_heads(layout, l);
+        if (on_the_way(net, l))
+            continue;
         if (layout->layer[l].kind == DBI_LAYER_INTERPOLATE) {
             net->backend->interpolate(net->state, l, input_of(net, l, image), net->z[l]);
             continue;
@@ -475,6 +498,13 @@ static int gather(dbi_cpu_net_f32 *net, int l, const dbi_weights_f32 *weights, d
     const dbi_layout *layout = net->shape.layout;
     const int first = dbi_layout_reader(layout, l, l);
     for (int t = first; t >= 0; t = dbi_layout_reader(layout, l, t)) {
+        if (on_the_way(net, t)) {
+            const int by = dbi_layout_reader(layout, t, t);
+            net->backend->interpolated_gradient(net->state, by, net->z[by],
+                                                tensor_of(layout, by, DBI_CONV_WEIGHT, weights->parameters), net->a[l],
+                                                t != first);
+            continue;
+        }
         if (layout->layer[t].kind == DBI_LAYER_INTERPOLATE) {
             net->backend->interpolate_gradient(net->state, t, net->z[t], net->a[l], t != first);
             continue;
@@ -520,6 +550,8 @@ int dbi_cpu_net_backward_f32(dbi_cpu_net_f32 *net, const dbi_weights_f32 *weight
     net->kept = false;
     for (int l = layout->layers - 1; l >= 0; l--) {
         const int decoder = dbi_layout_heads(layout, l);
+        if (on_the_way(net, l))
+            continue;
         if (decoder < 0 && gather(net, l, weights, error))
             return -1;
         if (layout->layer[l].kind == DBI_LAYER_INTERPOLATE)

@@ -7,9 +7,9 @@
  *
  *   bench_net layers XxYxZ BATCH REPEATS [FILTERS] [DECODERS]
  *
- * Each convolution and interpolation of the CPU device by itself, best of REPEATS, beside what bounds it: its operations at the rate of
- * multiply-adds in registers, its bytes (each activation once, and the weights) at that of memory, both measured first.
- * A Markdown table. */
+ * Each convolution of the CPU device by itself, those behind an interpolation with it, best of REPEATS, beside what
+ * bounds it: its operations at the rate of multiply-adds in registers, its bytes (each activation once, and the
+ * weights) at that of memory, both measured first. A Markdown table. */
 #include "cpu/cpu.h"
 #include "cpu/fast.h"
 #include "device/net.h"
@@ -96,18 +96,22 @@ typedef struct device {
 
 typedef enum part { FORWARD, DATA, WEIGHT, PARTS } part;
 
+/* Does the layer read an interpolation, which it does on the way? */
+static bool interpolates(const dbi_layout *layout, int layer)
+{
+    const int input = layout->layer[layer].input;
+    return input >= 0 && layout->layer[input].kind == DBI_LAYER_INTERPOLATE;
+}
+
 /* Returns false where the layer has no such part. */
 static bool do_part(const device *d, int layer, part p)
 {
-    if (d->shape->layout->layer[layer].kind == DBI_LAYER_INTERPOLATE) {
-        if (p == FORWARD)
-            dbi_backend_fast.interpolate(d->state, layer, d->in, d->result);
-        if (p == DATA)
-            dbi_backend_fast.interpolate_gradient(d->state, layer, d->out, d->in_gradient, false);
-        return p != WEIGHT;
-    }
     if (p == DATA && layer == 0)
         return false;
+    if (p == DATA && interpolates(d->shape->layout, layer)) {
+        dbi_backend_fast.interpolated_gradient(d->state, layer, d->out, d->weight, d->in_gradient, false);
+        return true;
+    }
     if (p == FORWARD ? dbi_backend_fast.convolve(d->state, layer, d->in, d->weight, d->result, &error)
         : p == DATA  ? dbi_backend_fast.data_gradient(d->state, layer, d->out, d->weight, d->in_gradient, &error)
                      : dbi_backend_fast.weight_gradient(d->state, layer, d->in, d->out, d->weight_gradient, &error))
@@ -137,29 +141,30 @@ static bool alike(const dbi_layer *a, const dbi_layer *b)
 
 static void layer_row(const device *d, int index, const machine *m, int repeats, double sum[PARTS], double *bounds)
 {
-    static const char *const kinds[] = {[DBI_LAYER_CONV3] = "3³",
-                                        [DBI_LAYER_DOWN] = "2³ down",
-                                        [DBI_LAYER_UP] = "2³ up",
-                                        [DBI_LAYER_INTERPOLATE] = "interpolation"};
+    static const char *const kinds[] = {
+        [DBI_LAYER_CONV3] = "3³", [DBI_LAYER_DOWN] = "2³ down", [DBI_LAYER_UP] = "2³ up"};
     const dbi_layout *layout = d->shape->layout;
     const dbi_layer *l = &layout->layer[index];
-    const bool sums = l->kind != DBI_LAYER_INTERPOLATE; /* over channels */
-    const int in_level = dbi_layer_in_level(l), taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8;
+    const bool interpolated = interpolates(layout, index);
+    const int in_level = interpolated ? l->level + 1 : dbi_layer_in_level(l),
+              taps = l->kind == DBI_LAYER_CONV3 ? 27 : 8;
     const int low = l->kind == DBI_LAYER_UP ? in_level : l->level; /* the level at which every tap counts */
     const int64_t *size = d->shape->size;
     const double voxels = (double)((size[0] >> low) * (size[1] >> low) * (size[2] >> low)),
-                 gflop = 2e-9 * taps * l->in * (sums ? l->out : 1) * voxels * (double)d->shape->batch;
+                 sums = interpolated ? taps * l->in / 8.0 + 28.5 : taps * l->in, /* of an output value */
+        gflop = 2e-9 * sums * l->out * voxels * (double)d->shape->batch;
     const size_t from = index ? dbi_backend_fast.elements(d->shape, l->in, in_level)
                               : (size_t)(d->shape->batch * size[0] * size[1] * size[2]) * (size_t)l->in,
                  to = dbi_backend_fast.elements(d->shape, l->out, l->level);
-    const double gbyte = 4e-9 * (double)(from + to + (size_t)(sums ? l->in * l->out * taps : 0)),
+    const double gbyte = 4e-9 * (double)(from + to + (size_t)(l->in * l->out * taps)),
                  bound = fmax(gflop / m->flops, gbyte / m->bytes);
     int count = 0;
     for (int k = 0; k < layout->layers; k++)
         count += alike(l, &layout->layer[k]);
-    printf("| %d × %s, %d → %d, %ldx%ldx%ld | %.2f | %.0f | %.2f, %s |", count, kinds[l->kind], l->in, l->out,
-           (long)(size[0] >> l->level), (long)(size[1] >> l->level), (long)(size[2] >> l->level), gflop, 1000 * gbyte,
-           1000 * bound, gflop / m->flops > gbyte / m->bytes ? "operations" : "memory");
+    printf("| %d × %s%s, %d → %d, %ldx%ldx%ld | %.2f | %.0f | %.2f, %s |", count, interpolated ? "interpolation, " : "",
+           kinds[l->kind], l->in, l->out, (long)(size[0] >> l->level), (long)(size[1] >> l->level),
+           (long)(size[2] >> l->level), gflop, 1000 * gbyte, 1000 * bound,
+           gflop / m->flops > gbyte / m->bytes ? "operations" : "memory");
     for (part p = FORWARD; p < PARTS; p++) {
         const double took = time_part(d, index, p, repeats);
         if (took == 0) {
@@ -205,16 +210,15 @@ static void layers(int64_t batch, const int64_t size[3], int repeats, int filter
     printf("| layers, output | GFLOP | MB | bound, ms | forward | data gradient | weight gradient |\n| --- | --- | --- "
            "| --- | --- | --- | --- |\n");
     for (int l = 0; l < layout.layers; l++) {
-        bool seen = false;
+        bool seen = layout.layer[l].kind == DBI_LAYER_INTERPOLATE;
         for (int k = 0; k < l; k++)
             seen |= alike(&layout.layer[k], &layout.layer[l]);
         if (!seen)
             layer_row(&d, l, &m, repeats, sum, &bounds);
     }
     const double all = sum[FORWARD] + sum[DATA] + sum[WEIGHT];
-    printf(
-        "| all | | | | %.1f ms | %.1f ms | %.1f ms |\n\nconvolutions and interpolations %.1f ms, their bounds %.1f ms",
-        1000 * sum[FORWARD], 1000 * sum[DATA], 1000 * sum[WEIGHT], 1000 * all, 1000 * bounds);
+    printf("| all | | | | %.1f ms | %.1f ms | %.1f ms |\n\nconvolutions %.1f ms, their bounds %.1f ms",
+           1000 * sum[FORWARD], 1000 * sum[DATA], 1000 * sum[WEIGHT], 1000 * all, 1000 * bounds);
     dbi_backend_fast.close(d.state);
     free(d.in);
     free(d.out);
