@@ -7,4 +7,4 @@ PATCH ?= 48,48,32
 FILTERS ?= 8
 STEPS ?= 800
 CHUNK ?= 100
-TRAIN_FLAGS ?= --lr 0.05 --dropout 0 --schedule poly
+TRAIN_FLAGS ?= --lr 0.02 --dropout 0 --schedule poly
