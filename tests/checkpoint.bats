@@ -24,7 +24,7 @@ setup() {
     expect 0 dbisl-init --filters 2 --seed 5 --init pytorch -o b
     expect 0 dbisl-init --filters 2 --seed 5 --init kaiming -o c
     cmp a b
-    ! cmp -s a c
+    run ! cmp -s a c
     expect 0 dbisl-info --history c
     [[ $output == *kaiming* ]]
     expect_usage dbisl-init --init kaiming --from a -o d

@@ -2,7 +2,7 @@ load helper
 bats_require_minimum_version 1.5.0
 
 # A cohort and a network that are small enough to train in seconds; what is tested here does not depend on size.
-tiny=(LABELED=2 UNLABELED=3 TEST=2 "PHANTOM_FLAGS=--size 32" PATCH=16,16,16 NORM=batch FILTERS=2)
+tiny=(LABELED=2 UNLABELED=3 TEST=2 "PHANTOM_FLAGS=--size 32" "PATCH=16,16,16" NORM=batch FILTERS=2)
 
 # pipeline NAME VARIABLE=VALUE... [TARGET]
 pipeline() {

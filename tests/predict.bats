@@ -412,7 +412,7 @@ END
     dbisl-predict --window 16 --output $all net.st padded.st -o seen.st.zst
     tool padded whole.st.zst seen.st.zst 20
     dbisl-predict --window 16 --everywhere net.st padded.st -o everywhere.st.zst
-    ! cmp -s seen.st.zst everywhere.st.zst
+    run ! cmp -s seen.st.zst everywhere.st.zst
 }
 
 @test "progress where it is asked for" {
