@@ -253,6 +253,11 @@ END
     same x.st.zst y.st.zst
     expect_fault "large.st: record 0: a scan of 112x112x96 voxels takes at least [0-9]+ MB, 12 MB are allowed" dbisl-predict --memory 12 eight.st.zst large.st -o z.st.zst
     absent z.st.zst
+    # where windows see a part of the scan alone, the whole scan is held beside it
+    tool pad case.st.zst air.st 40
+    expect 0 dbisl-predict --memory 12 --window auto net.st case.st.zst -o fits.st.zst
+    expect_fault "air.st: record 0: .* MB, 12 MB are allowed" dbisl-predict --memory 12 --window auto net.st air.st -o z.st.zst
+    absent z.st.zst
 }
 
 @test "preparation: errors name both, --force predicts, crops are warned of" {

@@ -6,7 +6,13 @@
 #include "base/memory.h"
 
 /* Percentiles of so many voxels, evenly spread, are good enough to tell air from a patient. */
-enum { SAMPLES = 65536 };
+enum { SAMPLES = 16384 };
+
+typedef struct view {
+    const float *image;
+    int64_t channels, shape[3];
+    const float *limit; /* of each channel: up to it a voxel is empty */
+} view;
 
 static int compare(const void *a, const void *b)
 {
@@ -14,7 +20,6 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The value up to which a voxel of this channel is empty. */
 static float empty_below(const float *channel, int64_t voxels, float *samples)
 {
     const int64_t count = voxels < SAMPLES ? voxels : SAMPLES;
@@ -25,56 +30,57 @@ static float empty_below(const float *channel, int64_t voxels, float *samples)
     return low + (high - low) / 10;
 }
 
-/* Counts the voxels of each plane that are not empty: filled[a] has shape[a] planes. */
-static void count_planes(const float *image, int64_t channels, const int64_t shape[3], const float *limit,
-                         int64_t *filled[3])
+static bool is_filled(const view *v, int64_t voxel)
 {
-    const int64_t voxels = shape[0] * shape[1] * shape[2];
-    int64_t v = 0;
-    for (int64_t x = 0; x < shape[0]; x++)
-        for (int64_t y = 0; y < shape[1]; y++)
-            for (int64_t z = 0; z < shape[2]; z++, v++) {
-                bool is_filled = false;
-                for (int64_t c = 0; c < channels; c++)
-                    is_filled |= image[c * voxels + v] > limit[c];
-                filled[0][x] += is_filled;
-                filled[1][y] += is_filled;
-                filled[2][z] += is_filled;
-            }
+    const int64_t voxels = v->shape[0] * v->shape[1] * v->shape[2];
+    for (int64_t c = 0; c < v->channels; c++)
+        if (v->image[c * voxels + voxel] > v->limit[c])
+            return true;
+    return false;
+}
+
+static bool is_empty_plane(const view *v, int axis, int64_t place)
+{
+    const int64_t *n = v->shape, step[3] = {n[1] * n[2], n[2], 1};
+    const int a = axis == 0, b = axis == 2 ? 1 : 2; /* the other two axes */
+    const int64_t few = n[a] * n[b] / 100;
+    int64_t filled = 0;
+    for (int64_t i = 0; i < n[a]; i++)
+        for (int64_t j = 0; j < n[b]; j++)
+            filled += is_filled(v, place * step[axis] + i * step[a] + j * step[b]);
+    return filled <= few;
+}
+
+/* Only the empty planes and the first one of each side that is not are looked at: most scans cost no time. */
+static void find_content(const view *v, dbi_box *box)
+{
+    bool none = false;
+    for (int a = 0; a < 3; a++) {
+        box->from[a] = 0;
+        box->to[a] = v->shape[a];
+        while (box->from[a] < box->to[a] && is_empty_plane(v, a, box->from[a]))
+            box->from[a]++;
+        while (box->from[a] < box->to[a] && is_empty_plane(v, a, box->to[a] - 1))
+            box->to[a]--;
+        none |= box->from[a] == box->to[a];
+    }
+    if (none)
+        *box = (dbi_box){.to = {v->shape[0], v->shape[1], v->shape[2]}};
 }
 
 int dbi_box_of_content(const float *image, int64_t channels, const int64_t shape[3], dbi_box *box, dbi_error *error)
 {
     const int64_t voxels = shape[0] * shape[1] * shape[2];
-    float *samples = dbi_alloc(SAMPLES, sizeof *samples, error);
-    float *limit = samples ? dbi_alloc((size_t)channels, sizeof *limit, error) : NULL;
-    int64_t *planes = limit ? dbi_alloc((size_t)(shape[0] + shape[1] + shape[2]), sizeof *planes, error) : NULL;
-    if (planes) {
-        int64_t *filled[3] = {planes, planes + shape[0], planes + shape[0] + shape[1]};
-        for (int64_t c = 0; c < channels; c++)
-            limit[c] = empty_below(image + c * voxels, voxels, samples);
-        count_planes(image, channels, shape, limit, filled);
-        bool none = false;
-        for (int a = 0; a < 3; a++) {
-            const int64_t few = voxels / shape[a] / 100;
-            box->from[a] = 0;
-            box->to[a] = shape[a];
-            while (box->from[a] < box->to[a] && filled[a][box->from[a]] <= few)
-                box->from[a]++;
-            while (box->from[a] < box->to[a] && filled[a][box->to[a] - 1] <= few)
-                box->to[a]--;
-            none |= box->from[a] == box->to[a];
-        }
-        for (int a = 0; none && a < 3; a++) {
-            box->from[a] = 0;
-            box->to[a] = shape[a];
-        }
-    }
-    const int status = planes ? 0 : -1;
+    float *samples = dbi_alloc(SAMPLES + (size_t)channels, sizeof *samples, error);
+    if (!samples)
+        return -1;
+    float *limit = samples + SAMPLES;
+    for (int64_t c = 0; c < channels; c++)
+        limit[c] = empty_below(image + c * voxels, voxels, samples);
+    const view v = {image, channels, {shape[0], shape[1], shape[2]}, limit};
+    find_content(&v, box);
     free(samples);
-    free(limit);
-    free(planes);
-    return status;
+    return 0;
 }
 
 void dbi_box_widen(dbi_box *box, const int64_t shape[3], const int64_t least[3])

@@ -35,6 +35,7 @@ struct dbi_predictor {
     double k;
     int decoders;    /* of the network */
     bool apart;      /* windows are put together for each decoder by itself */
+    size_t kept;     /* bytes of the whole scan and its results, where windows see a part that is held beside them */
     dbi_net *net;    /* the network of the last case */
     int64_t size[3]; /* its window */
     int64_t batch;   /* how many windows it takes at once */
@@ -191,7 +192,7 @@ static size_t bytes_with(const dbi_predictor *p, const int64_t shape[3], const i
     size_t net = net_bytes(p, window, batch);
     if (net == SIZE_MAX) /* more than the machine has */
         return SIZE_MAX;
-    return (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) +
+    return p->kept + (size_t)((arch->channels + score_volumes(p)) * voxels) * sizeof(float) +
            dbi_slide_bytes(arch->channels, arch->classes, arch->decoders, window) + net;
 }
 
@@ -436,7 +437,7 @@ static int slide(dbi_predictor *p, const dbi_tensor *image, const int64_t window
     const int64_t *shape = image->shape + 1;
     dbi_windows windows;
     memset(scores, 0, DBI_MAX_DECODERS * sizeof *scores);
-    *labeled = by_device && p->settings.outputs == DBI_PREDICT_LABEL;
+    *labeled = by_device && p->settings.outputs == DBI_PREDICT_LABEL && !p->apart;
     if (dbi_windows_plan(shape, window, stride, p->settings.weights, &windows, error))
         return -1;
     const dbi_slide run = {.windows = &windows,
@@ -708,12 +709,15 @@ static int see_box(dbi_predictor *p, const dbi_tensor *image, const dbi_box *box
     dbi_tensor *seen = part && results ? dbi_record_add_raw(part, "image", DBI_F32, 4, size, error) : NULL;
     int status = -1;
     if (seen) {
-        dbi_box_cut(box, size[0], image->shape + 1, sizeof(float), image->data, seen->data);
-        status = see(p, seen, results, window, stride, progress, context, error) ||
-                         paste(results, box, image->shape + 1, out, error)
-                     ? -1
-                     : 0;
+        const int64_t *shape = image->shape + 1;
+        p->kept = (size_t)((image->shape[0] + score_volumes(p)) * shape[0] * shape[1] * shape[2]) * sizeof(float);
+        dbi_box_cut(box, size[0], shape, sizeof(float), image->data, seen->data);
+        status =
+            see(p, seen, results, window, stride, progress, context, error) || paste(results, box, shape, out, error)
+                ? -1
+                : 0;
     }
+    p->kept = 0;
     dbi_record_free(part);
     dbi_record_free(results);
     return status;

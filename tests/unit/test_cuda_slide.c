@@ -428,6 +428,40 @@ static void same_prediction(const dbi_record *a, const dbi_record *b)
     }
 }
 
+/* The label is that of the decoders' mean, also when nothing else of them is asked for. */
+static void test_label_of_each(void **state)
+{
+    (void)state;
+    dbi_error error = {""};
+    dbi_record *input = make_case(), *got[3];
+    const struct {
+        dbi_decoder_choice decoder;
+        unsigned outputs;
+    } cases[] = {{DBI_DECODER_MEAN, DBI_PREDICT_LABEL | DBI_PREDICT_PROB},
+                 {DBI_DECODER_EACH, DBI_PREDICT_LABEL},
+                 {DBI_DECODER_FIRST, DBI_PREDICT_LABEL}};
+    for (int i = 0; i < 3; i++) {
+        const dbi_predict_settings settings = {.choice = DBI_WINDOW_GIVEN,
+                                               .window = {16, 16, 16},
+                                               .decoder = cases[i].decoder,
+                                               .outputs = cases[i].outputs,
+                                               .threshold = 0.5,
+                                               .device = device_named("cuda")};
+        dbi_predictor *predictor = dbi_predictor_open(checkpoint, &settings, &error);
+        got[i] = predictor ? dbi_predict(predictor, input, "", NULL, NULL, &error) : NULL;
+        if (!got[i])
+            fail_msg("%s", error.text);
+        dbi_predictor_close(predictor);
+    }
+    const dbi_tensor *mean = dbi_record_find(got[0], "label"), *each = dbi_record_find(got[1], "label"),
+                     *first = dbi_record_find(got[2], "label");
+    assert_memory_equal(mean->data, each->data, mean->count);
+    assert_memory_not_equal(mean->data, first->data, mean->count); /* otherwise nothing would be shown */
+    for (int i = 0; i < 3; i++)
+        dbi_record_free(got[i]);
+    dbi_record_free(input);
+}
+
 static size_t bytes_of(int64_t batch)
 {
     return net_bytes(&checkpoint->layout, "cuda", batch, layouts[0].window, false);
@@ -519,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_as_on_the_host, to_group, to_batch),
         cmocka_unit_test_setup_teardown(test_equal_bytes, to_group, to_batch),
         cmocka_unit_test_setup_teardown(test_two_decoders, to_two_decoders, to_batch),
+        cmocka_unit_test_setup_teardown(test_label_of_each, to_two_decoders, to_batch),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, free_checkpoint);
 }
